@@ -1,0 +1,1 @@
+"""Jupyter cells on virtual machines."""

@@ -1,0 +1,1 @@
+"""The control plane: what the platform does to VMs, spoken over HTTP."""

@@ -1,0 +1,183 @@
+"""One tree of exceptions: what happened, to what, and what to do about it.
+
+    VersError
+    ├── SettingsError              a key, URL or file of ours that cannot be used
+    │   └── NoKeyError             no account configured and no embedded platform up
+    ├── UsageError                 a magic or a call used wrongly
+    ├── UnknownVMError             no VM of that id or name
+    ├── AmbiguousVMError           more than one
+    ├── ApiError                   the platform answered with an error
+    │   ├── AuthenticationError    401, 403
+    │   ├── NotFoundError          404
+    │   ├── ConflictError          409
+    │   └── UnsupportedError       501: this platform does not have it (yet)
+    ├── PlatformUnreachableError   the platform did not answer
+    ├── ConnectError               a VM cannot be reached
+    │   ├── HostKeyError           it answered with another host key than before
+    │   ├── CertificateError       its TLS certificate is not trusted
+    │   ├── ConnectionLostError    the connection broke and did not come back
+    │   └── VMGoneError            the VM was deleted, or died
+    ├── RemoteError                what was asked of the VM could not be done there
+    │   └── RemoteCommandError     a command ended with another code than 0
+    │       └── RemoteTimeoutError it was ended because its time was up
+    └── PlatformError              the embedded platform
+        ├── MissingToolError       a program it needs is not installed
+        ├── ImageError             the VM image cannot be built or used
+        └── ConflictingPlatformError  the port, or another daemon, is in the way
+
+    KeyboardInterrupt
+    └── CellInterrupted            the user stopped a cell; outside our tree, so that `except Exception`
+                                   in a user's code lets it pass, as it does an ordinary stop
+
+`str(error)` is one sentence, with the next step after it. No error ever carries a secret.
+"""
+
+from __future__ import annotations
+
+
+class VersError(Exception):
+    """Anything this package raises on purpose.
+
+    `message` is one sentence; `hint` says what to do next and may be empty.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}  {self.hint}" if self.hint else self.message
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback: the user caused it, the stack would not help."""
+        lines = [f"{type(self).__name__}: {self.message}"]
+        if self.hint:
+            lines.append(self.hint)
+        return lines
+
+
+class SettingsError(VersError):
+    """A key, URL or file of ours cannot be used."""
+
+
+class NoKeyError(SettingsError):
+    """Neither an account nor an embedded platform is there to talk to."""
+
+
+class UsageError(VersError):
+    """A magic or a call was used wrongly."""
+
+
+class UnknownVMError(VersError):
+    """No VM has that id or name."""
+
+
+class AmbiguousVMError(VersError):
+    """More than one VM has that id prefix or name."""
+
+
+class ApiError(VersError):
+    """The platform answered with an error; `status` is the HTTP status."""
+
+    def __init__(self, message: str, hint: str = "", *, status: int) -> None:
+        super().__init__(message, hint)
+        self.status = status
+
+
+class AuthenticationError(ApiError):
+    """The key was refused."""
+
+
+class NotFoundError(ApiError):
+    """The platform does not know what was named."""
+
+
+class ConflictError(ApiError):
+    """The thing is in a state that does not allow this."""
+
+
+class UnsupportedError(ApiError):
+    """This platform does not have it."""
+
+
+class PlatformUnreachableError(VersError):
+    """The platform did not answer, or not in HTTP."""
+
+
+class ConnectError(VersError):
+    """A VM cannot be reached."""
+
+
+class HostKeyError(ConnectError):
+    """The VM answered with another host key than the one pinned for it."""
+
+
+class CertificateError(ConnectError):
+    """The TLS certificate in front of the VM is not trusted."""
+
+
+class ConnectionLostError(ConnectError):
+    """The connection broke and could not be made again."""
+
+
+class VMGoneError(ConnectError):
+    """The VM was deleted, or died."""
+
+
+class RemoteError(VersError):
+    """What was asked of the VM could not be done there."""
+
+
+class RemoteCommandError(RemoteError):
+    """A command ended with another code than 0.
+
+    `exit_code` is None when a signal ended it; `signal` is then its name, such as "SIGKILL".
+    `stderr` is the tail of what it wrote there, at most 4 KB.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        hint: str = "",
+        *,
+        exit_code: int | None = None,
+        signal: str | None = None,
+        stderr: str = "",
+    ) -> None:
+        super().__init__(message, hint)
+        self.exit_code = exit_code
+        self.signal = signal
+        self.stderr = stderr
+
+
+class RemoteTimeoutError(RemoteCommandError):
+    """The command was ended because its time was up."""
+
+
+class PlatformError(VersError):
+    """The embedded platform cannot do what was asked."""
+
+
+class MissingToolError(PlatformError):
+    """A program the embedded platform needs is not installed."""
+
+
+class ImageError(PlatformError):
+    """The VM image cannot be built or used."""
+
+
+class ConflictingPlatformError(PlatformError):
+    """A port, or another daemon, is in the way."""
+
+
+class CellInterrupted(KeyboardInterrupt):
+    """The user stopped a cell; the message says what became of the remote command."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def _render_traceback_(self) -> list[str]:
+        return [line for line in (f"Stopped: {self.message}", self.hint) if line]

@@ -1,0 +1,1 @@
+"""The inside of one VM: how anything reaches it."""

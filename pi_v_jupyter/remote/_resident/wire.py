@@ -1,0 +1,148 @@
+"""Frames between the resident program and its client, and the program's end of one connection.
+
+A frame: type (u8), job (u32), length (u32), payload; big-endian.
+
+    to the resident                        from the resident
+    HELLO   {client, cursors}              WELCOME  {pid, socket, jobs}
+    START   {argv | command | shell, code, STARTED  {pid}, of jobs that last
+             cwd, env, stdin, timeout}     OUT, ERR u64 offset, bytes
+    STDIN   u64 offset, bytes              TAKEN    u64 offset of stdin the process has taken
+    CLOSE   u64 offset: the end of stdin   EXIT     {code | signal | error, what, message, timed_out,
+    SIGNAL  {signal}                                 shell_ended}
+    ACK     u8 stream, u64 offset
+    FORGET  the client has the exit, or does not want it
+    BYE     the client is done: end its jobs and sessions
+"""
+
+from __future__ import annotations
+
+import collections
+import fcntl
+import itertools
+import json
+import os
+import selectors
+import struct
+
+HELLO, START, STDIN, CLOSE, SIGNAL, ACK, FORGET, BYE = range(1, 9)
+WELCOME, STARTED, OUT, ERR, EXIT, TAKEN = range(16, 22)
+HEADER = struct.Struct("!BII")
+CURSOR = struct.Struct("!Q")
+ACKED = struct.Struct("!BQ")
+
+WINDOW = 4 << 20  # bytes of one stream kept until acknowledged; a process that is ahead waits
+CONGESTED = 512 << 10  # bytes queued to one client before its processes' output is left in their pipes
+CHUNK = 128 << 10
+PIPE = 1 << 20
+F_SETPIPE_SZ = 1031  # in the fcntl module only since Python 3.10
+
+
+def dump(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+def widen(fd: int) -> None:
+    """A larger pipe means fewer wake-ups; without it everything works too."""
+    try:
+        fcntl.fcntl(fd, F_SETPIPE_SZ, PIPE)
+    except OSError:
+        return
+
+
+class Connection:
+    """One byte stream to a client: a pair of pipes from sshd, or a Unix socket."""
+
+    def __init__(self, program, reader, writer):
+        self.program, self.reader, self.writer = program, reader, writer
+        os.set_blocking(reader, False)
+        os.set_blocking(writer, False)
+        self.buffer = bytearray()
+        self.queue = collections.deque()
+        self.queued = 0
+        self.client = None
+        program.connections.add(self)
+        widen(writer)
+        program.watch(reader, selectors.EVENT_READ, self.ready)
+
+    def send(self, kind, number, *parts):
+        """Queue a frame; the loop flushes once per turn, so that frames share a packet."""
+        size = sum(map(len, parts))
+        self.queue.append(HEADER.pack(kind, number, size) + (parts[0] if parts else b""))
+        self.queue.extend(parts[1:])
+        self.queued += HEADER.size + size
+        self.program.unflushed.add(self)
+
+    def want_to_write(self, wanted):
+        if self.writer == self.reader:
+            both = selectors.EVENT_READ | selectors.EVENT_WRITE
+            self.program.watch(self.reader, both if wanted else selectors.EVENT_READ, self.ready)
+        elif wanted:
+            self.program.watch(self.writer, selectors.EVENT_WRITE, self.ready)
+        else:
+            self.program.unwatch(self.writer)
+
+    def flush(self):
+        was_congested = self.queued > CONGESTED
+        while self.queue:
+            try:
+                written = os.writev(self.writer, list(itertools.islice(self.queue, 16)))
+            except BlockingIOError:
+                self.want_to_write(True)
+                break
+            except OSError:
+                self.close()
+                return
+            self.queued -= written
+            while written:
+                first = self.queue.popleft()
+                if written < len(first):
+                    self.queue.appendleft(memoryview(first)[written:])
+                    break
+                written -= len(first)
+        else:
+            self.want_to_write(False)
+        if was_congested and self.queued <= CONGESTED and self.client is not None:
+            self.client.regulate()
+
+    def ready(self, events):
+        if events & selectors.EVENT_WRITE:
+            self.program.unflushed.add(self)
+        if events & selectors.EVENT_READ:
+            try:
+                data = os.read(self.reader, CHUNK)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if data:
+                self.buffer += data
+                self.parse()
+            else:
+                self.close()
+
+    def parse(self):
+        while len(self.buffer) >= HEADER.size:
+            kind, number, size = HEADER.unpack_from(self.buffer)
+            end = HEADER.size + size
+            if len(self.buffer) < end:
+                return
+            payload = bytes(self.buffer[HEADER.size : end])
+            del self.buffer[:end]
+            if kind == HELLO:
+                hello = json.loads(payload)
+                self.client = self.program.client(hello["client"])
+                self.client.attach(self, hello["cursors"])
+            elif self.client is not None:
+                self.client.handle(kind, number, payload)
+
+    def close(self):
+        if self not in self.program.connections:
+            return
+        self.program.connections.discard(self)
+        for fd in {self.reader, self.writer}:
+            self.program.unwatch(fd)
+            os.close(fd)
+        self.queue.clear()
+        self.queued = 0
+        if self.client is not None and self.client.connection is self:
+            self.client.detach()

@@ -1,0 +1,217 @@
+"""An ordinary OpenSSH server behind TLS on loopback, run by and for the current user."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import getpass
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import asyncssh
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+HOST = "loopback.vm.pi-v.localhost"
+CONFIG = """\
+ListenAddress 127.0.0.1
+Port {port}
+HostKey {folder}/host_key
+AuthorizedKeysFile {folder}/authorized_keys
+PidFile {folder}/sshd.pid
+StrictModes no
+UsePAM no
+PermitRootLogin yes
+PasswordAuthentication no
+MaxStartups 100:30:200
+MaxSessions 500
+LogLevel ERROR
+Subsystem sftp internal-sftp
+{extra}
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def make_certificate(folder: Path, host: str) -> tuple[Path, Path]:
+    """A self-signed certificate for `host`: (certificate, key) files."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=2))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    certificate_file, key_file = folder / "tls.pem", folder / "tls.key"
+    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_file.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return certificate_file, key_file
+
+
+@dataclass
+class TLSFront:
+    """Ends TLS on one port and passes the bytes to another; `cut()` breaks all that is open."""
+
+    certificate: Path
+    key: Path
+    target: int
+    port: int = field(default_factory=free_port)
+
+    def __post_init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.accepted = 0
+        self.refuse = False
+        ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(ready,), daemon=True)
+        self._thread.start()
+        ready.wait(10)
+
+    def _run(self, ready: threading.Event) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.certificate, self.key)
+        start = asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=context, limit=1 << 20)
+        self._server = self._loop.run_until_complete(start)
+        ready.set()
+        self._loop.run_forever()
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        self._loop.run_until_complete(asyncio.sleep(0.01))
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        if self.refuse:
+            writer.transport.abort()
+            return
+        inner, outer = await asyncio.open_connection("127.0.0.1", self.target, limit=1 << 20)
+        self._writers |= {writer, outer}
+        try:
+            await asyncio.gather(self._pump(reader, outer), self._pump(inner, writer))
+        finally:
+            for end in (writer, outer):
+                self._writers.discard(end)
+                end.transport.abort()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(1 << 18):
+                writer.write(data)
+                await writer.drain()
+        writer.transport.abort()
+
+    def cut(self) -> None:
+        """Break every open connection, as a gateway that dies would."""
+
+        def abort() -> None:
+            for writer in self._writers:
+                writer.transport.abort()
+
+        self._loop.call_soon_threadsafe(abort)
+
+    def close(self) -> None:
+        self.cut()
+
+        def stop() -> None:
+            self._server.close()
+            self._loop.stop()
+
+        self._loop.call_soon_threadsafe(stop)
+        self._thread.join(10)
+
+
+@dataclass
+class Loopback:
+    """The endpoint the tests connect to; it satisfies `remote.connection.Endpoint`."""
+
+    folder: Path
+    port: int
+    ssh_port: int
+    certificate: Path
+    key: str = field(repr=False)
+    front: TLSFront | None = None
+    vm_id: str = "loopback"
+    username: str = field(default_factory=getpass.getuser)
+
+    async def address(self) -> tuple[str, int, str | None]:
+        return HOST, self.port, str(self.certificate)
+
+    async def private_key(self) -> str:
+        return self.key
+
+    async def check(self) -> None:
+        return None
+
+
+class MemoryPins:
+    """Host keys pinned for one test."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, str] = {}
+
+    def pinned(self, vm_id: str) -> str | None:
+        return self.known.get(vm_id)
+
+    def pin(self, vm_id: str, fingerprint: str) -> None:
+        self.known[vm_id] = fingerprint
+
+
+@contextlib.contextmanager
+def loopback_sshd(folder: Path, extra: str = "") -> Iterator[Loopback]:
+    """Start sshd and its TLS front; end both."""
+    client_key = asyncssh.generate_private_key("ssh-ed25519")
+    asyncssh.generate_private_key("ssh-ed25519").write_private_key(folder / "host_key")
+    (folder / "host_key").chmod(0o600)
+    (folder / "authorized_keys").write_bytes(client_key.export_public_key())
+    private = client_key.export_private_key()
+    (folder / "client_key").write_bytes(private)
+    (folder / "client_key").chmod(0o600)
+    ssh_port = free_port()
+    (folder / "sshd_config").write_text(CONFIG.format(port=ssh_port, folder=folder, extra=extra))
+    sshd = shutil.which("sshd", path="/usr/sbin:/sbin:/usr/bin")
+    assert sshd, "openssh-server is needed: apt-get install openssh-server"
+    with contextlib.suppress(PermissionError):
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+    with (folder / "sshd.log").open("wb") as log:
+        server = subprocess.Popen([sshd, "-D", "-e", "-f", folder / "sshd_config"], stderr=log)
+    certificate, key_file = make_certificate(folder, HOST)
+    front = TLSFront(certificate, key_file, ssh_port)
+    try:
+        for _ in range(200):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", ssh_port), 1):
+                break
+            assert server.poll() is None, (folder / "sshd.log").read_text()
+            time.sleep(0.02)
+        yield Loopback(folder, front.port, ssh_port, certificate, private.decode(), front)
+    finally:
+        front.close()
+        server.terminate()
+        server.wait(10)
