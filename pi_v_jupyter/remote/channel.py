@@ -86,4 +86,3 @@ class TextDecoder:
     def feed(self, data: bytes, *, final: bool = False) -> str:
         """The text that is complete so far."""
         return self._decoder.decode(data, final)
-

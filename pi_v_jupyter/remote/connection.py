@@ -104,11 +104,11 @@ class Connection:
         self._endpoint, self._pins, self._on_notice = endpoint, pins, on_notice
         self._lock = asyncio.Lock()
         self._ssh: asyncssh.SSHClientConnection | None = None
-        self._link: _Session | None = None
         self._resident = Resident()
         self._resident.on_lost = self._lost
         self._plain: PlainRunner | None = None
         self._healing: asyncio.Task[None] | None = None
+        self._failure: BaseException | None = None
         self._closed = False
 
     async def start(self, request: Request) -> ResidentProcess | PlainProcess:
@@ -137,7 +137,6 @@ class Connection:
                         reraise=True,
                     ):
                         with attempt:
-                            self._failure: Exception | None = None
                             await self._attempt()
             except TimeoutError:
                 cause = f": {self._failure}" if self._failure else ""
@@ -147,7 +146,7 @@ class Connection:
                 ) from None
 
     async def _still_there(self, state: tenacity.RetryCallState) -> None:
-        self._failure = state.outcome.exception() if state.outcome else None  # type: ignore[assignment]
+        self._failure = state.outcome.exception() if state.outcome else None
         await self._endpoint.check()
 
     async def _attempt(self) -> None:
@@ -169,7 +168,7 @@ class Connection:
             return await asyncssh.connect(
                 host,
                 port,
-                tunnel=TLSTunnel(tls_context(ca_file)),  # type: ignore[arg-type]  any such object will do
+                tunnel=TLSTunnel(tls_context(ca_file)),
                 client_factory=lambda: client,
                 username=getattr(self._endpoint, "username", "root"),
                 client_keys=[key],
@@ -189,24 +188,24 @@ class Connection:
 
     async def _attach(self, ssh: asyncssh.SSHClientConnection) -> None:
         for path in dict.fromkeys(filter(None, (self._resident.socket, self._warm_socket()))):
+            link = _Session(self._resident)
             try:
-                _, link = await ssh.create_unix_connection(lambda: _Session(self._resident), path)
+                await ssh.create_unix_connection(lambda: link, path)  # noqa: B023  called before this returns
             except asyncssh.ChannelOpenError:
                 continue
-            await self._greet(link)  # type: ignore[arg-type]  the session is the one made above
+            await self._resident.attach(link)
             return
         token = secrets.token_hex(16)
         code = program()
         words = ["python3", "-I", "-S", "-c", BOOT, str(len(code)), token]
-        channel, link = await ssh.create_session(
-            lambda: _Session(self._resident, token.encode()), f"exec {shlex.join(words)}", encoding=None
-        )
+        started = _Session(self._resident, token.encode())
+        channel, _ = await ssh.create_session(lambda: started, f"exec {shlex.join(words)}", encoding=None)
         channel.write(code)
         try:
-            await link.ready
+            await started.ready
         except ConnectionLostError:
-            if link.exit_status not in (126, 127):
-                detail = link.errors.decode(errors="backslashreplace").strip().splitlines()
+            if started.exit_status not in (126, 127):
+                detail = started.errors.decode(errors="backslashreplace").strip().splitlines()
                 raise ConnectError(
                     f"The resident program did not start on VM {self._endpoint.vm_id}"
                     + (f": {detail[-1]}" if detail else ".")
@@ -218,11 +217,7 @@ class Connection:
                 )
             self._plain = PlainRunner(ssh)
             return
-        await self._greet(link)
-
-    async def _greet(self, link: _Session) -> None:
-        self._link = link
-        await self._resident.attach(link)
+        await self._resident.attach(started)
 
     def _warm_socket(self) -> str | None:
         return socket_path() if getattr(self._endpoint, "username", "root") == "root" else None

@@ -22,10 +22,12 @@ GRACE = 2.0  # seconds between SIGINT and SIGKILL when time is up
 
 def command_line(request: Request) -> str:
     """The request as one line for the login shell; code goes in by stdin or `-c`, never unquoted."""
-    words = list(request.argv) or ["bash", "-c", request.command if request.code is None else request.code]
+    words = list(request.argv) or ["bash", "-c", request.command or request.code or ""]
     if request.argv and request.code is not None:
         words += ["-c", request.code]
-    line = "exec " + ("env " + shlex.join(f"{k}={v}" for k, v in request.env.items()) + " " if request.env else "")
+    line = "exec " + (
+        "env " + shlex.join(f"{k}={v}" for k, v in request.env.items()) + " " if request.env else ""
+    )
     line += shlex.join(words) + ("" if request.stdin else " </dev/null")
     return f"cd -- {shlex.quote(request.cwd)} && {line}" if request.cwd else line
 
@@ -51,7 +53,9 @@ class PlainProcess:
             self._started.set_result(process)
             deadline = asyncio.create_task(self._watch(process)) if self._request.timeout else None
             try:
-                await asyncio.gather(self._pump("stdout", process.stdout), self._pump("stderr", process.stderr))
+                await asyncio.gather(
+                    self._pump("stdout", process.stdout), self._pump("stderr", process.stderr)
+                )
                 done = await process.wait(check=False)
             finally:
                 if deadline is not None:
@@ -125,5 +129,3 @@ class PlainRunner:
 
     def start(self, request: Request) -> PlainProcess:
         return PlainProcess(self._connection, request)
-
-

@@ -27,7 +27,9 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:
-        raise SettingsError(f"The CA file {ca_file} cannot be used: {error}.", "Set another, or none.") from None
+        raise SettingsError(
+            f"The CA file {ca_file} cannot be used: {error}.", "Set another, or none."
+        ) from None
 
 
 class TLSTunnel:

@@ -126,7 +126,9 @@ class Single:
             self.program.singles = [single for single in self.program.singles if single is not self]
         if self.job is not None:
             self.job.end(**exit_of(status))
-            self.program.later(0, self.program.refill)  # once the end is told: nobody waits for the next one yet
+            self.program.later(
+                0, self.program.refill
+            )  # once the end is told: nobody waits for the next one yet
 
     def discard(self):
         self.process.stdin.close()  # it reads the end and exits

@@ -1,0 +1,179 @@
+"""`pi-v-jupyter`: the embedded platform from the command line.
+
+Output is read by people and, line by line, by `%vers up`: results on stdout, progress and errors on
+stderr. A failure is one sentence with the next step, and exit code 1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pi_v_jupyter.errors import MissingToolError, VersError
+
+if TYPE_CHECKING:
+    from pi_v_jupyter.local.base import Resident
+
+DEFAULT_PORT = 7730
+DEFAULT_GATEWAY_PORT = 7731
+DEFAULT_DOMAIN = "pi-v.localhost"
+
+
+class _Group(click.Group):
+    """Shows our errors as sentences."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except VersError as error:
+            raise click.ClickException(str(error)) from None
+        except ModuleNotFoundError as error:
+            absent = MissingToolError(
+                f"The Python package {error.name!r} is not installed.", "pip install 'pi-v-jupyter[local]'"
+            )
+            raise click.ClickException(str(absent)) from None
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="pi-v-jupyter")
+def main() -> None:
+    """Virtual machines on this computer, for notebooks."""
+
+
+@main.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True, help="Of the API.")
+@click.option(
+    "--gateway-port",
+    type=click.IntRange(0, 65535),
+    default=DEFAULT_GATEWAY_PORT,
+    show_default=True,
+    help="Of the VMs.",
+)
+@click.option("--domain", default=DEFAULT_DOMAIN, show_default=True, help="VMs are at <vm-id>.vm.DOMAIN.")
+@click.option("--foreground", is_flag=True, help="Stay in this terminal, with the log on it.")
+@click.option("--report-fd", type=int, hidden=True)
+def up(port: int, gateway_port: int, domain: str, foreground: bool, report_fd: int | None) -> None:
+    """Start the embedded platform (and build its VM image, the first time)."""
+    from pi_v_jupyter.local import daemon, launcher
+
+    options = daemon.Options(port, gateway_port, domain)
+    if foreground:
+        _serve(options, report_fd)
+        return
+    platform, new = launcher.up(options, _resident(), _progress)
+    word = "up" if new else "up already"
+    click.echo(
+        f"embedded platform {word}: {platform.base_url} · VMs at *.vm.{platform.domain}:{platform.vm_port}"
+        f" · QEMU, {platform.accelerator}"
+    )
+
+
+def _serve(options: Any, report_fd: int | None) -> None:
+    from pi_v_jupyter.local import daemon
+
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+    def report(failure: dict[str, str] | None) -> None:
+        if report_fd is not None:
+            with os.fdopen(report_fd, "w") as pipe:
+                json.dump(failure, pipe)
+
+    try:
+        asyncio.run(daemon.serve(options, _resident(), lambda _: report(None), _progress))
+    except VersError as error:
+        report({"message": error.message, "hint": error.hint})
+        raise
+
+
+@main.command()
+@click.option("--purge", is_flag=True, help="Delete the VMs for good, and all else the platform keeps of them.")
+@click.option("-f", "--force", is_flag=True, help="Do not ask.")
+def down(purge: bool, force: bool) -> None:
+    """End the embedded platform and its VMs."""
+    from pi_v_jupyter.local import launcher
+
+    running, kept = launcher.vms_that_run(), launcher.vms_kept()
+    if not force and purge and kept:
+        _ask(f"{_vms(kept)} will be deleted for good.")
+    elif not force and running:
+        _ask(f"{_vms(running)} will be ended; disks are kept, but nothing can start from them yet.")
+    ended = launcher.down(purge=purge)
+    click.echo("embedded platform down" if ended else "the embedded platform was not up")
+
+
+def _vms(count: int) -> str:
+    return "1 VM" if count == 1 else f"{count} VMs"
+
+
+def _ask(consequence: str) -> None:
+    if not sys.stdin.isatty():
+        raise click.ClickException(f"{consequence}  `pi-v-jupyter down -f` does it without asking.")
+    click.confirm(f"{consequence} Go on?", abort=True)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def status(as_json: bool) -> None:
+    """Say whether the embedded platform is up, and what it runs."""
+    from pi_v_jupyter.local import launcher
+
+    now = launcher.status()
+    if as_json:
+        click.echo(json.dumps(now))
+    elif now["up"]:
+        states = ", ".join(f"{count} {state}" for state, count in now["vms"].items() if count) or "no VMs"
+        click.echo(f"embedded platform up: {now['base_url']} · QEMU, {now['accelerator']} · {states}")
+        click.echo(f"log: {now['log']}")
+    else:
+        click.echo("embedded platform down  `pi-v-jupyter up` starts it")
+        if now["vms_left_running"]:
+            click.echo(f"{_vms(now['vms_left_running'])} of a platform that died still run  `up` takes them over")
+
+
+@main.group()
+def image() -> None:
+    """The image VMs start from."""
+
+
+@image.command("build")
+@click.option("--force", is_flag=True, help="Build it anew, as for Debian's latest updates.")
+def image_build(force: bool) -> None:
+    """Build the VM image, unless it is there."""
+    from pi_v_jupyter.local import image as images
+
+    built = images.ensure(_progress, force=force)
+    click.echo(f"{built.digest}  Debian {built.suite}, Linux {built.kernel_version}  {built.folder}")
+
+
+@image.command("info")
+def image_info() -> None:
+    """Say which image VMs start from."""
+    from pi_v_jupyter.local import image as images
+
+    current = images.current()
+    if current is None:
+        raise click.ClickException("There is no VM image yet.  `pi-v-jupyter image build` makes it.")
+    size = sum(file.stat().st_blocks * 512 for file in current.folder.iterdir())
+    click.echo(f"{current.digest}  Debian {current.suite}, Linux {current.kernel_version}, built {current.built_at}")
+    click.echo(f"{current.folder}  {size / 1e6:.0f} MB on disk")
+
+
+def _progress(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _resident() -> Resident | None:
+    """The program of ours that every VM runs from the start."""
+    from pi_v_jupyter.local.base import Resident
+    from pi_v_jupyter.remote import resident
+
+    return Resident(program=resident.program(), socket_path=resident.socket_path())

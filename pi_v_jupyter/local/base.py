@@ -1,0 +1,181 @@
+"""The booted machine that new VMs are restored from, so that they need not boot.
+
+The default machine is booted once, its memory in a file, and stopped: that file, the state of its
+devices and its disk are a `Base`. Each VM restored from it maps the memory file copy-on-write, so
+idle VMs share it. A base depends on the image, on QEMU and on every argument of the machine; its
+folder's name is a digest of all that, and it is renamed into place when it is whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+
+from pi_v_jupyter.errors import ImageError, PlatformError
+from pi_v_jupyter.local import accelerator, disks, hardware, paths
+from pi_v_jupyter.local.guestlink import GuestLink
+from pi_v_jupyter.local.hardware import Size, Wiring
+from pi_v_jupyter.local.image import DISK_MIB, Image
+from pi_v_jupyter.local.keys import KeyPair
+from pi_v_jupyter.local.machine import Machine
+from pi_v_jupyter.local.rootfs import Progress
+
+DEFAULT_SIZE = Size(vcpus=1, memory_mib=512, disk_mib=DISK_MIB)
+BOOT_TIMEOUT = 300.0  # seconds, under emulation on a slow computer
+CONFIGURE_TIMEOUT = 60.0
+_SETTLE_TIMEOUT = 120.0
+_LOCK_TIMEOUT = 900.0
+
+
+@dataclass(frozen=True)
+class Resident:
+    """A program that is running in every VM from the start: Python source, and the socket it serves."""
+
+    program: bytes
+    socket_path: str
+
+
+@dataclass(frozen=True)
+class Base:
+    """A machine saved while it ran."""
+
+    folder: Path
+
+    @property
+    def memory(self) -> Path:
+        """Its memory; mapped by its clones, never written again."""
+        return self.folder / "memory"
+
+    @property
+    def devices(self) -> Path:
+        """The state of everything else in it."""
+        return self.folder / "devices"
+
+    @property
+    def disk(self) -> Path:
+        """Its disk, an overlay of the image's; the disks of its clones are overlays of it."""
+        return self.folder / "disk.qcow2"
+
+
+async def ensure(image: Image, accel: str, resident: Resident | None, progress: Progress) -> Base:
+    """The base for this image, computer and resident program; booted and saved first if need be.
+
+    Raises:
+        ImageError: the image does not boot.
+    """
+    key = _key(image, accel, resident)
+    base = Base(paths.machines_dir() / key)
+    if base.folder.exists():
+        return base
+    lock = filelock.FileLock(paths.machines_dir() / "save.lock")
+    try:
+        await asyncio.to_thread(lock.acquire, timeout=_LOCK_TIMEOUT)
+    except filelock.Timeout:
+        raise ImageError("Another start of the platform does not come to an end.", "End it and try again.") from None
+    try:
+        if not base.folder.exists():
+            await _make(base, image, accel, resident, progress)
+    finally:
+        lock.release()
+    return base
+
+
+def _key(image: Image, accel: str, resident: Resident | None) -> str:
+    digest = hashlib.sha256()
+    parts = [image.digest, accelerator.qemu_version(), accel, hardware.fingerprint(DEFAULT_SIZE, accel)]
+    if resident is not None:
+        parts += [resident.socket_path, hashlib.sha256(resident.program).hexdigest()]
+    digest.update("\0".join(parts).encode())
+    return digest.hexdigest()[:16]
+
+
+async def _make(base: Base, image: Image, accel: str, resident: Resident | None, progress: Progress) -> None:
+    progress("booting a first machine (new ones are copies of it)")
+    folder = base.folder.with_suffix(".partial")
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(mode=0o700)
+    unfinished = Base(folder)
+    disks.overlay(unfinished.disk, image.disk, "raw")
+    with tempfile.TemporaryDirectory(dir=paths.runtime_dir()) as sockets:
+        wiring = Wiring(
+            disk=unfinished.disk,
+            monitor=Path(sockets) / "qmp",
+            agent=Path(sockets) / "agent",
+            memory_file=unfinished.memory,
+            writes_memory=True,
+        )
+        log = folder / "qemu.log"
+        name = f"{paths.runtime_dir().name}:base"
+        machine = await Machine.start(image, DEFAULT_SIZE, accel, wiring, name=name, log=log)
+        try:
+            await _boot(machine, progress)
+            await _warm(machine, resident)
+            await machine.save(unfinished.devices)
+        finally:
+            await machine.end()
+    await asyncio.to_thread(_write_out, unfinished)
+    folder.rename(base.folder)
+    progress("saved it")
+
+
+async def _boot(machine: Machine, progress: Progress) -> None:
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    try:
+        await machine.guest.ask("ping", timeout=BOOT_TIMEOUT)
+    except PlatformError as error:
+        words = (await machine.console()).strip().splitlines()[-3:]
+        raise ImageError(f"The image does not boot: {error.message}", " / ".join(words)) from None
+    progress(f"it is up after {loop.time() - started:.1f} s; letting it settle")
+    answer = await machine.guest.ask("settle", timeout=_SETTLE_TIMEOUT + 10, seconds=_SETTLE_TIMEOUT)
+    progress(f"it is {str(answer.get('state'))[:40]} after {loop.time() - started:.1f} s")
+
+
+async def _warm(machine: Machine, resident: Resident | None) -> None:
+    """Have in memory what every clone needs first: the resident program, and a login's worth of files."""
+    guest = machine.guest
+    if resident is not None:
+        program = base64.b64encode(resident.program).decode()
+        await guest.ask(
+            "start_resident", timeout=90, program=program, socket_path=resident.socket_path, seconds=60
+        )
+    login = KeyPair.generate()
+    await personalize(guest, name="vm", login=login, host=KeyPair.generate())
+    await guest.ask("rehearse_login", timeout=60, private_key=login.private)
+    await guest.ask("forget", timeout=60)
+
+
+async def personalize(guest: GuestLink, *, name: str, login: KeyPair, host: KeyPair) -> None:
+    """Make the machine itself: its own name, keys, clock and randomness. Its SSH server listens after this."""
+    await guest.ask(
+        "configure",
+        timeout=CONFIGURE_TIMEOUT,
+        name=name,
+        machine_id=secrets.token_hex(16),
+        seed=base64.b64encode(secrets.token_bytes(64)).decode(),
+        now=time.time(),
+        authorized_key=login.public,
+        host_key=host.private,
+        host_public_key=host.public,
+    )
+
+
+def _write_out(base: Base) -> None:
+    """What is not on the disk when the power fails would look whole and not be."""
+    for file in (base.memory, base.devices, base.disk):
+        fd = os.open(file, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

@@ -1,0 +1,210 @@
+"""The process behind `pi-v-jupyter up`: API, VMs and gateway together, until it is told to end.
+
+One per user and state folder: it holds a lock for as long as it lives. What it tells its clients is in
+the description file, written when everything answers and removed at the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import getpass
+import logging
+import os
+import secrets
+import signal
+import socket
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+import httpx
+import uvicorn
+
+from pi_v_jupyter.errors import ConflictingPlatformError, PlatformError
+from pi_v_jupyter.local import accelerator, app, base, certificates, image, paths
+from pi_v_jupyter.local.base import Base, Resident
+from pi_v_jupyter.local.fleet import Fleet
+from pi_v_jupyter.local.gateway import Gateway
+from pi_v_jupyter.local.image import Image
+from pi_v_jupyter.local.rootfs import Progress
+from pi_v_jupyter.settings import EmbeddedPlatform, write_private
+
+log = logging.getLogger(__name__)
+
+_GRACE = 5  # seconds that requests under way get at the end
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `up` can be told. Port 0 takes a free one."""
+
+    port: int
+    gateway_port: int
+    domain: str
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What has to be there before a VM can be."""
+
+    image: Image
+    accelerator: str
+    base: Base
+
+
+def lock() -> filelock.FileLock:
+    """Held by the daemon while it lives; the system lets go of it however the daemon ends."""
+    return filelock.FileLock(paths.platform_dir() / "daemon.lock")
+
+
+async def prepare(resident: Resident | None, progress: Progress) -> Ground:
+    """Build what is not there yet: image, choice of accelerator, booted machine.
+
+    Raises:
+        MissingToolError, ImageError: it cannot be built.
+    """
+    accelerator.qemu_version()  # absent QEMU is to be told before a minute's work, not after it
+    built = await asyncio.to_thread(image.ensure, progress)
+    accel = await asyncio.to_thread(accelerator.choose, built, progress)
+    return Ground(built, accel, await base.ensure(built, accel, resident, progress))
+
+
+def bind(port: int, what: str, option: str) -> socket.socket:
+    """A socket on loopback `port`.
+
+    Raises:
+        ConflictingPlatformError: someone else has it; by `option` another can be chosen.
+    """
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+    except OSError as error:
+        listener.close()
+        hint = f"Choose another with `{option} PORT`; 0 takes a free one."
+        if error.errno == errno.EADDRINUSE:
+            owner = "another embedded platform" if _is_a_platform(port) else "another program"
+            raise ConflictingPlatformError(f"Port {port} for {what} is taken by {owner}.", hint) from None
+        raise ConflictingPlatformError(f"Port {port} for {what} cannot be used: {error.strerror}.", hint) from None
+    return listener
+
+
+def _is_a_platform(port: int) -> bool:
+    try:
+        answer = httpx.get(f"http://127.0.0.1:{port}/api/v1/system/version", timeout=2, trust_env=False)
+    except httpx.HTTPError:
+        return False
+    return answer.headers.get("server") == app.SERVER_NAME
+
+
+async def serve(
+    options: Options,
+    resident: Resident | None,
+    ready: Callable[[EmbeddedPlatform], None],
+    progress: Progress,
+) -> None:
+    """Run the platform until SIGTERM or SIGINT, then end its VMs.
+
+    `ready` is called once everything answers.
+
+    Raises:
+        ConflictingPlatformError: this user's platform is up already, or a port is taken.
+        PlatformError: it cannot start.
+    """
+    holding = lock()
+    try:
+        holding.acquire(timeout=0)
+    except filelock.Timeout:
+        raise ConflictingPlatformError("The embedded platform is up already.", "`pi-v-jupyter status`") from None
+    with holding, bind(options.port, "the API", "--port") as api_socket:
+        with bind(options.gateway_port, "the VMs", "--gateway-port") as gateway_socket:
+            ground = await prepare(resident, progress)
+            await _serve(options.domain, ground, api_socket, gateway_socket, ready)
+
+
+async def _serve(
+    domain: str,
+    ground: Ground,
+    api_socket: socket.socket,
+    gateway_socket: socket.socket,
+    ready: Callable[[EmbeddedPlatform], None],
+) -> None:
+    folder = paths.platform_dir()
+    context = certificates.server_context(folder, domain)
+    gateway = Gateway(gateway_socket, context, domain)
+    owner = str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{getpass.getuser()}.{domain}"))
+    fleet = Fleet(ground.image, ground.base, ground.accelerator, owner, gateway.route)
+    server = _Server(app.build(fleet, _api_key(folder / "api_key")))
+    description = EmbeddedPlatform(
+        base_url=f"http://127.0.0.1:{api_socket.getsockname()[1]}/api/v1",
+        domain=domain,
+        vm_port=gateway_socket.getsockname()[1],
+        ca_file=str(certificates.authority_file(folder)),
+        key_file=str(folder / "api_key"),
+        pid=os.getpid(),
+        accelerator=ground.accelerator,
+    )
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.stop)
+    gateway.start()
+    try:
+        await fleet.adopt()
+        serving = asyncio.create_task(server.serve(sockets=[api_socket]))
+        await server.answers(serving)
+        description.save()
+        log.info("up: %s, VMs at 127.0.0.1:%d, %s", description.base_url, description.vm_port, ground.accelerator)
+        ready(description)
+        await serving
+    finally:
+        EmbeddedPlatform.path().unlink(missing_ok=True)
+        await fleet.end_all()
+        gateway.stop()
+        log.info("down")
+
+
+def _api_key(file: Path) -> str:
+    """The bearer key: kept, so that clients set up with it go on working."""
+    try:
+        key = file.read_text().strip()
+    except FileNotFoundError:
+        key = ""
+    if not key:
+        key = secrets.token_urlsafe(32)
+        write_private(file, key)
+    return key
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, told to end by us: its own signal handling would end the process before the VMs."""
+
+    def __init__(self, application: object) -> None:
+        config = uvicorn.Config(
+            application,  # type: ignore[arg-type]  # uvicorn's own, narrower name for an ASGI application
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            headers=[("server", app.SERVER_NAME)],
+            timeout_graceful_shutdown=_GRACE,
+        )
+        super().__init__(config)
+
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def]
+        yield
+
+    def stop(self) -> None:
+        """Answer what is under way, then return from `serve`."""
+        self.should_exit = True
+
+    async def answers(self, serving: asyncio.Task[None]) -> None:
+        """Wait until requests are answered."""
+        while not self.started:
+            if serving.done():
+                raise PlatformError("The API did not start.") from serving.exception()
+            await asyncio.sleep(0.01)

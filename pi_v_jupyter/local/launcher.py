@@ -1,0 +1,174 @@
+"""`up`, `down` and `status`, seen from outside the daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import filelock
+import httpx
+import psutil
+
+import pi_v_jupyter
+from pi_v_jupyter.api.models import VMState
+from pi_v_jupyter.errors import PlatformError
+from pi_v_jupyter.local import daemon, machine, paths, record
+from pi_v_jupyter.local.base import Resident
+from pi_v_jupyter.local.daemon import Options
+from pi_v_jupyter.local.rootfs import Progress
+from pi_v_jupyter.settings import EmbeddedPlatform
+
+_ANSWER_TIMEOUT = 10.0
+_START_TIMEOUT = 900.0  # another process may be building the image
+_END_TIMEOUT = 40.0
+
+
+def is_up() -> bool:
+    """Whether this user's daemon lives, be it still starting."""
+    lock = daemon.lock()
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def up(options: Options, resident: Resident | None, progress: Progress) -> tuple[EmbeddedPlatform, bool]:
+    """Start the daemon, detached; the platform, and whether it was started by this call.
+
+    Raises:
+        PlatformError and its kin: it cannot start.
+    """
+    if is_up():
+        return _wait_for_description(), False
+    for port, what, option in (
+        (options.port, "the API", "--port"),
+        (options.gateway_port, "the VMs", "--gateway-port"),
+    ):
+        daemon.bind(port, what, option).close()
+    asyncio.run(daemon.prepare(resident, progress))
+    return _spawn(options), True
+
+
+def down(*, purge: bool) -> bool:
+    """End the daemon and its VMs; with `purge` delete what is kept of them too. Whether there was anything to end."""
+    platform = EmbeddedPlatform.load() if is_up() else None
+    if platform is not None:
+        _end_daemon(platform.pid)
+    strays = machine.left_over(f"{paths.runtime_dir().name}:", ())
+    for stray in strays:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            stray.kill()
+    psutil.wait_procs(strays, timeout=_END_TIMEOUT)
+    if purge:
+        shutil.rmtree(paths.platform_dir())
+        shutil.rmtree(paths.runtime_dir())
+    return platform is not None or bool(strays)
+
+
+def vms_that_run() -> int:
+    """How many VMs `down` would end, those of a daemon that died included."""
+    return len(machine.left_over(f"{paths.runtime_dir().name}:", ()))
+
+
+def vms_kept() -> int:
+    """How many VMs `down --purge` would delete."""
+    return len(record.load_all())
+
+
+def status() -> dict[str, Any]:
+    """What is up, as plain data: `{"up": bool, ...}`."""
+    if not is_up():
+        return {"up": False, "vms_left_running": vms_that_run(), "vms_kept": vms_kept()}
+    platform = _wait_for_description()
+    vms = _ask(platform, "/vm")
+    return {
+        "up": True,
+        **asdict(platform),
+        "vms": {state.value: sum(vm["state"] == state for vm in vms) for state in VMState},
+        "log": str(paths.log_file()),
+    }
+
+
+def _ask(platform: EmbeddedPlatform, path: str) -> Any:
+    key = Path(platform.key_file).read_text().strip()
+    try:
+        answer = httpx.get(
+            platform.base_url + path,
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=_ANSWER_TIMEOUT,
+            trust_env=False,  # a proxy has no business with loopback
+        )
+        answer.raise_for_status()
+    except httpx.HTTPError as error:
+        raise PlatformError(
+            f"The platform (process {platform.pid}) does not answer: {type(error).__name__}.",
+            f"Its log is {paths.log_file()}; `pi-v-jupyter down` ends it.",
+        ) from None
+    return answer.json()
+
+
+def _wait_for_description() -> EmbeddedPlatform:
+    deadline = time.monotonic() + _START_TIMEOUT
+    while (platform := EmbeddedPlatform.load()) is None:
+        if time.monotonic() > deadline or not is_up():
+            raise PlatformError("The platform was starting and did not come up.", f"Its log is {paths.log_file()}")
+        time.sleep(0.1)
+    return platform
+
+
+def _spawn(options: Options) -> EmbeddedPlatform:
+    log_file = paths.log_file()
+    if log_file.exists():
+        log_file.replace(log_file.with_suffix(".log.1"))
+    # The daemon reports through this pipe once, then closes it: success, or the sentence of its failure.
+    reading, writing = os.pipe()
+    package = str(Path(pi_v_jupyter.__file__).parent.parent)
+    search_path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+    command = [
+        *(sys.executable, "-m", "pi_v_jupyter", "up", "--foreground", "--report-fd", str(writing)),
+        *("--port", str(options.port), "--gateway-port", str(options.gateway_port), "--domain", options.domain),
+    ]
+    with log_file.open("wb") as log:
+        subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=(writing,),
+            start_new_session=True,
+            cwd=paths.platform_dir(),
+            env={**os.environ, "PYTHONPATH": search_path},
+        )
+    os.close(writing)
+    with os.fdopen(reading) as report:
+        text = report.read()
+    try:
+        failure = json.loads(text)
+    except ValueError:
+        raise PlatformError("The platform ended while it started.", f"Its log is {log_file}") from None
+    if failure:
+        raise PlatformError(failure["message"], failure["hint"])
+    return _wait_for_description()
+
+
+def _end_daemon(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + _END_TIMEOUT
+    while is_up():
+        if time.monotonic() > deadline:
+            os.kill(pid, signal.SIGKILL)
+            deadline = float("inf")
+        time.sleep(0.05)

@@ -1,0 +1,201 @@
+"""`Vers`: the machines, and what is done with them, for one kernel or script."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable
+from functools import wraps
+from types import TracebackType
+from typing import Any, Self
+
+from pi_v_jupyter import loops
+from pi_v_jupyter.api.client import VersClient
+from pi_v_jupyter.api.models import SystemVersion, WhoAmI
+from pi_v_jupyter.errors import UsageError
+from pi_v_jupyter.fleet import Fleet, VMs
+from pi_v_jupyter.settings import Settings
+from pi_v_jupyter.state import State
+from pi_v_jupyter.vm import VM, Here, Machine
+
+log = logging.getLogger("pi_v_jupyter")
+
+
+class Vers:
+    """The Python API: `async with Vers() as vers: vm = await vers.create(name="build")`.
+
+    It lives on the loop of the `async with`, or on the I/O loop where a notebook's extension is loaded; its
+    methods may be awaited on any. `vers.sync` is the same without `await`. `on_notice` is told, in one line,
+    what a user should know and no answer says.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        home: asyncio.AbstractEventLoop | None = None,
+        on_notice: Callable[[str], None] = log.warning,
+    ) -> None:
+        self.settings = settings or Settings()
+        self.on_notice = on_notice
+        self._home = home
+        self._parts: tuple[VersClient, Fleet, Here] | None = None
+
+    @property
+    def home(self) -> asyncio.AbstractEventLoop:
+        """The loop it lives on; fixed by its first use."""
+        if self._home is None:
+            self._home = loops.running_io_loop() or asyncio.get_running_loop()
+        return self._home
+
+    def _made(self) -> tuple[VersClient, Fleet, Here]:
+        if self._parts is None:
+            client = VersClient(self.settings)
+            fleet = Fleet(client, self.settings, State(), self.home, lambda text: self.on_notice(text))
+            self._parts = client, fleet, Here(self.home)
+        return self._parts
+
+    @property
+    def client(self) -> VersClient:
+        """The platform's API, one method per request."""
+        return self._made()[0]
+
+    @property
+    def fleet(self) -> Fleet:
+        """All VMs; which one is active."""
+        return self._made()[1]
+
+    @property
+    def here(self) -> Here:
+        """This computer, as a machine commands can run on."""
+        return self._made()[2]
+
+    @property
+    def active(self) -> VM | None:
+        """The VM cells run on, or None."""
+        return self._made()[1].active
+
+    @property
+    def machine(self) -> Machine:
+        """Where cells run: the active VM, or this computer."""
+        return self.active or self.here
+
+    @property
+    def sync(self) -> Sync:
+        """The same API in its blocking form: `vers.sync.create(name="build").run("make")`."""
+        return Sync(self)
+
+    async def __aenter__(self) -> Self:
+        assert self.home is not None  # noqa: S101  fixed here
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @loops.at_home
+    async def close(self) -> None:
+        """End this session's commands and connections. VMs go on."""
+        if self._parts is not None:
+            (client, fleet, here), self._parts = self._parts, None
+            await fleet.close()
+            await here.close()
+            await client.close()
+
+    @loops.at_home
+    async def list(self) -> VMs:
+        """Every VM of the account, oldest first."""
+        return await self.fleet.all()
+
+    @loops.at_home
+    async def create(
+        self,
+        *,
+        name: str | None = None,
+        vcpu: int | None = None,
+        mem: int | None = None,
+        disk: int | None = None,
+        wait: bool = True,
+    ) -> VM:
+        """Make a root VM; `mem` and `disk` are in MiB. With `wait` it runs when this returns."""
+        return await self.fleet.create(name=name, vcpu=vcpu, mem=mem, disk=disk, wait=wait)
+
+    @loops.at_home
+    async def vm(self, name: str) -> VM:
+        """The VM of that id, unique id prefix or name; `.` is the active one."""
+        return await self.fleet.find(name)
+
+    @loops.at_home
+    async def use(self, vm: VM | str) -> VM:
+        """Have cells run on that VM from now on."""
+        found = await self.fleet.find(vm) if isinstance(vm, str) else vm
+        await self.fleet.use(found)
+        return found
+
+    @loops.at_home
+    async def local(self) -> None:
+        """Have cells run on this machine again."""
+        self.fleet.local()
+
+    @loops.at_home
+    async def delete(self, *vms: VM | str) -> None:
+        """Destroy VMs and their disks, all at once."""
+        found = [await self.fleet.find(vm) if isinstance(vm, str) else vm for vm in vms]
+        async with asyncio.TaskGroup() as group:
+            for vm in found:
+                group.create_task(self.fleet.delete(vm))
+
+    @loops.at_home
+    async def whoami(self) -> WhoAmI:
+        """Whose key it is."""
+        return await self.client.whoami()
+
+    @loops.at_home
+    async def version(self) -> SystemVersion:
+        """What the platform runs."""
+        return await self.client.version()
+
+
+class Sync:
+    """The blocking form of a `Vers` or a machine: the same methods, waited for."""
+
+    def __init__(self, target: Vers | Machine) -> None:
+        self._target = target
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._target, name)
+        if inspect.isasyncgenfunction(value):
+            raise UsageError(f"{name} has no blocking form.", "Use `run`.")
+        if not inspect.iscoroutinefunction(value):
+            return _blocking(value)
+
+        @wraps(value)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            bare = [arg._target if isinstance(arg, Sync) else arg for arg in args]
+            if isinstance(self._target, Vers) and self._target._home is None:
+                self._target._home = loops.io_loop()
+            return _blocking(loops.wait(value(*bare, **kwargs)))
+
+        return call
+
+    def __dir__(self) -> list[str]:
+        return dir(self._target)
+
+    def __repr__(self) -> str:
+        return repr(self._target)
+
+    def __enter__(self) -> Sync:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _blocking(value: Any) -> Any:
+    if isinstance(value, Machine):
+        return Sync(value)
+    if isinstance(value, VMs):
+        return [Sync(vm) for vm in value]
+    return value
