@@ -47,7 +47,9 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True, help="Of the API.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True, help="Of the API."
+)
 @click.option(
     "--gateway-port",
     type=click.IntRange(0, 65535),
@@ -95,7 +97,9 @@ def _serve(options: Any, report_fd: int | None) -> None:
 
 
 @main.command()
-@click.option("--purge", is_flag=True, help="Delete the VMs for good, and all else the platform keeps of them.")
+@click.option(
+    "--purge", is_flag=True, help="Delete the VMs for good, and all else the platform keeps of them."
+)
 @click.option("-f", "--force", is_flag=True, help="Do not ask.")
 def down(purge: bool, force: bool) -> None:
     """End the embedded platform and its VMs."""
@@ -136,7 +140,9 @@ def status(as_json: bool) -> None:
     else:
         click.echo("embedded platform down  `pi-v-jupyter up` starts it")
         if now["vms_left_running"]:
-            click.echo(f"{_vms(now['vms_left_running'])} of a platform that died still run  `up` takes them over")
+            click.echo(
+                f"{_vms(now['vms_left_running'])} of a platform that died still run  `up` takes them over"
+            )
 
 
 @main.group()
@@ -163,7 +169,9 @@ def image_info() -> None:
     if current is None:
         raise click.ClickException("There is no VM image yet.  `pi-v-jupyter image build` makes it.")
     size = sum(file.stat().st_blocks * 512 for file in current.folder.iterdir())
-    click.echo(f"{current.digest}  Debian {current.suite}, Linux {current.kernel_version}, built {current.built_at}")
+    click.echo(
+        f"{current.digest}  Debian {current.suite}, Linux {current.kernel_version}, built {current.built_at}"
+    )
     click.echo(f"{current.folder}  {size / 1e6:.0f} MB on disk")
 
 

@@ -8,8 +8,8 @@ import os
 from collections.abc import Callable, Iterable
 
 from pi_v_jupyter.api.client import VersClient
-from pi_v_jupyter.api.models import VMConfig, VMInfo, VMState
-from pi_v_jupyter.errors import AmbiguousVMError, NotFoundError, UnknownVMError, UsageError
+from pi_v_jupyter.api.models import VMConfig, VMInfo
+from pi_v_jupyter.errors import AmbiguousVMError, NotFoundError, UnknownVMError, UsageError, VMGoneError
 from pi_v_jupyter.settings import Settings
 from pi_v_jupyter.state import State
 from pi_v_jupyter.vm import VM
@@ -42,10 +42,27 @@ class Fleet:
         self._active: VM | None = None
         # A notebook finds its VM again after a restart; other kernels have no name to remember it by.
         self._notebook = os.environ.get("JPY_SESSION_NAME", "")
+        self._missing = (
+            self._state.get(settings.base_url, "active", self._notebook) if self._notebook else None
+        )
 
     @property
     def active(self) -> VM | None:
-        """The VM cells run on, or None: this machine."""
+        """The VM cells run on, or None: this machine.
+
+        Raises:
+            VMGoneError: this notebook used a VM before its kernel was restarted, and it has not been found again.
+        """
+        if self._missing is not None:
+            raise VMGoneError(
+                f"This notebook ran its cells on VM {self._missing[:8]}, which was not found again.",
+                "`%vers use VM` chooses another, `%vers local` this machine.",
+            )
+        return self._active
+
+    @property
+    def current(self) -> VM | None:
+        """The active VM as far as it is known: never raises."""
         return self._active
 
     def known(self) -> list[VM]:
@@ -114,26 +131,19 @@ class Fleet:
         """
         await vm.check()
         await vm.connect()
-        self._active = vm
+        self._active, self._missing = vm, None
         self._remember(vm.vm_id)
 
     def local(self) -> None:
         """Have cells run on this machine."""
-        self._active = None
+        self._active = self._missing = None
         self._remember(None)
 
-    async def recall(self) -> VM | None:
-        """Take up the VM this notebook used before its kernel was restarted, if it is still there."""
-        if self._active is None and self._notebook:
-            vm_id = self._state.get(self._settings.base_url, "active", self._notebook)
-            if vm_id is not None:
-                try:
-                    info = await self._client.vm_status(vm_id)
-                except NotFoundError:
-                    self._state.forget_vm(self._settings.base_url, vm_id)
-                else:
-                    self._active = self._of(info) if info.state is not VMState.DEAD else None
-        return self._active
+    async def recall(self) -> None:
+        """Take up the VM this notebook used before its kernel was restarted."""
+        if self._missing is not None:
+            self._active = self._of(await self._client.vm_status(self._missing))
+            self._missing = None
 
     async def delete(self, vm: VM) -> None:
         """Destroy a VM; cells run on this machine again if it was the active one."""
@@ -158,8 +168,7 @@ class Fleet:
                 info, self._client, self._settings, self._state, self._home, self._on_notice
             )
         else:
-            sizes = vm.info.model_dump(exclude_none=True)  # a list tells less than metadata did
-            vm.info = VMInfo.model_validate(sizes | info.model_dump(exclude_none=True))
+            vm.learn(info)
         return vm
 
     def _remember(self, vm_id: str | None) -> None:

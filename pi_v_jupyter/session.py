@@ -73,8 +73,8 @@ class Vers:
 
     @property
     def active(self) -> VM | None:
-        """The VM cells run on, or None."""
-        return self._made()[1].active
+        """The VM cells run on, or None. Raises VMGoneError when the one this notebook used is not there."""
+        return self.fleet.active
 
     @property
     def machine(self) -> Machine:

@@ -142,11 +142,18 @@ class Settings:
 
     @property
     def embedded(self) -> EmbeddedPlatform | None:
-        """The embedded platform, when it is the one to talk to."""
+        """The embedded platform, when it is the one to talk to.
+
+        Raises:
+            SettingsError: it was chosen, and is no longer up.
+        """
         wanted = self.get("platform") == "embedded"
         if not wanted and (self.get("base_url", "VERS_BASE_URL") or self._account_key()):
             return None
-        return EmbeddedPlatform.load()
+        platform = EmbeddedPlatform.load()
+        if wanted and platform is None:  # falling back to an account would spend its owner's money
+            raise SettingsError("The embedded platform is no longer up.", "`%vers up` starts it again.")
+        return platform
 
     @property
     def base_url(self) -> str:

@@ -339,8 +339,13 @@ class VM(Machine):
     @at_home
     async def refresh(self) -> VMInfo:
         """Ask the platform what it is like now, sizes included."""
-        self.info = await self._client.vm_metadata(self.vm_id)
+        self.learn(await self._client.vm_metadata(self.vm_id))
         return self.info
+
+    def learn(self, info: VMInfo) -> None:
+        """Take in what the platform said; an answer that says less than an earlier one takes nothing away."""
+        known = self.info.model_dump(exclude_none=True)
+        self.info = VMInfo.model_validate(known | info.model_dump(exclude_none=True))
 
     @at_home
     async def delete(self) -> None:
@@ -369,7 +374,7 @@ class VM(Machine):
     async def check(self) -> None:
         """Raise VMGoneError when there is nothing left to connect to."""
         try:
-            self.info = await self._client.vm_status(self.vm_id)
+            self.learn(await self._client.vm_status(self.vm_id))
         except NotFoundError:
             raise VMGoneError(
                 f"VM {self.label} was deleted.", "`%vers ls` shows those that are there."

@@ -11,11 +11,13 @@
                   │     │     └── guestlink    talks to our agent inside it
                   │     ├── base         the booted machine new VMs are restored from
                   │     ├── record       what is kept on disk of a VM
+                  │     ├── disks        its disk file
                   │     └── keys         SSH keys of a VM
                   └── gateway      TLS port that leads to each VM's SSH server
                         └── certificates
     image        kernel, initramfs and disk all VMs start from
       ├── rootfs       the Debian tree, by mmdebstrap
+      ├── additions    what of ours is put into it
       └── initramfs    the few modules needed to find the disk
     accelerator  KVM, HVF or software emulation, found by trying
     tools        programs of the host, and how to install them

@@ -43,7 +43,13 @@ def qemu_version() -> str:
 def choose(image: Image, progress: Progress) -> str:
     """`kvm`, `hvf` or `tcg`."""
     memory = cache_dir() / "accelerator.json"
-    situation = [platform.node(), int(psutil.boot_time()), qemu_version(), image.digest, os.access("/dev/kvm", os.W_OK)]
+    situation = [
+        platform.node(),
+        int(psutil.boot_time()),
+        qemu_version(),
+        image.digest,
+        os.access("/dev/kvm", os.W_OK),
+    ]
     try:
         remembered = json.loads(memory.read_text())
         if remembered["situation"] == situation:

@@ -28,7 +28,14 @@ log = logging.getLogger(__name__)
 SERVER_NAME = "pi-v-jupyter"
 SSH_PORT = 22
 _LISTED = {"vm_id", "owner_id", "state", "created_at", "labels"}
-_METADATA = _LISTED | {"ip", "vcpu_count", "mem_size_mib", "fs_size_mib", "parent_commit_id", "grandparent_vm_id"}
+_METADATA = _LISTED | {
+    "ip",
+    "vcpu_count",
+    "mem_size_mib",
+    "fs_size_mib",
+    "parent_commit_id",
+    "grandparent_vm_id",
+}
 _IdempotencyKey = Annotated[str | None, Header(alias="X-Idempotency-Key", max_length=256)]
 
 # Of the real platform, not of this one yet: method, path, what it does.

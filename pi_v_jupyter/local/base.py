@@ -81,7 +81,9 @@ async def ensure(image: Image, accel: str, resident: Resident | None, progress: 
     try:
         await asyncio.to_thread(lock.acquire, timeout=_LOCK_TIMEOUT)
     except filelock.Timeout:
-        raise ImageError("Another start of the platform does not come to an end.", "End it and try again.") from None
+        raise ImageError(
+            "Another start of the platform does not come to an end.", "End it and try again."
+        ) from None
     try:
         if not base.folder.exists():
             await _make(base, image, accel, resident, progress)
@@ -157,7 +159,7 @@ async def _warm(machine: Machine, resident: Resident | None) -> None:
 
 
 async def personalize(guest: GuestLink, *, name: str, login: KeyPair, host: KeyPair) -> None:
-    """Make the machine itself: its own name, keys, clock and randomness. Its SSH server listens after this."""
+    """Make the machine itself: own name, keys, clock and randomness. Its SSH server listens after this."""
     await guest.ask(
         "configure",
         timeout=CONFIGURE_TIMEOUT,

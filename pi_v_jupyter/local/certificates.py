@@ -75,7 +75,9 @@ def _authority(folder: Path, domain: str) -> tuple[ec.EllipticCurvePrivateKey, x
         encipher_only=False,
         decipher_only=False,
     )
-    constraints = x509.NameConstraints(permitted_subtrees=[x509.DNSName(f"vm.{domain}")], excluded_subtrees=None)
+    constraints = x509.NameConstraints(
+        permitted_subtrees=[x509.DNSName(f"vm.{domain}")], excluded_subtrees=None
+    )
     certificate = (
         _builder(_name(domain), _name(domain), new_key, _AUTHORITY_DAYS)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)

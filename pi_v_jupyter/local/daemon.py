@@ -89,7 +89,9 @@ def bind(port: int, what: str, option: str) -> socket.socket:
         if error.errno == errno.EADDRINUSE:
             owner = "another embedded platform" if _is_a_platform(port) else "another program"
             raise ConflictingPlatformError(f"Port {port} for {what} is taken by {owner}.", hint) from None
-        raise ConflictingPlatformError(f"Port {port} for {what} cannot be used: {error.strerror}.", hint) from None
+        raise ConflictingPlatformError(
+            f"Port {port} for {what} cannot be used: {error.strerror}.", hint
+        ) from None
     return listener
 
 
@@ -98,7 +100,7 @@ def _is_a_platform(port: int) -> bool:
         answer = httpx.get(f"http://127.0.0.1:{port}/api/v1/system/version", timeout=2, trust_env=False)
     except httpx.HTTPError:
         return False
-    return answer.headers.get("server") == app.SERVER_NAME
+    return bool(answer.headers.get("server") == app.SERVER_NAME)
 
 
 async def serve(
@@ -117,13 +119,18 @@ async def serve(
     """
     holding = lock()
     try:
-        holding.acquire(timeout=0)
+        holding.acquire(timeout=1)  # whoever asks whether it is up holds it for a moment
     except filelock.Timeout:
-        raise ConflictingPlatformError("The embedded platform is up already.", "`pi-v-jupyter status`") from None
-    with holding, bind(options.port, "the API", "--port") as api_socket:
-        with bind(options.gateway_port, "the VMs", "--gateway-port") as gateway_socket:
-            ground = await prepare(resident, progress)
-            await _serve(options.domain, ground, api_socket, gateway_socket, ready)
+        raise ConflictingPlatformError(
+            "The embedded platform is up already.", "`pi-v-jupyter status`"
+        ) from None
+    with (
+        holding,
+        bind(options.port, "the API", "--port") as api_socket,
+        bind(options.gateway_port, "the VMs", "--gateway-port") as gateway_socket,
+    ):
+        ground = await prepare(resident, progress)
+        await _serve(options.domain, ground, api_socket, gateway_socket, ready)
 
 
 async def _serve(
@@ -157,7 +164,9 @@ async def _serve(
         serving = asyncio.create_task(server.serve(sockets=[api_socket]))
         await server.answers(serving)
         description.save()
-        log.info("up: %s, VMs at 127.0.0.1:%d, %s", description.base_url, description.vm_port, ground.accelerator)
+        log.info(
+            "up: %s, VMs at 127.0.0.1:%d, %s", description.base_url, description.vm_port, ground.accelerator
+        )
         ready(description)
         await serving
     finally:

@@ -16,11 +16,26 @@ def overlay(path: Path, under: Path, under_format: str, size_mib: int | None = N
         PlatformError: it cannot be written, as when the disk is full.
     """
     (qemu_img,) = tools.need("qemu-img")
-    command = [qemu_img, "create", "-q", "-f", "qcow2", "-F", under_format, "-b", str(under.absolute()), str(path)]
+    command = [
+        qemu_img,
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-F",
+        under_format,
+        "-b",
+        str(under.absolute()),
+        str(path),
+    ]
     if size_mib is not None:
         command.append(f"{size_mib}M")
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60
+    )
     if done.returncode != 0:
         if "No space left" in done.stderr:
-            raise PlatformError(f"The disk is full: no room for a VM in {path.parent}.", "Free some and try again.")
+            raise PlatformError(
+                f"The disk is full: no room for a VM in {path.parent}.", "Free some and try again."
+            )
         raise PlatformError(f"The disk of the VM cannot be made: {done.stderr.strip()[-300:]}")

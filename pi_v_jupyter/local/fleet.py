@@ -91,9 +91,11 @@ class Fleet:
             mem_size_mib=size.memory_mib,
             fs_size_mib=size.disk_mib,
         )
+        login = KeyPair.generate()
         vm.save()
+        vm.save_key(login)
         self._records[vm.vm_id] = vm
-        self._starts[vm.vm_id] = asyncio.create_task(self._start(vm, size))
+        self._starts[vm.vm_id] = asyncio.create_task(self._start(vm, size, login))
         return vm
 
     async def started(self, vm_id: str) -> None:
@@ -131,9 +133,10 @@ class Fleet:
                 stray.kill()
 
     async def _adopt(self, vm: VMRecord) -> None:
+        if vm.state is not VMState.RUNNING or vm.pid is None or vm.started is None:
+            self._change(vm.vm_id, state=VMState.DEAD, pid=None, started=None)
+            return
         try:
-            if vm.state is not VMState.RUNNING or vm.pid is None or vm.started is None:
-                raise PlatformError("It was not running.")
             running = await Machine.adopt(vm.pid, vm.started, vm.wiring())
             await running.guest.ask("ping", timeout=20)
             await self._take(vm.vm_id, running)
@@ -144,19 +147,21 @@ class Fleet:
             log.info("%s goes on", vm.vm_id)
 
     def _check_room(self, size: Size) -> None:
-        free = psutil.virtual_memory().available // 1024**2
+        # What is being started has not taken its memory yet.
+        promised = sum((self._records[vm_id].mem_size_mib or 0) + _OVERHEAD_MIB for vm_id in self._starts)
+        free = psutil.virtual_memory().available // 1024**2 - promised
         if size.memory_mib + _OVERHEAD_MIB > free:
             raise NoRoomError(
                 f"A VM of {size.memory_mib} MB does not fit: {free} MB of memory are free on this computer.",
                 "Delete a VM or ask for a smaller one.",
             )
 
-    async def _start(self, vm: VMRecord, size: Size) -> None:
+    async def _start(self, vm: VMRecord, size: Size, login: KeyPair) -> None:
         loop = asyncio.get_running_loop()
         begun = loop.time()
         try:
             async with self._start_slots:
-                running = await self._bring_up(vm, size)
+                running = await self._bring_up(vm, size, login)
             await self._take(vm.vm_id, running)
         except (PlatformError, OSError) as error:
             log.error("%s did not come up: %s", vm.vm_id, error)  # noqa: TRY400 - the sentence says it all
@@ -167,11 +172,9 @@ class Fleet:
         finally:
             del self._starts[vm.vm_id]
 
-    async def _bring_up(self, vm: VMRecord, size: Size) -> Machine:
+    async def _bring_up(self, vm: VMRecord, size: Size, login: KeyPair) -> Machine:
         restored = size == DEFAULT_SIZE
         wiring = vm.wiring(memory_file=self._base.memory if restored else None)
-        login, host = KeyPair.generate(), KeyPair.generate()
-        vm.save_key(login)
         if restored:
             await asyncio.to_thread(disks.overlay, wiring.disk, self._base.disk, "qcow2")
         else:
@@ -192,7 +195,7 @@ class Fleet:
             else:
                 await running.guest.ask("ping", timeout=BOOT_TIMEOUT)
                 await running.guest.ask("grow_disk", timeout=BOOT_TIMEOUT)
-            await personalize(running.guest, name=vm.name, login=login, host=host)
+            await personalize(running.guest, name=vm.name, login=login, host=KeyPair.generate())
         except BaseException:
             await running.end()
             raise
@@ -242,7 +245,9 @@ def _size(config: VMConfig) -> Size:
     )
     processors = os.cpu_count() or 1
     if size.vcpus > processors:
-        raise NotPossibleError(f"A VM of {size.vcpus} vCPUs cannot be: this computer has {processors} processors.")
+        raise NotPossibleError(
+            f"A VM of {size.vcpus} vCPUs cannot be: this computer has {processors} processors."
+        )
     if size.memory_mib < _SMALLEST_MEMORY_MIB:
         raise NotPossibleError(
             f"A VM of {size.memory_mib} MB cannot be.", f"It needs {_SMALLEST_MEMORY_MIB} MB at least."

@@ -65,7 +65,12 @@ def arguments(
         *("-kernel", str(image.kernel), "-initrd", str(image.initramfs), "-append", kernel_line(accelerator)),
         *("-blockdev", json.dumps(_disk(wiring.disk))),
         *("-chardev", f"socket,id=agent,fd={agent},server=on,wait=off"),
-        *("-chardev", f"socket,id=monitor,fd={monitor},server=on,wait=off", "-mon", "chardev=monitor,mode=control"),
+        *(
+            "-chardev",
+            f"socket,id=monitor,fd={monitor},server=on,wait=off",
+            "-mon",
+            "chardev=monitor,mode=control",
+        ),
         *devices(),
         *(("-incoming", "defer") if wiring.restored else ()),
     ]
@@ -86,11 +91,14 @@ def core(size: Size, accelerator: str) -> list[str]:
 
 
 def devices() -> list[str]:
-    """Everything plugged in. The SSH server's port on the host is chosen by the host (port 0)."""
+    """Everything plugged in. The SSH server's port on the host is chosen by the host (port 0).
+
+    When the host's disk is full the guest is told of a failed write: QEMU's own way is to stop the VM.
+    """
     return [
         # What the guest says on its console stays in memory, bounded, and is asked for when it fails.
         *("-chardev", "ringbuf,id=console,size=65536", "-serial", "chardev:console"),
-        *("-device", '{"driver":"virtio-blk-pci","drive":"disk"}'),
+        *("-device", '{"driver":"virtio-blk-pci","drive":"disk","werror":"report"}'),
         *("-netdev", "user,id=net,ipv6=off,hostfwd=tcp:127.0.0.1:0-:22"),
         *("-device", '{"driver":"virtio-net-pci","netdev":"net","romfile":""}'),
         *("-device", '{"driver":"virtio-rng-pci"}'),
@@ -109,7 +117,7 @@ def kernel_line(accelerator: str) -> str:
 
 def fingerprint(size: Size, accelerator: str) -> str:
     """All of the machine that a saved one depends on, in one string."""
-    processor = "" if accelerator == "tcg" else platform.processor() or platform.machine()
+    processor = "" if accelerator == "tcg" else f"{platform.node()} {platform.processor()}"
     return "\n".join([*core(size, accelerator), *devices(), kernel_line(accelerator), processor])
 
 

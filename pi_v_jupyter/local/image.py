@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import json
 import os
 import shutil
-import ssl
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -26,13 +24,12 @@ from pathlib import Path
 import filelock
 
 from pi_v_jupyter.errors import ImageError
-from pi_v_jupyter.local import initramfs, paths, rootfs, tools
+from pi_v_jupyter.local import additions, initramfs, paths, rootfs, tools
 from pi_v_jupyter.local.rootfs import Progress
 from pi_v_jupyter.settings import write_private
 
 DISK_MIB = 4096
 ROOM_NEEDED = 3 * 1024**3  # bytes, while it is built
-_GUEST = Path(__file__).parent / "guest"
 _LOCK_TIMEOUT = 1800.0
 _ASSEMBLE = """set -eu
 mkdir tree
@@ -42,34 +39,6 @@ rm -f tree/etc/ssh/ssh_host_* tree/etc/systemd/system/multi-user.target.wants/ss
 rm -f tree/etc/systemd/system/sshd.service
 "$MKE2FS" -q -t ext4 -m 0 -L root -d tree root.raw "$SIZE"
 """
-# Hardware, consoles and housekeeping that a VM of a few hours has no use for; each costs boot time.
-_MASKED = (
-    "apt-daily-upgrade.timer",
-    "apt-daily.timer",
-    "console-getty.service",
-    "dpkg-db-backup.timer",
-    "e2scrub_all.timer",
-    "systemd-firstboot.service",
-    "e2scrub_reap.service",
-    "getty@tty1.service",
-    "serial-getty@ttyS0.service",
-    "serial-getty@ttyAMA0.service",
-    "systemd-logind.service",
-    "systemd-machine-id-commit.service",
-    "systemd-random-seed.service",
-    "systemd-update-utmp.service",
-    "systemd-update-utmp-runlevel.service",
-)
-_FILES = {
-    "etc/default/locale": "LANG=C.UTF-8\n",
-    "etc/environment": "LANG=C.UTF-8\n",
-    "etc/fstab": "/dev/vda / ext4 rw,noatime 0 0\n",
-    "etc/hostname": "vm\n",
-    # Not the VM's own, which the agent writes: without one systemd would take this for a first boot.
-    "etc/machine-id": "0123456789abcdef0123456789abcdef\n",
-    "etc/resolv.conf": "nameserver 10.0.2.3\n",
-    "etc/systemd/journald.conf.d/pi-v.conf": "[Journal]\nStorage=volatile\nRuntimeMaxUse=8M\n",
-}
 
 
 @dataclass(frozen=True)
@@ -101,8 +70,10 @@ class Image:
 
 def recipe() -> str:
     """Digest of all that goes into an image from this package's side."""
-    digest = hashlib.sha256(repr((DISK_MIB, rootfs.PACKAGES, _MASKED, _FILES, _ASSEMBLE)).encode())
-    for file in sorted(_GUEST.iterdir()):
+    digest = hashlib.sha256(
+        repr((DISK_MIB, rootfs.PACKAGES, additions.MASKED, additions.FILES, _ASSEMBLE)).encode()
+    )
+    for file in sorted(additions.GUEST.iterdir()):
         if file.is_file():
             digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:16]
@@ -144,7 +115,9 @@ def _one_at_a_time(progress: Progress) -> Iterator[None]:
         try:
             lock.acquire(timeout=_LOCK_TIMEOUT)
         except filelock.Timeout:
-            raise ImageError("Another build of the image does not come to an end.", "End it and try again.") from None
+            raise ImageError(
+                "Another build of the image does not come to an end.", "End it and try again."
+            ) from None
     try:
         yield
     finally:
@@ -168,7 +141,9 @@ def _build(progress: Progress) -> Image:
         image = _build_in(folder, progress)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ImageError(f"The disk is full: the image does not fit in {folder.parent}.", "Free 3 GB.") from None
+            raise ImageError(
+                f"The disk is full: the image does not fit in {folder.parent}.", "Free 3 GB."
+            ) from None
         raise ImageError(f"The image cannot be built: {error.strerror}: {error.filename}.") from error
     progress(f"image {image.digest} is ready")
     return image
@@ -179,12 +154,18 @@ def _build_in(folder: Path, progress: Progress) -> Image:
     rootfs.build(archive, progress)
     progress("taking out the kernel")
     parts = folder / "parts"
-    _take_out(archive, parts, ("boot/vmlinuz-", "usr/lib/modules/", "usr/bin/busybox", "etc/ssl/certs/ca-certificates.crt"))
+    _take_out(
+        archive,
+        parts,
+        ("boot/vmlinuz-", "usr/lib/modules/", "usr/bin/busybox", "etc/ssl/certs/ca-certificates.crt"),
+    )
     (kernel,) = (parts / "boot").glob("vmlinuz-*")
     version = kernel.name.removeprefix("vmlinuz-")
-    (folder / "initrd.img").write_bytes(initramfs.build(parts, version, (_GUEST / "init").read_bytes()))
+    (folder / "initrd.img").write_bytes(
+        initramfs.build(parts, version, (additions.GUEST / "init").read_bytes())
+    )
     kernel.rename(folder / "vmlinuz")
-    _write_overlay(folder / "ours.tar", (parts / "etc/ssl/certs/ca-certificates.crt").read_text())
+    additions.write(folder / "ours.tar", (parts / "etc/ssl/certs/ca-certificates.crt").read_text())
     progress("writing the disk")
     _write_disk(folder)
     # Of what the disk was made from: the disk itself is 4 GB of mostly zeros.
@@ -223,56 +204,19 @@ def _take_out(archive: Path, folder: Path, prefixes: tuple[str, ...]) -> None:
                 tar.extract(member, folder, filter="data")
 
 
-def _write_overlay(archive: Path, bundle: str) -> None:
-    """A tar file with what the image has beyond Debian."""
-    files = {name: (text.encode(), 0o644) for name, text in _FILES.items()}
-    files["usr/local/lib/pi-v/agent.py"] = ((_GUEST / "agent.py").read_bytes(), 0o644)
-    files["etc/systemd/system/pi-v-agent.service"] = ((_GUEST / "pi-v-agent.service").read_bytes(), 0o644)
-    files["etc/ssh/sshd_config.d/pi-v.conf"] = ((_GUEST / "sshd.conf").read_bytes(), 0o644)
-    # Certificates this computer trusts beyond Debian's: a company's proxy, most often.
-    extra = [pem for pem in _certificates(_host_bundle()) if pem not in set(_certificates(bundle))]
-    if extra:
-        files["etc/ssl/certs/ca-certificates.crt"] = ((bundle + "".join(extra)).encode(), 0o644)
-        for number, pem in enumerate(extra):
-            files[f"usr/local/share/ca-certificates/host-{number:03}.crt"] = (pem.encode(), 0o644)
-    links = {f"etc/systemd/system/{unit}": "/dev/null" for unit in _MASKED}
-    links["etc/systemd/system/sysinit.target.wants/pi-v-agent.service"] = "../pi-v-agent.service"
-    links["root/.ssh/environment"] = "/etc/environment"
-
-    with tarfile.open(archive, "w") as tar:
-        folder = tarfile.TarInfo("root/.ssh")
-        folder.type, folder.mode = tarfile.DIRTYPE, 0o700
-        tar.addfile(folder)
-        for name, (data, mode) in files.items():
-            member = tarfile.TarInfo(name)
-            member.size, member.mode = len(data), mode
-            tar.addfile(member, io.BytesIO(data))
-        for name, target in links.items():
-            member = tarfile.TarInfo(name)
-            member.type, member.linkname = tarfile.SYMTYPE, target
-            tar.addfile(member)
-
-
-def _host_bundle() -> str:
-    for file in (ssl.get_default_verify_paths().cafile, "/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/cert.pem"):
-        if file and Path(file).is_file():
-            return Path(file).read_text(errors="replace")
-    return ""
-
-
-def _certificates(bundle: str) -> list[str]:
-    end = "-----END CERTIFICATE-----"
-    blocks = (block.partition("-----BEGIN CERTIFICATE-----") for block in bundle.split(end))
-    return [f"{begin}{body}{end}\n" for _, begin, body in blocks if begin]
-
-
 def _write_disk(folder: Path) -> None:
     command = ["sh", "-c", _ASSEMBLE]
     if os.geteuid() != 0:  # owners and set-user-id bits as the archive has them, for mke2fs to see
         command = [*tools.need("fakeroot"), "--", *command]
     environment = {**os.environ, "MKE2FS": tools.need("mke2fs")[0], "SIZE": f"{DISK_MIB}M", "LC_ALL": "C"}
     done = subprocess.run(
-        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        command,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
         if "No space left" in done.stderr:

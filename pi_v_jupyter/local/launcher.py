@@ -50,19 +50,20 @@ def up(options: Options, resident: Resident | None, progress: Progress) -> tuple
     Raises:
         PlatformError and its kin: it cannot start.
     """
-    if is_up():
-        return _wait_for_description(), False
-    for port, what, option in (
-        (options.port, "the API", "--port"),
-        (options.gateway_port, "the VMs", "--gateway-port"),
-    ):
-        daemon.bind(port, what, option).close()
-    asyncio.run(daemon.prepare(resident, progress))
-    return _spawn(options), True
+    with filelock.FileLock(paths.platform_dir() / "launch.lock", timeout=_START_TIMEOUT):
+        if is_up():
+            return _wait_for_description(), False
+        daemon.bind(options.port, "the API", "--port").close()
+        daemon.bind(options.gateway_port, "the VMs", "--gateway-port").close()
+        asyncio.run(daemon.prepare(resident, progress))
+        return _spawn(options), True
 
 
 def down(*, purge: bool) -> bool:
-    """End the daemon and its VMs; with `purge` delete what is kept of them too. Whether there was anything to end."""
+    """End the daemon and its VMs; with `purge` delete what is kept of them too.
+
+    Returns whether there was anything to end.
+    """
     platform = EmbeddedPlatform.load() if is_up() else None
     if platform is not None:
         _end_daemon(platform.pid)
@@ -123,7 +124,9 @@ def _wait_for_description() -> EmbeddedPlatform:
     deadline = time.monotonic() + _START_TIMEOUT
     while (platform := EmbeddedPlatform.load()) is None:
         if time.monotonic() > deadline or not is_up():
-            raise PlatformError("The platform was starting and did not come up.", f"Its log is {paths.log_file()}")
+            raise PlatformError(
+                "The platform was starting and did not come up.", f"Its log is {paths.log_file()}"
+            )
         time.sleep(0.1)
     return platform
 
@@ -138,7 +141,14 @@ def _spawn(options: Options) -> EmbeddedPlatform:
     search_path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     command = [
         *(sys.executable, "-m", "pi_v_jupyter", "up", "--foreground", "--report-fd", str(writing)),
-        *("--port", str(options.port), "--gateway-port", str(options.gateway_port), "--domain", options.domain),
+        *(
+            "--port",
+            str(options.port),
+            "--gateway-port",
+            str(options.gateway_port),
+            "--domain",
+            options.domain,
+        ),
     ]
     with log_file.open("wb") as log:
         subprocess.Popen(

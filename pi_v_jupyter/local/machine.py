@@ -34,6 +34,7 @@ class Machine:
     """A running QEMU. `pid` and `started` (Unix seconds, of the process) name it beyond doubt."""
 
     def __init__(self, process: psutil.Process, monitor: QMPClient, guest: GuestLink) -> None:
+        self._reaper: asyncio.Task[int] | None = None  # only its parent can take away an ended process
         self.pid = process.pid
         self.started = process.create_time()
         self.guest = guest
@@ -51,7 +52,11 @@ class Machine:
             PlatformError: it ended; the message has its last words.
         """
         (program,) = tools.need(hardware.program())
-        with _listening(wiring.monitor) as monitor, _listening(wiring.agent) as agent, log.open("wb") as output:
+        with (
+            _listening(wiring.monitor) as monitor,
+            _listening(wiring.agent) as agent,
+            log.open("wb") as output,
+        ):
             fds = (monitor.fileno(), agent.fileno())
             arguments = hardware.arguments(image, size, accelerator, wiring, name=name, sockets=fds)
             process = await asyncio.create_subprocess_exec(
@@ -65,13 +70,17 @@ class Machine:
             )
         reaper = asyncio.create_task(process.wait())
         try:
-            return await cls._connect(psutil.Process(process.pid), wiring)
-        except (PlatformError, psutil.NoSuchProcess):
+            machine = await cls._connect(psutil.Process(process.pid), wiring)
+        except BaseException as error:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await reaper
+            if not isinstance(error, PlatformError | psutil.NoSuchProcess):
+                raise
             words = log.read_text(errors="replace").strip()[-500:] or "it said nothing"
             raise PlatformError(f"QEMU did not start: {words}") from None
+        machine._reaper = reaper
+        return machine
 
     @classmethod
     async def adopt(cls, pid: int, started: float, wiring: Wiring) -> Machine:
@@ -110,7 +119,7 @@ class Machine:
             async with asyncio.timeout(_ANSWER_TIMEOUT):
                 return await self._monitor.execute(command, arguments or None)
         except ExecuteError as error:
-            raise PlatformError(f"QEMU refused {command!r}: {error.error.desc}.") from None
+            raise PlatformError(f"QEMU refused {command!r}: {error}.") from None
         except (QMPError, OSError, EOFError) as error:
             raise PlatformError(f"QEMU ended during {command!r}: {error}.") from None
         except TimeoutError:
@@ -178,7 +187,7 @@ class Machine:
     def runs(self) -> bool:
         """Whether the process is there."""
         try:
-            return self._process.is_running() and self._process.status() != psutil.STATUS_ZOMBIE
+            return bool(self._process.is_running() and self._process.status() != psutil.STATUS_ZOMBIE)
         except psutil.NoSuchProcess:
             return False
 
@@ -194,12 +203,6 @@ class Machine:
             if asyncio.get_running_loop().time() > deadline:
                 self._process.kill()
             await asyncio.sleep(0.01)
-
-    async def let_go(self) -> None:
-        """Leave the process running for whoever adopts it."""
-        self.guest.close()
-        with contextlib.suppress(QMPError, OSError, EOFError):
-            await self._monitor.disconnect()
 
 
 @contextlib.contextmanager

@@ -61,5 +61,7 @@ def runtime_dir() -> Path:
     path.mkdir(exist_ok=True, mode=0o700)
     status = path.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
-        raise PlatformError(f"{path} is not a private folder of yours.", "Remove it, or set TMPDIR to another folder.")
+        raise PlatformError(
+            f"{path} is not a private folder of yours.", "Remove it, or set TMPDIR to another folder."
+        )
     return path

@@ -74,7 +74,7 @@ class VMRecord(VMInfo):
 
 
 def load_all() -> list[VMRecord]:
-    """The records on disk, oldest first. Folders without a whole record are what a killed `create` left: removed."""
+    """The records on disk, oldest first. A folder without a whole record is what a killed `create` left."""
     records = []
     for folder in paths.vms_dir().iterdir():
         try:

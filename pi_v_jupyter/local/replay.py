@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 _KEPT = 600.0  # seconds
 _MOST = 10_000
@@ -25,7 +27,7 @@ class Replay:
     def __init__(self) -> None:
         self._calls: dict[str, tuple[float, str, asyncio.Task[Any]]] = {}
 
-    async def once(self, key: str | None, request: str, work: Callable[[], Awaitable[Any]]) -> Any:
+    async def once(self, key: str | None, request: str, work: Callable[[], Awaitable[T]]) -> T:
         """What `work` returns, done once per `key`; without a key, always. `request` is what it stands for.
 
         The work goes on when the client that asked for it leaves: it may come back for the answer.
@@ -38,7 +40,7 @@ class Replay:
         self._drop_old()
         known = self._calls.get(key)
         if known is None:
-            task = asyncio.ensure_future(self._remember(key, work))
+            task: asyncio.Task[T] = asyncio.create_task(self._remember(key, work))
             self._calls[key] = (time.monotonic(), request, task)
         elif known[1] != request:
             raise MismatchError
@@ -46,7 +48,7 @@ class Replay:
             task = known[2]
         return await asyncio.shield(task)
 
-    async def _remember(self, key: str, work: Callable[[], Awaitable[Any]]) -> Any:
+    async def _remember(self, key: str, work: Callable[[], Awaitable[T]]) -> T:
         try:
             return await work()
         except BaseException:

@@ -53,7 +53,8 @@ export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"
 root="$1"
 mkdir "$root/var/tmp/kernel"
 cd "$root/var/tmp/kernel"
-kernel=$(apt-cache depends --important linux-image-cloud-{arch} | sed -n 's/^ *Depends: \\(linux-image-[^ ]*\\).*/\\1/p')
+kernel=$(apt-cache depends --important linux-image-cloud-{arch} |
+    sed -n 's/^ *Depends: \\(linux-image-[^ ]*\\).*/\\1/p')
 apt-get download "$kernel"
 dpkg-deb --extract linux-image-*.deb .
 mv boot/* "$root/boot/"
@@ -83,7 +84,9 @@ def suite() -> str:
         release = platform.freedesktop_os_release()
     except OSError:
         return FALLBACK_SUITE
-    return release.get("VERSION_CODENAME", FALLBACK_SUITE) if release.get("ID") == "debian" else FALLBACK_SUITE
+    return (
+        release.get("VERSION_CODENAME", FALLBACK_SUITE) if release.get("ID") == "debian" else FALLBACK_SUITE
+    )
 
 
 def mode() -> str:
@@ -114,7 +117,11 @@ def sources(release: str) -> list[str]:
     lines = []
     for line in listing.splitlines():
         fields = line.split()
-        if len(fields) == 3 and fields[2] == "main" and fields[1] in (release, f"{release}-updates", f"{release}-security"):
+        if (
+            len(fields) == 3
+            and fields[2] == "main"
+            and fields[1] in (release, f"{release}-updates", f"{release}-security")
+        ):
             lines.append("deb {} {} {}".format(*fields))
     return lines or [f"deb {FALLBACK_MIRROR} {release} main"]
 
@@ -127,7 +134,9 @@ def build(archive: Path, progress: Progress) -> None:
         ImageError: mmdebstrap failed; its last words are in the message, all of them in `archive`.log.
     """
     how = mode()
-    mmdebstrap, *_ = tools.need("mmdebstrap", "apt-get", "dpkg-deb", *(["fakechroot", "fakeroot"] if how == "fakechroot" else []))
+    mmdebstrap, *_ = tools.need(
+        "mmdebstrap", "apt-get", "dpkg-deb", *(["fakechroot", "fakeroot"] if how == "fakechroot" else [])
+    )
     release = suite()
     progress(f"Debian {release} for {debian_architecture()}, mmdebstrap in {how} mode")
     command = [
@@ -160,6 +169,9 @@ def build(archive: Path, progress: Progress) -> None:
 def _what_went_wrong(log: Path) -> tuple[str, str]:
     lines = [line.strip() for line in log.read_text().splitlines() if line.strip()]
     if any("No space left on device" in line for line in lines):
-        return f"The disk is full: there is no room to build the image in {log.parent}.", "Free 3 GB and try again."
+        return (
+            f"The disk is full: there is no room to build the image in {log.parent}.",
+            "Free 3 GB and try again.",
+        )
     errors = [line for line in lines if line.startswith("E: ")] or lines[-1:] or ["it said nothing"]
     return f"mmdebstrap failed: {errors[0]}", f"All it said is in {log}"

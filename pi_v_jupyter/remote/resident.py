@@ -77,6 +77,7 @@ class ResidentProcess:
         self._stdin: collections.deque[tuple[int, bytes]] = collections.deque()
         self._stdin_sent = self._stdin_taken = 0
         self._stdin_closed = False
+        self._signals: list[int] = []  # that no link could carry yet
 
     @property
     def over(self) -> bool:
@@ -125,7 +126,12 @@ class ResidentProcess:
 
     def kill(self, signal: int) -> None:
         if not self.over:
-            self._send(wire.SIGNAL, json.dumps({"signal": signal}).encode())
+            self._signals.append(signal)
+            self._flush_signals()
+
+    def _flush_signals(self) -> None:
+        while self._signals and self._resident.attached:
+            self._send(wire.SIGNAL, json.dumps({"signal": self._signals.pop(0)}).encode())
 
     async def close(self) -> None:
         if not self.over:
@@ -158,6 +164,7 @@ class ResidentProcess:
             self._send(wire.STDIN, wire.CURSOR.pack(offset) + piece)
         if self._stdin_closed:
             self._send(wire.CLOSE, wire.CURSOR.pack(self._stdin_sent))
+        self._flush_signals()
 
     def transmit(self, pid: int) -> None:
         self.sent_to = pid

@@ -6,12 +6,14 @@ import asyncio
 import gzip
 import json
 import logging
+import os
 import socket
 import ssl
 import traceback
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -32,7 +34,7 @@ from pi_v_jupyter.errors import (
     UsageError,
     VersError,
 )
-from pi_v_jupyter.settings import Settings
+from pi_v_jupyter.settings import EmbeddedPlatform, Settings
 
 KEY = "vers-key/5f0c+9a77=e1"
 PRIVATE = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjE\n-----END OPENSSH PRIVATE KEY-----\n"
@@ -230,7 +232,7 @@ async def test_all_tries_of_one_call_go_to_one_platform() -> None:
     }
 
 
-async def test_without_a_key_nothing_is_sent(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_a_key_nothing_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     platform = Platform(says(200, [VM]))
     async with VersClient(Settings(environ={"HOME": str(tmp_path)}), transport=platform) as client:
@@ -445,7 +447,18 @@ async def test_retry_after_as_a_date_is_honoured_up_to_a_minute(ahead: int, low:
     assert low <= naps[0] <= high
 
 
-@pytest.mark.parametrize("asked", ["", "soon", "-5", "nan", "1e9", "Thu, 99 Foo 2026 99:99:99 GMT"])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "",
+        "soon",
+        "-5",
+        "nan",
+        "1e9",
+        "Thu, 99 Foo 2026 99:99:99 GMT",
+        "Thu, 01 Jan 2026 00:00:00 -" + "9" * 20,
+    ],
+)
 async def test_a_retry_after_that_means_nothing_is_passed_over(asked: str) -> None:
     naps = Naps()
     async with client_of(Platform(says(429, retry_after=asked), says(200, VM)), naps) as client:
@@ -515,6 +528,33 @@ async def test_an_error_in_any_form_is_one_sentence(answer: httpx.Response, sent
 async def test_a_refused_key_says_where_it_came_from_and_how_to_set_another(code: int) -> None:
     error = await failure(Platform(says(code, {"error": "invalid key"})), status)
     assert "the environment's VERS_API_KEY" in error.hint and "~/.vers/keys.json" in error.hint
+
+
+async def test_the_embedded_platforms_errors_say_how_to_start_it_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    (tmp_path / "key").write_text(KEY)
+    EmbeddedPlatform(
+        base_url="http://127.0.0.1:7600/api/v1",
+        domain="machines.localhost",
+        vm_port=7643,
+        ca_file="/ca.pem",
+        key_file=str(tmp_path / "key"),
+        pid=os.getpid(),
+        accelerator="tcg",
+    ).save()
+    platform = Platform(says(401), REFUSED)
+    async with VersClient(
+        Settings(environ={"HOME": str(tmp_path)}), transport=platform, sleep=Naps()
+    ) as client:
+        with pytest.raises(AuthenticationError) as refused:
+            await client.list_vms()
+        with pytest.raises(PlatformUnreachableError) as away:
+            await client.list_vms()
+    assert "the embedded platform's key file. `%vers down`, then `%vers up`" in refused.value.hint
+    assert "`%vers up` starts it anew" in away.value.hint
 
 
 async def test_an_absent_vm_points_to_the_list() -> None:
@@ -646,7 +686,7 @@ async def test_a_redirect_that_is_no_address_is_no_http(location: str) -> None:
         f"x{KEY}{KEY}x",
         "no\x1b[31mroom " + KEY[:5] + "\x1b[0m" + KEY[5:],
         "x" * 290 + KEY,
-        "\x1b[0m" * 1190 + "x" * 34 + KEY,
+        "\x1b[0m" * 1190 + "x" * 28 + KEY,
         "key=" + KEY.replace("/", "%2F").replace("+", "%2B").replace("=", "%3D"),
     ],
 )

@@ -4,13 +4,14 @@ A restored machine wakes up as an exact copy of another: same clock, same random
 This program, part of the saved memory, makes it itself. It reads one JSON object per line from a
 virtio-serial port and answers each with one: `{"id", "ok": true, ...}` or `{"id", "error"}`.
 
-Only the standard library, and of that only what Debian's `python3-minimal` has; Python 3.9 and later.
-It is trusted by the host with nothing: what it answers is data.
+Only the standard library, Python 3.9 and later, and nothing of this package: it runs in the guest.
+The host trusts it with nothing: what it answers is data.
 """
+
+from __future__ import annotations
 
 import base64
 import fcntl
-import glob
 import json
 import os
 import select
@@ -20,10 +21,14 @@ import struct
 import subprocess
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 PORT_NAME = "org.pi-v.agent"
-PROGRAM_FOLDER = "/usr/local/lib/pi-v"
-HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
+RESIDENT = Path("/usr/local/lib/pi-v/resident.py")
+HOST_KEY = Path("/etc/ssh/ssh_host_ed25519_key")
+AUTHORIZED_KEYS = Path("/root/.ssh/authorized_keys")
 ENVIRONMENT = {
     "HOME": "/root",
     "USER": "root",
@@ -35,39 +40,49 @@ ENVIRONMENT = {
 # From <linux/random.h>; neither is in any Python module.
 RNDADDENTROPY = 0x40085203
 RNDRESEEDCRNG = 0x5207
-LISTEN_TIMEOUT = 20.0
+LISTEN_TIMEOUT = 30.0  # seconds
+TCP_LISTEN = "0A"  # as /proc/net/tcp has it
 
 
-def write_file(path, data, mode=0o644):
+def write_file(path: Path, data: str | bytes, mode: int = 0o644) -> None:
     """Replace the file `path` by one that holds `data`, whole or not at all."""
-    raw = data.encode() if isinstance(data, str) else data
-    temporary = path + ".pi-v"
+    temporary = path.with_name(path.name + ".pi-v")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(fd, "wb") as file:
         os.fchmod(fd, mode)
-        file.write(raw)
-    os.replace(temporary, path)
+        file.write(data.encode() if isinstance(data, str) else data)
+    temporary.replace(path)
 
 
-def reseed(seed):
+def reseed(seed: bytes) -> None:
     """Make the kernel's random numbers differ from those of every other copy of this machine."""
     pool = struct.pack("ii", len(seed) * 8, len(seed)) + seed
-    with open("/dev/urandom", "wb", buffering=0) as device:
+    with Path("/dev/urandom").open("wb", buffering=0) as device:
         fcntl.ioctl(device, RNDADDENTROPY, pool)
         fcntl.ioctl(device, RNDRESEEDCRNG)
+
+
+def listens(port: int) -> bool:
+    """Whether anything on this machine listens on TCP `port`, seen without connecting to it."""
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == TCP_LISTEN and fields[1].endswith(f":{port:04X}"):
+                return True
+    return False
 
 
 class SSHServer:
     """Keeps OpenSSH's server running once there is a host key for it."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._wanted = threading.Event()
-        self._process = None
+        self._process: subprocess.Popen[bytes] | None = None
         threading.Thread(target=self._keep, daemon=True).start()
-        if os.path.exists(HOST_KEY):
+        if HOST_KEY.exists():
             self._wanted.set()
 
-    def start(self):
+    def start(self) -> None:
         """Start it and wait until it listens."""
         self._wanted.set()
         deadline = time.monotonic() + LISTEN_TIMEOUT
@@ -76,18 +91,20 @@ class SSHServer:
                 raise TimeoutError("sshd does not listen")
             time.sleep(0.01)
 
-    def stop(self):
-        """End it and forget the host key."""
+    def stop(self) -> None:
+        """End it, until `start`."""
         self._wanted.clear()
         if self._process is not None:
             self._process.terminate()
 
-    def _keep(self):
+    def _keep(self) -> None:
         while True:
             self._wanted.wait()
-            os.makedirs("/run/sshd", mode=0o755, exist_ok=True)
+            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+            # -r: a login goes on in a fork. Starting sshd anew for each, as it otherwise does, costs
+            # a quarter of a second under emulation.
             self._process = subprocess.Popen(
-                ["/usr/sbin/sshd", "-D", "-e"],
+                ["/usr/sbin/sshd", "-D", "-e", "-r"],
                 stdin=subprocess.DEVNULL,
                 env=ENVIRONMENT,
                 start_new_session=True,
@@ -97,136 +114,136 @@ class SSHServer:
                 time.sleep(1)
 
 
-def listens(port):
-    """Whether anything on this machine listens on TCP `port`, asked without connecting to it."""
-    wanted = ":%04X" % port
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        with open(table) as lines:
-            for line in lines:
-                fields = line.split()
-                if fields[3] == "0A" and fields[1].endswith(wanted):
-                    return True
-    return False
-
-
 class Agent:
-    """The requests, one method each; a request's fields are the method's arguments."""
+    """The requests, one method each; the fields of a request are the method's arguments."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._ssh = SSHServer()
+        self._methods: dict[str, Callable[..., dict[str, str] | None]] = {
+            "ping": self.ping,
+            "configure": self.configure,
+            "settle": self.settle,
+            "grow_disk": self.grow_disk,
+            "start_resident": self.start_resident,
+            "rehearse_login": self.rehearse_login,
+            "forget": self.forget,
+        }
 
-    def ping(self):
-        """Say that the machine is up."""
-        return {}
+    def answer(self, line: bytes) -> bytes:
+        """The answer to one request line, as a line."""
+        reply: dict[str, Any] = {}
+        try:
+            request = json.loads(line)
+            reply["id"] = request.pop("id")
+            result = self._methods[request.pop("op")](**request)
+            reply.update(result or {}, ok=True)
+        except Exception as error:  # noqa: BLE001 - a request that fails must not end the agent
+            reply["error"] = f"{type(error).__name__}: {error}"
+        return json.dumps(reply).encode() + b"\n"
 
-    def configure(self, name, machine_id, seed, now, authorized_key, host_key, host_public_key):
+    def ping(self) -> None:
+        """Show that the machine is up."""
+
+    def configure(
+        self,
+        *,
+        name: str,
+        machine_id: str,
+        seed: str,
+        now: float,
+        authorized_key: str,
+        host_key: str,
+        host_public_key: str,
+    ) -> None:
         """Become the machine `name`, reachable with `authorized_key`. `now` is in Unix seconds."""
         time.clock_settime(time.CLOCK_REALTIME, now)
         reseed(base64.b64decode(seed))
         socket.sethostname(name)
-        write_file("/etc/hostname", name + "\n")
-        write_file("/etc/hosts", "127.0.0.1 localhost\n127.0.1.1 %s\n::1 localhost\n" % name)
-        write_file("/etc/machine-id", machine_id + "\n", 0o444)
-        write_file("/root/.ssh/authorized_keys", authorized_key + "\n", 0o600)
-        write_file(HOST_KEY + ".pub", host_public_key + "\n")
+        write_file(Path("/etc/hostname"), f"{name}\n")
+        write_file(Path("/etc/hosts"), f"127.0.0.1 localhost\n127.0.1.1 {name}\n::1 localhost\n")
+        write_file(Path("/etc/machine-id"), f"{machine_id}\n", 0o444)
+        write_file(AUTHORIZED_KEYS, f"{authorized_key}\n", 0o600)
+        write_file(HOST_KEY.with_suffix(".pub"), f"{host_public_key}\n")
         write_file(HOST_KEY, host_key, 0o600)
         self._ssh.start()
-        return {}
 
-    def settle(self, seconds):
-        """Wait until the machine has started all it starts."""
-        state = subprocess.run(
+    def settle(self, *, seconds: float) -> dict[str, str]:
+        """Wait until the machine has started all it starts; say how that went."""
+        done = subprocess.run(
             ["systemctl", "is-system-running", "--wait"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=seconds, check=False,
-        ).stdout.decode().strip()
-        return {"state": state}
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            timeout=seconds,
+            check=False,
+        )
+        return {"state": done.stdout.decode().strip()}
 
-    def grow_disk(self):
+    def grow_disk(self) -> None:
         """Let the file system fill the disk."""
         subprocess.run(
-            ["resize2fs", "/dev/vda"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True, timeout=300
+            ["resize2fs", "/dev/vda"], stdin=subprocess.DEVNULL, capture_output=True, timeout=300, check=True
         )
-        return {}
 
-    def start_resident(self, program, socket_path, seconds):
-        """Keep `program` (base64, Python) running; it serves `socket_path`."""
-        path = PROGRAM_FOLDER + "/resident.py"
-        write_file(path, base64.b64decode(program))
+    def start_resident(self, *, program: str, socket_path: str, seconds: float) -> None:
+        """Keep `program` (base64 of Python source) running; it serves `socket_path`."""
+        write_file(RESIDENT, base64.b64decode(program))
         subprocess.Popen(
-            ["/usr/bin/python3", path, "--listen", socket_path],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            env=ENVIRONMENT, cwd="/root", start_new_session=True,
+            ["/usr/bin/python3", RESIDENT, "--listen", socket_path],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=ENVIRONMENT,
+            cwd="/root",
+            start_new_session=True,
         )
         deadline = time.monotonic() + seconds
-        while not os.path.exists(socket_path):
+        while not Path(socket_path).exists():
             if time.monotonic() > deadline:
                 raise TimeoutError("the resident program does not listen")
             time.sleep(0.05)
-        return {}
 
-    def rehearse_login(self, private_key):
+    def rehearse_login(self, *, private_key: str) -> None:
         """Log in once, so that what a login reads is in memory."""
-        key = "/run/pi-v-rehearsal"
+        key = Path("/run/pi-v-rehearsal")
         write_file(key, private_key, 0o600)
+        options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "BatchMode=yes")
         try:
             subprocess.run(
-                ["ssh", "-i", key, "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
-                 "-o", "BatchMode=yes", "127.0.0.1", "true"],
-                env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                timeout=50, check=True,
-            )  # fmt: skip
+                ["ssh", "-i", key, *(f"-o{option}" for option in options), "127.0.0.1", "true"],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                env=ENVIRONMENT,
+                timeout=50,
+                check=True,
+            )
         finally:
-            os.unlink(key)
-        return {}
+            key.unlink()
 
-    def forget(self):
+    def forget(self) -> None:
         """Drop what is this machine's own, so that it can be copied; leave nothing unwritten."""
         self._ssh.stop()
-        for path in [*glob.glob("/etc/ssh/ssh_host_*"), "/root/.ssh/authorized_keys", "/root/.ssh/known_hosts"]:
-            if os.path.exists(path):
-                os.unlink(path)
+        for path in (*HOST_KEY.parent.glob("ssh_host_*"), AUTHORIZED_KEYS):
+            path.unlink()
         os.sync()
-        return {}
-
-    def answer(self, line):
-        """The answer to one request line, as a line."""
-        reply = {}
-        try:
-            request = json.loads(line)
-            reply["id"] = request.pop("id")
-            method = {
-                "ping": self.ping,
-                "configure": self.configure,
-                "settle": self.settle,
-                "grow_disk": self.grow_disk,
-                "start_resident": self.start_resident,
-                "rehearse_login": self.rehearse_login,
-                "forget": self.forget,
-            }[request.pop("op")]
-            reply.update(method(**request), ok=True)
-        except Exception as error:  # noqa: BLE001 - a bad request must not end the agent
-            reply["error"] = "%s: %s" % (type(error).__name__, error)
-        return json.dumps(reply).encode() + b"\n"
 
 
-def find_port():
+def find_port() -> Path:
     """Device file of our virtio-serial port. There is no udev here that would name it."""
-    for path in glob.glob("/sys/class/virtio-ports/*/name"):
-        with open(path) as file:
-            if file.read().strip() == PORT_NAME:
-                return "/dev/" + path.split("/")[-2]
-    raise FileNotFoundError("no virtio-serial port named " + PORT_NAME)
+    for file in Path("/sys/class/virtio-ports").glob("*/name"):
+        if file.read_text().strip() == PORT_NAME:
+            return Path("/dev") / file.parent.name
+    raise FileNotFoundError(f"no virtio-serial port is named {PORT_NAME}")
 
 
-def serve(fd, agent):
+def serve(fd: int, agent: Agent) -> None:
     """Answer requests for ever."""
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     pending = b""
     while True:
-        events = poll.poll()
-        if not events[0][1] & select.POLLIN:
-            # Nobody is at the other end; the port has no event for his coming.
+        ((_, events),) = poll.poll()
+        if not events & select.POLLIN:
+            # Nobody is at the other end, and the port cannot tell when somebody comes.
             time.sleep(0.1)
             continue
         pending += os.read(fd, 65536)
@@ -234,10 +251,10 @@ def serve(fd, agent):
         for line in lines:
             answer = agent.answer(line)
             while answer:
-                answer = answer[os.write(fd, answer):]
+                answer = answer[os.write(fd, answer) :]
 
 
-def main():
+def main() -> None:
     """Serve the port of this machine."""
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     serve(os.open(find_port(), os.O_RDWR), Agent())

@@ -1,0 +1,176 @@
+"""`%vers`: one line magic, one click command per sub-command. Thin: parse, wait, show."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pi_v_jupyter.doctor import Report, examine
+from pi_v_jupyter.errors import PlatformError, UsageError
+from pi_v_jupyter.fleet import VMs
+from pi_v_jupyter.views import tables
+from pi_v_jupyter.vm import VM
+
+if TYPE_CHECKING:
+    from pi_v_jupyter.magics.extension import Extension
+
+HELP = {"help_option_names": ["-h", "--help"]}
+MIB = click.IntRange(min=1)
+
+
+@click.group(context_settings=HELP, invoke_without_command=True)
+@click.pass_context
+def vers(context: click.Context) -> Any:
+    """Virtual machines: make them, choose the one that cells run on, look after them."""
+    if context.invoked_subcommand is None:
+        return ls.callback(context.obj, False)  # type: ignore[misc]
+    return None
+
+
+@vers.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def ls(extension: Extension, as_json: bool) -> VMs | None:
+    """List VMs; ★ marks the one cells run on."""
+    vms = extension.wait(extension.vers.list())
+    if not as_json:
+        return vms
+    click.echo("[" + ",\n ".join(vm.info.model_dump_json(exclude_none=True) for vm in vms) + "]")
+    return None
+
+
+@vers.command()
+@click.option("--name", help="What to call it.")
+@click.option("--vcpu", type=click.IntRange(min=1), help="Processors.")
+@click.option("--mem", type=MIB, metavar="MIB", help="Memory.")
+@click.option("--disk", type=MIB, metavar="MIB", help="Disk.")
+@click.option("--no-wait", is_flag=True, help="Do not wait until it runs.")
+@click.option("--use", is_flag=True, help="Have cells run on it.")
+@click.pass_obj
+def create(
+    extension: Extension,
+    name: str | None,
+    vcpu: int | None,
+    mem: int | None,
+    disk: int | None,
+    no_wait: bool,
+    use: bool,
+) -> VM:
+    """Make a VM."""
+    if use and no_wait:
+        raise UsageError("--use needs a VM that runs.", "Leave --no-wait out, or `%vers use` it later.")
+    began = time.monotonic()
+    with extension.progress(f"creating {name or 'a VM'}"):
+        vm = extension.wait(extension.vers.create(name=name, vcpu=vcpu, mem=mem, disk=disk, wait=not no_wait))
+        if use:
+            extension.wait(extension.vers.use(vm))
+    return extension.announce(vm, time.monotonic() - began)
+
+
+@vers.command()
+@click.argument("vm")
+@click.pass_obj
+def use(extension: Extension, vm: str) -> VM:
+    """Have cells run on VM from now on."""
+    return extension.announce(extension.wait(extension.vers.use(vm)))
+
+
+@vers.command()
+@click.pass_obj
+def local(extension: Extension) -> None:
+    """Have cells run on this machine again."""
+    extension.wait(extension.vers.local())
+    click.echo("Cells run on this machine.")
+
+
+@vers.command()
+@click.argument("vms", nargs=-1, required=True, metavar="VM…")
+@click.option("-f", "--force", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def rm(extension: Extension, vms: tuple[str, ...], force: bool) -> None:
+    """Delete VMs, with all that is on their disks."""
+
+    async def find() -> dict[str, VM]:
+        found = [await extension.vers.vm(name) for name in vms]
+        return {vm.vm_id: vm for vm in found}
+
+    found = list(extension.wait(find()).values())
+    labels = ", ".join(vm.label for vm in found)
+    if not force:
+        extension.ask(
+            f"Delete {labels} and all that is on {'it' if len(found) == 1 else 'them'}?", "%vers rm -f"
+        )
+    with extension.progress(f"deleting {labels}"):
+        extension.wait(extension.vers.delete(*found))
+    click.echo(f"Deleted {labels}.")
+
+
+@vers.command()
+@click.pass_obj
+def doctor(extension: Extension) -> Report:
+    """Look at everything between this notebook and its VMs, and say what to do."""
+    return extension.wait(examine(extension.vers))
+
+
+@vers.command(context_settings={**HELP, "ignore_unknown_options": False})
+@click.option("--port", type=click.IntRange(1, 65535), help="Port of the API, on loopback.")
+@click.option(
+    "--gateway-port", type=click.IntRange(1, 65535), help="Port of the VMs' TLS gateway, on loopback."
+)
+@click.option("--domain", help="VMs are found at ID.vm.DOMAIN.")
+@click.pass_obj
+def up(extension: Extension, port: int | None, gateway_port: int | None, domain: str | None) -> None:
+    """Start the embedded platform: real virtual machines on this computer."""
+    given = (("--port", port), ("--gateway-port", gateway_port), ("--domain", domain))
+    platform_command(
+        extension, "up", *[word for name, value in given if value for word in (name, str(value))]
+    )
+    extension.vers.settings.session["platform"] = "embedded"
+    click.echo(extension.wait(extension.status_line()))
+
+
+@vers.command()
+@click.option("--purge", is_flag=True, help="Remove all VMs and their disks too.")
+@click.option("-f", "--force", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def down(extension: Extension, purge: bool, force: bool) -> None:
+    """Stop the embedded platform."""
+    if not force:
+        extension.ask("Stop the embedded platform and its VMs?", "%vers down -f")
+    extension.wait(extension.vers.close())
+    platform_command(extension, "down", "-f", *(["--purge"] if purge else []))
+    extension.vers.settings.session.pop("platform", None)
+
+
+def platform_command(extension: Extension, *words: str) -> None:
+    """Run our own command line and show what it says, line by line."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "pi_v_jupyter", *words],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as child:
+        last = ""
+        try:
+            for line in child.stdout or ():
+                if not line.startswith("Error: "):
+                    click.echo(line, nl=False)
+                last = line.strip() or last
+        except KeyboardInterrupt:
+            child.terminate()
+            raise
+        if child.wait() != 0:
+            message, _, hint = last.removeprefix("Error: ").partition("  ")
+            raise PlatformError(message or f"`pi-v-jupyter {words[0]}` failed.", hint)
+
+
+def line(extension: Extension, vm: VM, seconds: float | None) -> str:
+    """The line that tells of one VM."""
+    active = extension.vers.active
+    return tables.vm_line(vm, active.vm_id if active else None, seconds)

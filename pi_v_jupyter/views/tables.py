@@ -1,0 +1,107 @@
+"""VMs, results and checks as tables: HTML for a notebook, text for a terminal and for `str`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from html import escape
+
+from pi_v_jupyter.doctor import Report
+from pi_v_jupyter.fleet import VMs
+from pi_v_jupyter.vm import VM, Result
+
+STAR = "★"
+COLUMNS = ("", "name", "id", "state", "age", "size")
+
+
+def age(created: datetime, now: datetime | None = None) -> str:
+    """How long ago, in the largest unit that fits: 12 s, 5 min, 3 h, 4 d."""
+    seconds = max(0, int(((now or datetime.now(UTC)) - created).total_seconds()))
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def size(vm: VM) -> str:
+    """Such as "1 vCPU · 512 MB"; empty when the platform has not said."""
+    info = vm.info
+    parts = [
+        f"{info.vcpu_count} vCPU" if info.vcpu_count else "",
+        f"{info.mem_size_mib} MB" if info.mem_size_mib else "",
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def row(vm: VM, active: str | None) -> tuple[str, ...]:
+    """One VM under COLUMNS."""
+    star = STAR if vm.vm_id == active else ""
+    return star, vm.name, vm.vm_id[:8], vm.state.value, age(vm.created_at), size(vm)
+
+
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as they need to be."""
+    table = [header, *rows]
+    widths = [max(len(line[i]) for line in table) for i in range(len(header))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in table
+    )
+
+
+def html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A plain table; the front end's own style gives it its looks."""
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>" for line in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def vms_text(vms: VMs) -> str:
+    """The fleet as text."""
+    return (
+        text_table(COLUMNS, [row(vm, vms.active) for vm in vms])
+        if vms
+        else "No VMs.  `%vers create` makes one."
+    )
+
+
+def vms_html(vms: VMs) -> str:
+    """The fleet as HTML."""
+    if not vms:
+        return "<p>No VMs. <code>%vers create</code> makes one.</p>"
+    return html_table(COLUMNS, [row(vm, vms.active) for vm in vms])
+
+
+def vm_line(vm: VM, active: str | None, seconds: float | None = None) -> str:
+    """One VM in one line, such as "★ build  b3f1c0de  running  1 vCPU · 512 MB · 0.9 s"."""
+    took = f"{seconds:.1f} s" if seconds is not None else ""
+    tail = " · ".join(part for part in (size(vm), took) if part)
+    star = STAR if vm.vm_id == active else " "
+    return f"{star} {'  '.join(part for part in (vm.name, vm.vm_id[:8], vm.state.value, tail) if part)}"
+
+
+def vm_html(vm: VM, active: str | None) -> str:
+    """One VM as HTML."""
+    return html_table(COLUMNS, [row(vm, active)])
+
+
+def result_text(result: Result) -> str:
+    """How a command ended."""
+    how = f"ended by {result.signal}" if result.signal else f"exit code {result.exit_code}"
+    return f"{how} after {result.duration:.2f} s"
+
+
+def report_text(report: Report) -> str:
+    """Checks, one a line, each remedy under its check."""
+    lines = []
+    for check in report:
+        lines.append(f"{'✓' if check.ok else '✗'} {check.what}: {check.found}")
+        if check.remedy:
+            lines.append(f"    {check.remedy}")
+    return "\n".join(lines)
+
+
+def report_html(report: Report) -> str:
+    """The same as a table."""
+    rows = [("✓" if check.ok else "✗", check.what, check.found, check.remedy) for check in report]
+    return html_table(("", "what", "found", "what to do"), rows)
