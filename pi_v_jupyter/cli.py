@@ -185,3 +185,21 @@ def _resident() -> Resident | None:
     from pi_v_jupyter.remote import resident
 
     return Resident(program=resident.program(), socket_path=resident.socket_path())
+
+
+@main.command()
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False),
+    default="demo-output",
+    show_default=True,
+    help="Where the executed notebook and its HTML copy go.",
+)
+def demo(output: str) -> None:
+    """Run the first walkthrough on real VMs, shown here as it runs."""
+    from pathlib import Path
+
+    from pi_v_jupyter import demo
+
+    executed = demo.run(Path(output))
+    click.echo(f"\nexecuted: {executed} and {executed.with_suffix('.html')}")

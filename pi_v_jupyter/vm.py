@@ -37,6 +37,8 @@ class Result:
     duration: float
     timed_out: bool = False
     shell_ended: bool = False
+    truncated: bool = False
+    """A cell's result holds the first megabyte of each stream; True when there was more."""
 
     @property
     def ok(self) -> bool:
@@ -52,6 +54,10 @@ class Result:
     def stderr(self) -> str:
         """Standard error as text, likewise."""
         return self.stderr_bytes.decode("utf-8", "backslashreplace")
+
+
+class Results(dict[str, Result]):
+    """What a command did on several machines, by their labels."""
 
 
 class Starts(Protocol):

@@ -197,11 +197,14 @@ def _install(image: Image) -> Image:
 
 
 def _take_out(archive: Path, folder: Path, prefixes: tuple[str, ...]) -> None:
-    """Unpack the members of `archive` that begin so, for reading: owners do not matter."""
+    """Copy the files of `archive` whose names begin so into `folder`, for reading: owners do not matter."""
     with tarfile.open(archive) as tar:
         for member in tar:
-            if member.isfile() and member.name.removeprefix("./").startswith(prefixes):
-                tar.extract(member, folder, filter="data")
+            name = member.name.removeprefix("./")
+            data = tar.extractfile(member) if member.isreg() and name.startswith(prefixes) else None
+            if data is not None:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_bytes(data.read())
 
 
 def _write_disk(folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,12 +14,13 @@ from pi_v_jupyter import loops
 from pi_v_jupyter.errors import CellInterrupted, RemoteCommandError, UsageError, VersError
 from pi_v_jupyter.magics import output, words
 from pi_v_jupyter.remote.channel import Request
-from pi_v_jupyter.vm import Command, Machine, OnOutput, Result
+from pi_v_jupyter.vm import Command, Machine, OnOutput, Result, Results
 
 if TYPE_CHECKING:
     from pi_v_jupyter.magics.extension import Extension
 
 SESSION = "cells"  # the shell session that cells of one notebook share on a VM
+KEPT = 1 << 20  # bytes of each stream in a cell's result
 PATIENCE = 1.0  # seconds after a stop until the user is told that it was not obeyed
 RESERVED = ("python", "write", "edit")
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -88,7 +89,7 @@ class Options:
     no_raise: bool
 
 
-def line_magic(extension: Extension, line: str) -> Result | list[Result] | None:
+def line_magic(extension: Extension, line: str) -> Result | Results | None:
     """`%vm [options] COMMAND`."""
     given, command = words.options_then_rest(LINE, "%vm", line)
     if given is None:
@@ -103,7 +104,7 @@ def line_magic(extension: Extension, line: str) -> Result | list[Result] | None:
     return execute(extension, "bash", command, Options(**given))
 
 
-def cell_magic(extension: Extension, line: str, body: str) -> Result | list[Result] | None:
+def cell_magic(extension: Extension, line: str, body: str) -> Result | Results | None:
     """`%%vm [KIND] [options]` with a body."""
     given = words.run(CELL, "%%vm", words.split(line)[0], None)
     if not isinstance(given, dict):  # help was asked for, and shown
@@ -129,7 +130,7 @@ def request(kind: str, body: str, options: Options, timeout: float) -> Request:
     return Request(shell=SESSION, code=body, **given)
 
 
-def execute(extension: Extension, kind: str, body: str, options: Options) -> Result | list[Result]:
+def execute(extension: Extension, kind: str, body: str, options: Options) -> Result | Results:
     """Run it where it belongs, show what comes, and raise if it failed."""
     vers = extension.vers
     limit = vers.settings.ssh_timeout if options.timeout is None else options.timeout
@@ -171,12 +172,9 @@ class Run:
         self.machine, self._screen = machine, extension.screen
         self._label = output.Labelled(machine.label) if labelled else None
         self._shown = self._new_output()
-        self.kept: dict[str, bytearray] = {}
-        if options.out:
-            self.kept["stdout"] = bytearray()
-        if options.err:
-            self.kept["stderr"] = bytearray()
-        self.errors = b""
+        self.kept: dict[str, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
+        self._silent = {stream for stream, name in (("stdout", options.out), ("stderr", options.err)) if name}
+        self._truncated = False
         self.command = Command(machine, asked, stdin, self._feed)
         self.result: Result | None = None
         self.failure: VersError | None = None
@@ -190,12 +188,14 @@ class Run:
         return self._feed
 
     def _feed(self, stream: Any, data: bytes) -> None:
-        if stream == "stderr":
-            self.errors = (self.errors + data)[-4096:]
-        if stream in self.kept:
-            self.kept[stream] += data
-        else:
-            self._shown.feed(stream, data)
+        kept = self.kept[stream]
+        if stream in self._silent:
+            kept += data
+            return
+        room = KEPT - len(kept)
+        self._truncated = self._truncated or len(data) > room
+        kept += data[:room]
+        self._shown.feed(stream, data)
 
     async def run(self) -> None:
         """To the end; what goes wrong is kept, for the others go on."""
@@ -204,9 +204,9 @@ class Run:
         except VersError as error:
             self.failure = error
             return
-        out = bytes(self.kept.get("stdout", b""))
-        err = bytes(self.kept.get("stderr", self.errors))
-        self.result = self.machine.result(how, out, err, self.command.seconds)
+        out, err = bytes(self.kept["stdout"]), bytes(self.kept["stderr"])
+        result = self.machine.result(how, out, err, self.command.seconds)
+        self.result = replace(result, truncated=self._truncated)
         if how.error:
             self._shown.feed("stderr", f"{how.what}: {how.message}\n".encode())
 
@@ -278,7 +278,7 @@ class Batch:
         self.wait()
 
 
-def conclude(extension: Extension, batch: Batch) -> Result | list[Result]:
+def conclude(extension: Extension, batch: Batch) -> Result | Results:
     """Set variables, tell how it ended, raise what must be raised."""
     runs, options = batch.runs, batch.options
     several = len(runs) > 1
@@ -296,14 +296,14 @@ def conclude(extension: Extension, batch: Batch) -> Result | list[Result]:
     failed = [run for run in runs if run.failure]
     if failed:
         raise failed[0].failure  # type: ignore[misc]
-    results = [run.result for run in runs if run.result is not None]
+    results = Results((run.machine.label, run.result) for run in runs if run.result is not None)
     if not options.no_raise:
         wrong = [run for run in runs if run.result and not (run.result.ok and not run.result.timed_out)]
         if len(wrong) == 1 or (wrong and not several):
             wrong[0].machine.raise_unless_ok(wrong[0].result)  # type: ignore[arg-type]
         elif wrong:
             raise RemoteCommandError(f"failed on {', '.join(run.machine.label for run in wrong)}")
-    return extension.quietly(results if several else results[0])
+    return extension.quietly(results if several else next(iter(results.values())))
 
 
 def summary(run: Run) -> str:

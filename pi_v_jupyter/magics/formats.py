@@ -9,7 +9,7 @@ from IPython.display import display
 from pi_v_jupyter.doctor import Report
 from pi_v_jupyter.fleet import VMs
 from pi_v_jupyter.views import tables
-from pi_v_jupyter.vm import VM, Result
+from pi_v_jupyter.vm import VM, Result, Results
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +29,7 @@ def register(extension: Extension) -> list[tuple[Any, type]]:
         VMs: (tables.vms_text, tables.vms_html),
         VM: (lambda vm: tables.vm_line(vm, active()), lambda vm: tables.vm_html(vm, active())),
         Result: (tables.result_text, None),
+        Results: (tables.results_text, None),
         Report: (tables.report_text, tables.report_html),
     }
 

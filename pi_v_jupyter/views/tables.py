@@ -8,7 +8,7 @@ from html import escape
 
 from pi_v_jupyter.doctor import Report
 from pi_v_jupyter.fleet import VMs
-from pi_v_jupyter.vm import VM, Result
+from pi_v_jupyter.vm import VM, Result, Results
 
 STAR = "★"
 COLUMNS = ("", "name", "id", "state", "age", "size")
@@ -89,6 +89,11 @@ def result_text(result: Result) -> str:
     """How a command ended."""
     how = f"ended by {result.signal}" if result.signal else f"exit code {result.exit_code}"
     return f"{how} after {result.duration:.2f} s"
+
+
+def results_text(results: Results) -> str:
+    """How it ended on each machine."""
+    return "\n".join(f"{label}: {result_text(result)}" for label, result in results.items())
 
 
 def report_text(report: Report) -> str:

@@ -1,0 +1,86 @@
+"""`pi-v-jupyter demo`: the first walkthrough, on a real kernel and real VMs, shown in the terminal as it runs.
+
+Everything it starts has a state folder of its own and is ended with it: a platform the user has up is neither
+used nor touched.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+import nbformat
+from jupyter_client import AsyncKernelManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbconvert import HTMLExporter
+
+from pi_v_jupyter.errors import PlatformError, VersError
+
+CELL_TIMEOUT = 300  # seconds; the image is there by then
+NOTEBOOK = "01-first-cells.ipynb"
+
+
+def notebook_path() -> Path:
+    """The walkthrough, in an installed package or in a checkout."""
+    package = Path(__file__).parent
+    for folder in (package / "notebooks", package.parent / "notebooks"):
+        if (folder / NOTEBOOK).exists():
+            return folder / NOTEBOOK
+    raise PlatformError(f"The walkthrough {NOTEBOOK} is not installed.", "Install pi-v-jupyter again.")
+
+
+class _Spoken(NotebookClient):  # type: ignore[misc]
+    """Runs a notebook and says in the terminal what a browser would show."""
+
+    def process_message(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:
+        kind, content = msg["msg_type"], msg["content"]
+        if kind == "execute_input":
+            click.secho(f"\nIn [{content['execution_count']}]:", fg="green")
+            click.echo(cell.source)
+        elif kind == "stream":
+            click.echo(content["text"], nl=False)
+        elif kind in ("display_data", "execute_result", "update_display_data"):
+            click.echo(content["data"].get("text/plain", ""))
+        elif kind == "error":
+            click.secho("\n".join(content["traceback"]), fg="red")
+        return super().process_message(msg, cell, cell_index)
+
+
+def run(output: Path) -> Path:
+    """Execute the walkthrough; the executed notebook and an HTML copy are written to `output`.
+
+    Raises:
+        VersError: the platform could not be started, or a cell failed that should not have.
+    """
+    notebook = nbformat.read(notebook_path(), as_version=4)
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="pi-v-") as state:
+        env = {**os.environ, "XDG_STATE_HOME": state}
+        for variable in ("VERS_API_KEY", "VERS_BASE_URL"):
+            env.pop(variable, None)
+        _platform(env, "up", "--port", "0", "--gateway-port", "0")
+        try:
+            kernel = AsyncKernelManager(kernel_name="python3", transport="ipc")
+            client = _Spoken(notebook, km=kernel, timeout=CELL_TIMEOUT, resources={})
+            client.execute(env=env)
+        except CellExecutionError as error:
+            raise VersError(f"The walkthrough failed: {error.ename}: {error.evalue}") from None
+        finally:
+            _platform(env, "down", "--purge", "-f")
+            executed = output / NOTEBOOK
+            nbformat.write(notebook, executed)
+            page, _ = HTMLExporter().from_notebook_node(notebook)
+            executed.with_suffix(".html").write_text(page)
+    return executed
+
+
+def _platform(env: dict[str, str], *words: str) -> None:
+    """Run our own command line, its output in this terminal."""
+    if subprocess.run([sys.executable, "-m", "pi_v_jupyter", *words], env=env, check=False).returncode != 0:
+        raise PlatformError(f"`pi-v-jupyter {words[0]}` failed; it says why above.")
