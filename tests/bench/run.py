@@ -1,0 +1,40 @@
+"""`make bench`: prints the table, writes bench.json. BENCH=key,key picks rows."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from bench.figures import Figure
+from bench.local_rows import create_s, load_ext_ms
+from bench.remote_rows import cell_ms, many_s, run_ms, stream_mbs
+
+ROWS: list[Callable[[], Awaitable[Figure]]] = [cell_ms, run_ms, many_s, stream_mbs, load_ext_ms, create_s]
+
+
+def main() -> None:
+    names = {row.__name__ for row in ROWS}
+    wanted = set(filter(None, os.environ.get("BENCH", "").split(","))) or names
+    if unknown := wanted - names:
+        sys.exit(f"No such row: {', '.join(sorted(unknown))}.  There are: {', '.join(sorted(names))}")
+    before = dict(os.environ)
+    figures = []
+    for row in ROWS:
+        if row.__name__ in wanted:
+            figure = asyncio.run(row())
+            os.environ.clear()
+            os.environ.update(before)
+            print(figure.line(), flush=True)
+            figures.append(figure.as_dict())
+    Path("bench.json").write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
+    sys.exit(0 if all(figure["met"] for figure in figures) else 1)
+
+
+if __name__ == "__main__":
+    main()
