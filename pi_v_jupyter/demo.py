@@ -68,7 +68,7 @@ def run(output: Path) -> Path:
         try:
             kernel = AsyncKernelManager(kernel_name="python3", transport="ipc")
             client = _Spoken(notebook, km=kernel, timeout=CELL_TIMEOUT, resources={})
-            client.execute(env=env)
+            client.execute(cleanup_kc=True, env=env)
         except CellExecutionError as error:
             raise VersError(f"The walkthrough failed: {error.ename}: {error.evalue}") from None
         finally:
