@@ -8,9 +8,10 @@ import socket
 from dataclasses import dataclass
 
 from pi_v_jupyter.api.models import VMState
-from pi_v_jupyter.errors import VersError
+from pi_v_jupyter.errors import VersError, VMGoneError
 from pi_v_jupyter.session import Vers
 from pi_v_jupyter.settings import EmbeddedPlatform, Settings
+from pi_v_jupyter.vm import VM
 
 PROBE_TIMEOUT = 10.0  # seconds
 
@@ -55,10 +56,14 @@ async def examine(vers: Vers) -> Report:
         return report
     report.append(Check("API", True, f"answers; {len(vms)} VM{'' if len(vms) == 1 else 's'}"))
     running = [vm for vm in vms if vm.state is VMState.RUNNING]
-    chosen = vers.active or (running[0] if running else None)
+    try:
+        chosen = vers.active or (running[0] if running else None)
+    except VMGoneError as error:
+        report.append(Check("active VM", False, error.message, error.hint))
+        return report
     if chosen is None:
         return report
-    report.append(await _way_to(settings, chosen.vm_id))
+    report.append(await _way_to(settings, chosen))
     try:
         result = await chosen.run("true", timeout=PROBE_TIMEOUT)
     except VersError as error:
@@ -70,8 +75,11 @@ async def examine(vers: Vers) -> Report:
     return report
 
 
-async def _way_to(settings: Settings, vm_id: str) -> Check:
-    host, port = settings.vm_address(vm_id)
+async def _way_to(settings: Settings, vm: VM) -> Check:
+    try:
+        host, port = settings.vm_address(vm.vm_id)
+    except VersError as error:
+        return Check(f"way to {vm.label}", False, error.message, error.hint)
     address = "127.0.0.1" if host.endswith(".localhost") else host
     try:
         async with asyncio.timeout(PROBE_TIMEOUT):
@@ -82,7 +90,7 @@ async def _way_to(settings: Settings, vm_id: str) -> Check:
             if isinstance(error, socket.gaierror)
             else str(error) or "no answer in time"
         )
-        return Check(f"TCP to {host}:{port}", False, reason, "Is port 443 open to the outside from here?")
+        return Check(f"TCP to {host}:{port}", False, reason, f"Is port {port} open to the outside from here?")
     writer.close()
     return Check(f"TCP to {host}:{port}", True, "connects")
 

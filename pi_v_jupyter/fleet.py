@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import difflib
 import os
 from collections.abc import Callable, Iterable
@@ -42,20 +43,20 @@ class Fleet:
         self._active: VM | None = None
         # A notebook finds its VM again after a restart; other kernels have no name to remember it by.
         self._notebook = os.environ.get("JPY_SESSION_NAME", "")
-        self._missing = (
-            self._state.get(settings.base_url, "active", self._notebook) if self._notebook else None
-        )
+        # Looked for on every platform: this one may be another than the VM's, for as long as that is down.
+        self._missing = self._state.where("active", self._notebook) if self._notebook else None
 
     @property
     def active(self) -> VM | None:
         """The VM cells run on, or None: this machine.
 
         Raises:
-            VMGoneError: this notebook used a VM before its kernel was restarted, and it has not been found again.
+            VMGoneError: this notebook used a VM before its kernel was restarted, which was not found again.
         """
         if self._missing is not None:
+            platform, vm_id = self._missing
             raise VMGoneError(
-                f"This notebook ran its cells on VM {self._missing[:8]}, which was not found again.",
+                f"This notebook ran its cells on VM {vm_id[:8]} of {platform}, which was not found again.",
                 "`%vers use VM` chooses another, `%vers local` this machine.",
             )
         return self._active
@@ -64,6 +65,11 @@ class Fleet:
     def current(self) -> VM | None:
         """The active VM as far as it is known: never raises."""
         return self._active
+
+    @property
+    def missing(self) -> bool:
+        """Has the VM that this notebook used before a restart not been found (or looked for) yet?"""
+        return self._missing is not None
 
     def known(self) -> list[VM]:
         """The VMs seen so far, without asking: for completion."""
@@ -86,7 +92,7 @@ class Fleet:
         """Make a root VM; `mem` and `disk` are in MiB; with `wait`, once it runs.
 
         Raises:
-            UsageError: the name is taken, or reads like an id.
+            UsageError: it cannot be a name, or is taken.
         """
         if name is not None:
             self._check_name(name, await self._client.list_vms())
@@ -141,8 +147,10 @@ class Fleet:
 
     async def recall(self) -> None:
         """Take up the VM this notebook used before its kernel was restarted."""
-        if self._missing is not None:
-            self._active = self._of(await self._client.vm_status(self._missing))
+        if self._missing is None or self._missing[0] != self._settings.base_url:
+            return
+        with contextlib.suppress(NotFoundError):  # `active` tells of it, when a cell is to run there
+            self._active = self._of(await self._client.vm_status(self._missing[1]))
             self._missing = None
 
     async def delete(self, vm: VM) -> None:
@@ -172,7 +180,11 @@ class Fleet:
         return vm
 
     def _remember(self, vm_id: str | None) -> None:
-        if self._notebook:
+        if not self._notebook:
+            return
+        while before := self._state.where("active", self._notebook):
+            self._state.set(before[0], "active", self._notebook, None)
+        if vm_id is not None:
             self._state.set(self._settings.base_url, "active", self._notebook, vm_id)
 
     def _check_name(self, name: str, infos: list[VMInfo]) -> None:
@@ -180,7 +192,7 @@ class Fleet:
             raise UsageError(
                 f"{name!r} cannot name a VM.", "Use letters, digits, '-', '_' and '.', at most 64 of them."
             )
-        if any(self._of(info).name == name for info in infos):
+        if any(name in (self._of(info).name, info.vm_id) for info in infos):
             raise UsageError(
                 f"There is a VM named {name!r} already.", "`%vers use` takes it, another name avoids it."
             )

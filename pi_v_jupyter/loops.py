@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextvars
 import functools
 import queue
 import signal
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from types import FrameType
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -23,17 +24,21 @@ T = TypeVar("T")
 V = TypeVar("V")
 P = ParamSpec("P")
 
+STOP_TIMEOUT = 5.0  # seconds for what still runs on the I/O loop to end
+
 _lock = threading.Lock()
 _io: asyncio.AbstractEventLoop | None = None
+_thread: threading.Thread | None = None
 
 
 def io_loop() -> asyncio.AbstractEventLoop:
     """The I/O loop, its thread started on the first call."""
-    global _io
+    global _io, _thread
     with _lock:
         if _io is None or _io.is_closed():
             _io = asyncio.new_event_loop()
-            threading.Thread(target=_io.run_forever, name="pi_v_jupyter I/O", daemon=True).start()
+            _thread = threading.Thread(target=_io.run_forever, name="pi_v_jupyter I/O", daemon=True)
+            _thread.start()
         return _io
 
 
@@ -43,11 +48,12 @@ def running_io_loop() -> asyncio.AbstractEventLoop | None:
 
 
 def stop_io_loop() -> None:
-    """End the I/O loop and its thread; tasks that still run there are cancelled."""
-    global _io
+    """End the I/O loop and its threads; tasks that still run there are cancelled."""
+    global _io, _thread
     with _lock:
         loop, _io = _io, None
-    if loop is None or loop.is_closed():
+        thread, _thread = _thread, None
+    if loop is None or thread is None or loop.is_closed():
         return
 
     async def cancel_all() -> None:
@@ -55,12 +61,17 @@ def stop_io_loop() -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await loop.shutdown_asyncgens()
+        await loop.shutdown_default_executor()
 
     done = asyncio.run_coroutine_threadsafe(cancel_all(), loop)
     try:
-        done.result(timeout=5)
+        done.result(timeout=2 * STOP_TIMEOUT)
     finally:
         loop.call_soon_threadsafe(loop.stop)
+        thread.join(STOP_TIMEOUT)
+    if not thread.is_alive():
+        loop.close()
 
 
 class HasHome(Protocol):
@@ -98,23 +109,31 @@ async def cross(items: AsyncGenerator[T, None], home: asyncio.AbstractEventLoop)
                 yield item
         return
 
+    turn = asyncio.Lock()  # taken on `home`: a step that was cancelled has cleaning up of its own to do first
+
     async def step() -> list[T]:
-        try:
-            return [await anext(items)]
-        except StopAsyncIteration:
-            return []
+        async with turn:
+            try:
+                return [await anext(items)]
+            except StopAsyncIteration:
+                return []
 
     def there(work: Coroutine[Any, Any, V]) -> asyncio.Future[V]:
         return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, home))
 
     async def close() -> None:
-        await items.aclose()
+        async with turn:
+            await items.aclose()
 
     try:
         while found := await there(step()):
             yield found[0]
     finally:
         await there(close())
+
+
+def _nothing() -> None:
+    """Nobody waits."""
 
 
 class Screen:
@@ -125,7 +144,7 @@ class Screen:
 
     def __init__(self) -> None:
         self._calls: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
-        self._wake: Callable[[], object] = lambda: None
+        self._wake: Callable[[], object] = _nothing
 
     def call(self, function: Callable[[], object]) -> None:
         """Have `function` called soon by the waiting thread. May be used from any thread."""
@@ -161,28 +180,36 @@ def wait(
         running: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
     except RuntimeError:
         running = None
-    waiter = _Reentrant(running) if running is not None and _nestable(running) else _Blocking()
+    nested = running is not None and _nestable(running)
+    waiter = _Reentrant(running, screen) if running is not None and nested else _Blocking()
     screen._wake = waiter.wake
     future.add_done_callback(lambda _: waiter.wake())
 
-    def stopped(_signal: int, _frame: FrameType | None) -> None:
+    def stopped() -> None:
         stops.put(None)
         waiter.wake()
 
     presses = 0
-    with _interrupts(stopped):
-        while not future.done():
-            waiter.pause()
+    leave: BaseException | None = None
+    try:
+        with _interrupts(stopped):
+            while leave is None and not future.done():
+                waiter.pause()
+                screen.run()
+                while leave is None and not stops.empty():
+                    stops.get()
+                    presses += 1
+                    if on_interrupt is None:
+                        raise KeyboardInterrupt
+                    leave = on_interrupt(presses)
             screen.run()
-            while not stops.empty():
-                stops.get()
-                presses += 1
-                if on_interrupt is None:
-                    future.cancel()
-                    raise KeyboardInterrupt
-                if (leave := on_interrupt(presses)) is not None:
-                    raise leave
-        screen.run()
+    except BaseException:
+        future.cancel()  # the cell is over: nothing may go on unseen
+        raise
+    finally:
+        screen._wake = _nothing
+    if leave is not None:
+        raise leave
     try:
         return future.result()
     except concurrent.futures.CancelledError:
@@ -193,17 +220,27 @@ async def _run(work: Awaitable[T]) -> T:
     return await work
 
 
+_stoppable: list[Callable[[], None]] = []  # the waits under way on the main thread
+
+
+def _stop_all(_signal: int, _frame: FrameType | None) -> None:
+    for stop in _stoppable:
+        stop()
+
+
 @contextmanager
-def _interrupts(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+def _interrupts(stop: Callable[[], None]) -> Iterator[None]:
     """Take SIGINT for a while. KeyboardInterrupt would strike wherever the loop is, even in a user's task."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread gets signals
         return
-    before = signal.signal(signal.SIGINT, handler)
+    _stoppable.append(stop)
+    before = signal.signal(signal.SIGINT, _stop_all)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+        _stoppable.remove(stop)
 
 
 class _Blocking:
@@ -224,12 +261,19 @@ class _Blocking:
 class _Reentrant:
     """Waits while the loop that runs this very cell goes on."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self, loop: asyncio.AbstractEventLoop, screen: Screen) -> None:
+        self._loop, self._screen = loop, screen
+        self._context = contextvars.copy_context()  # what is printed belongs to the cell this context names
         self._event = asyncio.Event()
 
     def wake(self) -> None:
-        self._loop.call_soon_threadsafe(self._event.set)
+        with suppress(RuntimeError):  # the loop is closed: the cell left, and so did its thread
+            self._loop.call_soon_threadsafe(self._woken)
+
+    def _woken(self) -> None:
+        # A wait inside this one may hold up `pause`; what is to be shown need not wait for it.
+        self._context.run(self._screen.run)
+        self._event.set()
 
     def pause(self) -> None:
         self._loop.run_until_complete(self._event.wait())

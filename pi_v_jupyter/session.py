@@ -141,11 +141,12 @@ class Vers:
 
     @loops.at_home
     async def delete(self, *vms: VM | str) -> None:
-        """Destroy VMs and their disks, all at once."""
+        """Destroy VMs and their disks, all at once. One that cannot be deleted spares no other."""
         found = [await self.fleet.find(vm) if isinstance(vm, str) else vm for vm in vms]
-        async with asyncio.TaskGroup() as group:
-            for vm in found:
-                group.create_task(self.fleet.delete(vm))
+        outcomes = await asyncio.gather(*map(self.fleet.delete, found), return_exceptions=True)
+        failed = [outcome for outcome in outcomes if outcome is not None]
+        if failed:
+            raise failed[0]
 
     @loops.at_home
     async def whoami(self) -> WhoAmI:

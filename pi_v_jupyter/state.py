@@ -1,10 +1,11 @@
 """What must survive a kernel: names of VMs, pinned host keys, which VM a notebook was using.
 
-One small JSON file in the user's state folder, replaced whole under a lock: any number of kernels may share it.
+One small JSON file in the user's state folder, replaced whole under a lock: kernels may share it.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ class State:
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path or state_dir() / "state.json"
+        self._cached: tuple[tuple[int, int, int], dict[str, Any]] | None = None
 
     def get(self, platform: str, kind: str, key: str) -> str | None:
         """One value: `kind` is "names", "host_keys" or "active"."""
@@ -33,6 +35,14 @@ class State:
     def all(self, platform: str, kind: str) -> dict[str, str]:
         """All values of a kind."""
         return dict(self._read().get(platform, {}).get(kind, {}))
+
+    def where(self, kind: str, key: str) -> tuple[str, str] | None:
+        """The platform that has a value for `key`, and the value."""
+        for platform, known in self._read().items():
+            value = known.get(kind, {}).get(key)
+            if isinstance(value, str):
+                return platform, value
+        return None
 
     def set(self, platform: str, kind: str, key: str, value: str | None) -> None:
         """Remember a value; None forgets it."""
@@ -54,19 +64,23 @@ class State:
                 active.pop(notebook)
 
     def _read(self) -> dict[str, Any]:
+        """The file as it is now, parsed only when it has changed: a list of VMs asks once for each."""
         try:
-            value = json.loads(self._path.read_text())
+            status = self._path.stat()
+            mark = (status.st_ino, status.st_mtime_ns, status.st_size)
+            if self._cached is None or self._cached[0] != mark:
+                self._cached = mark, _platforms(json.loads(self._path.read_text()))
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
             raise SettingsError(f"{self._path} cannot be read: {error}.", "Mend it, or remove it.") from None
-        return value if isinstance(value, dict) else {}
+        return self._cached[1]
 
     @contextmanager
     def _changing(self) -> Iterator[dict[str, Any]]:
         try:
             with filelock.FileLock(self._path.with_suffix(".lock"), timeout=LOCK_TIMEOUT):
-                state = self._read()
+                state = copy.deepcopy(self._read())
                 yield state
                 write_private(self._path, json.dumps(state, indent=1, sort_keys=True))
         except filelock.Timeout:
@@ -75,3 +89,13 @@ class State:
             raise SettingsError(
                 f"{self._path} cannot be written: {error.strerror}.", "Free some space?"
             ) from None
+
+
+def _platforms(value: Any) -> dict[str, Any]:
+    """What was in the file, as far as it has the form it should have."""
+    known = value if isinstance(value, dict) else {}
+    return {
+        platform: {kind: values for kind, values in kinds.items() if isinstance(values, dict)}
+        for platform, kinds in known.items()
+        if isinstance(kinds, dict)
+    }

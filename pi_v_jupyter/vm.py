@@ -74,8 +74,6 @@ class Command:
     """One command under way. Lives on its machine's loop; `signal` and `detach` may be called from any thread."""
 
     def __init__(self, machine: Machine, request: Request, stdin: bytes | None, on_output: OnOutput) -> None:
-        if request.code and "\0" in request.code or request.command and "\0" in request.command:
-            raise UsageError("A command cannot hold a NUL character.", "Take it out.")
         self.machine, self.request = machine, request
         self._stdin, self._on_output = stdin, on_output
         self._process: Process | None = None
@@ -89,6 +87,11 @@ class Command:
     def pid(self) -> int | None:
         """Its process group, once known."""
         return self._process.pid if self._process else None
+
+    @property
+    def started(self) -> bool:
+        """Has it been handed to the machine, or is the connection still being made?"""
+        return self._process is not None
 
     @property
     def seconds(self) -> float:
@@ -312,7 +315,9 @@ class VM(Machine):
     @property
     def name(self) -> str:
         """The name given to it here or by a label; empty when it has none."""
-        return self._state.get(self._platform, "names", self.vm_id) or self.info.labels.get("name", "")
+        name = self._state.get(self._platform, "names", self.vm_id) or self.info.labels.get("name", "")
+        # Anyone with the account's key sets labels: what steers a terminal or breaks a line is not shown.
+        return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in name)
 
     @property
     def label(self) -> str:

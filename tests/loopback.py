@@ -34,7 +34,7 @@ UsePAM no
 PermitRootLogin yes
 PasswordAuthentication no
 MaxStartups 100:30:200
-MaxSessions 500
+MaxSessions {sessions}
 LogLevel ERROR
 Subsystem sftp internal-sftp
 {extra}
@@ -185,7 +185,7 @@ class MemoryPins:
 
 
 @contextlib.contextmanager
-def loopback_sshd(folder: Path, extra: str = "") -> Iterator[Loopback]:
+def loopback_sshd(folder: Path, extra: str = "", sessions: int = 500) -> Iterator[Loopback]:
     """Start sshd and its TLS front; end both."""
     client_key = asyncssh.generate_private_key("ssh-ed25519")
     asyncssh.generate_private_key("ssh-ed25519").write_private_key(folder / "host_key")
@@ -195,7 +195,9 @@ def loopback_sshd(folder: Path, extra: str = "") -> Iterator[Loopback]:
     (folder / "client_key").write_bytes(private)
     (folder / "client_key").chmod(0o600)
     ssh_port = free_port()
-    (folder / "sshd_config").write_text(CONFIG.format(port=ssh_port, folder=folder, extra=extra))
+    (folder / "sshd_config").write_text(
+        CONFIG.format(port=ssh_port, folder=folder, sessions=sessions, extra=extra)
+    )
     sshd = shutil.which("sshd", path="/usr/sbin:/sbin:/usr/bin")
     assert sshd, "openssh-server is needed: apt-get install openssh-server"
     with contextlib.suppress(PermissionError):

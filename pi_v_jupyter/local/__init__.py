@@ -20,6 +20,7 @@
       ├── additions    what of ours is put into it
       └── initramfs    the few modules needed to find the disk
     accelerator  KVM, HVF or software emulation, found by trying
+    upkeep       removes images and booted machines that nothing uses
     tools        programs of the host, and how to install them
     paths        where all of this is kept
 

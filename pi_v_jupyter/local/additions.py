@@ -65,7 +65,7 @@ def write(archive: Path, bundle: str) -> None:
             tar.addfile(member, io.BytesIO(data))
         for name, target in links.items():
             member = tarfile.TarInfo(name)
-            member.type, member.linkname = tarfile.SYMTYPE, target
+            member.type, member.linkname, member.mode = tarfile.SYMTYPE, target, 0o777
             tar.addfile(member)
 
 

@@ -94,7 +94,13 @@ async def ensure(image: Image, accel: str, resident: Resident | None, progress: 
 
 def _key(image: Image, accel: str, resident: Resident | None) -> str:
     digest = hashlib.sha256()
-    parts = [image.digest, accelerator.qemu_version(), accel, hardware.fingerprint(DEFAULT_SIZE, accel)]
+    parts = [
+        str(image.folder.resolve()),
+        image.digest,
+        accelerator.qemu_version(),
+        accel,
+        hardware.fingerprint(DEFAULT_SIZE, accel),
+    ]
     if resident is not None:
         parts += [resident.socket_path, hashlib.sha256(resident.program).hexdigest()]
     digest.update("\0".join(parts).encode())
@@ -103,7 +109,7 @@ def _key(image: Image, accel: str, resident: Resident | None) -> str:
 
 async def _make(base: Base, image: Image, accel: str, resident: Resident | None, progress: Progress) -> None:
     progress("booting a first machine (new ones are copies of it)")
-    folder = base.folder.with_suffix(".partial")
+    folder = base.folder.with_name("new.partial")
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(mode=0o700)

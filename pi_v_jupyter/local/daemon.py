@@ -25,7 +25,7 @@ import httpx
 import uvicorn
 
 from pi_v_jupyter.errors import ConflictingPlatformError, PlatformError
-from pi_v_jupyter.local import accelerator, app, base, certificates, image, paths
+from pi_v_jupyter.local import accelerator, app, base, certificates, image, paths, record, upkeep
 from pi_v_jupyter.local.base import Base, Resident
 from pi_v_jupyter.local.fleet import Fleet
 from pi_v_jupyter.local.gateway import Gateway
@@ -130,7 +130,18 @@ async def serve(
         bind(options.gateway_port, "the VMs", "--gateway-port") as gateway_socket,
     ):
         ground = await prepare(resident, progress)
-        await _serve(options.domain, ground, api_socket, gateway_socket, ready)
+        with upkeep.in_use(ground.image.folder, ground.base.folder):
+            _tidy(ground)
+            await _serve(options.domain, ground, api_socket, gateway_socket, ready)
+
+
+def _tidy(ground: Ground) -> None:
+    """Remove older images and machines, but for those that disks of VMs build on."""
+    needed = {ground.image.digest, ground.base.folder.name}
+    for vm in record.load_all():
+        needed |= {vm.image, vm.base}
+    for folder in upkeep.remove_unused(needed):
+        log.info("removed %s, which nothing uses", folder)
 
 
 async def _serve(

@@ -25,7 +25,7 @@ def overlay(path: Path, under: Path, under_format: str, size_mib: int | None = N
         "-F",
         under_format,
         "-b",
-        str(under.absolute()),
+        str(under.resolve()),  # it may be reached through a link that does not last
         str(path),
     ]
     if size_mib is not None:

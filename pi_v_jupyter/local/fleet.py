@@ -90,6 +90,8 @@ class Fleet:
             vcpu_count=size.vcpus,
             mem_size_mib=size.memory_mib,
             fs_size_mib=size.disk_mib,
+            image=self._image.digest,
+            base=self._base.folder.name,
         )
         login = KeyPair.generate()
         vm.save()
@@ -123,8 +125,7 @@ class Fleet:
 
     async def adopt(self) -> None:
         """Take over what an earlier daemon left: running VMs go on, others are dead, strays are ended."""
-        for vm in record.load_all():
-            self._records[vm.vm_id] = vm
+        self._records = {vm.vm_id: vm for vm in record.load_all()}
         await asyncio.gather(*(self._adopt(vm) for vm in self.list()))
         known = {running.pid for running in self._machines.values()}
         for stray in machine.left_over(f"{paths.runtime_dir().name}:", known):

@@ -7,7 +7,6 @@ direction reads into one buffer and stops reading while the other side is behind
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
 import ssl
@@ -35,7 +34,7 @@ class Gateway:
         self._ports: dict[str, int] = {}
         self._turns: dict[str, asyncio.Lock] = {}
         self._targets: weakref.WeakKeyDictionary[ssl.SSLObject, str] = weakref.WeakKeyDictionary()
-        self._clients: set[_Client] = set()
+        self._sides: set[_Side] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="gateway", daemon=True)
         context.sni_callback = self._choose
@@ -61,6 +60,11 @@ class Gateway:
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
+        pending = asyncio.all_tasks(self._loop)  # handshakes, for the most part
+        for task in pending:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
 
     def _call(self, work: Coroutine[object, object, None]) -> Future[None]:
@@ -77,14 +81,16 @@ class Gateway:
 
     async def _close(self) -> None:
         self._server.close()
-        for client in list(self._clients):
-            client.abort()
-        await asyncio.sleep(0)  # lets the transports tell their protocols
+        while self._sides:
+            for side in list(self._sides):
+                side.abort()
+            await asyncio.sleep(0.01)  # the transports close, and then tell their protocols
 
     def _drop(self, vm_id: str) -> None:
         self._turns.pop(vm_id, None)
-        for client in [client for client in self._clients if client.vm_id == vm_id]:
-            client.abort()
+        for side in list(self._sides):
+            if isinstance(side, _Client) and side.vm_id == vm_id:
+                side.abort()
 
     def _choose(self, tls: ssl.SSLObject | ssl.SSLSocket, name: str | None, _: ssl.SSLContext) -> int | None:
         """During the handshake: refuse a name that leads to no running VM."""
@@ -99,13 +105,13 @@ class Gateway:
         """The VM that the handshake of `tls` asked for."""
         return self._targets.pop(tls)
 
-    def joined(self, client: _Client) -> None:
-        """A client's handshake is done."""
-        self._clients.add(client)
+    def joined(self, side: _Side) -> None:
+        """A connection is there."""
+        self._sides.add(side)
 
-    def left(self, client: _Client) -> None:
-        """A client's connection has ended."""
-        self._clients.discard(client)
+    def left(self, side: _Side) -> None:
+        """A connection has ended."""
+        self._sides.discard(side)
 
     async def connect(self, client: _Client) -> None:
         """Connect `client` to its VM. Half-open connections jam QEMU's network: one at a time per VM."""
@@ -116,7 +122,9 @@ class Gateway:
                 client.abort()
                 return
             try:
-                _, upstream = await self._loop.create_connection(lambda: _Upstream(client), "127.0.0.1", port)
+                _, upstream = await self._loop.create_connection(
+                    lambda: _Upstream(self, client), "127.0.0.1", port
+                )
                 async with asyncio.timeout(_FIRST_BYTE_TIMEOUT):
                     await upstream.first_byte
             except TimeoutError:
@@ -129,12 +137,19 @@ class Gateway:
 class _Side(asyncio.BufferedProtocol):
     """One end of a pump: what it reads, it writes to `peer`."""
 
-    def __init__(self) -> None:
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
         self.transport: asyncio.Transport | None = None
         self.peer: _Side | None = None
         self.closed = False
         self._buffer = bytearray(_BUFFER)
         self._view = memoryview(self._buffer)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
+        self.transport = transport
+        transport.set_write_buffer_limits(high=4 * _BUFFER)
+        self.gateway.joined(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._view
@@ -155,6 +170,7 @@ class _Side(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
+        self.gateway.left(self)
         if self.peer is not None and self.peer.transport is not None:
             self.peer.transport.close()
 
@@ -168,23 +184,19 @@ class _Client(_Side):
     """The TLS side."""
 
     def __init__(self, gateway: Gateway) -> None:
-        super().__init__()
+        super().__init__(gateway)
         self.vm_id = ""
-        self._gateway = gateway
         self._connecting: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
-        self.transport = transport
-        transport.pause_reading()  # until there is someone to pass it to
-        transport.set_write_buffer_limits(high=4 * _BUFFER)
-        self.vm_id = self._gateway.target(transport.get_extra_info("ssl_object"))
-        self._gateway.joined(self)
-        self._connecting = asyncio.get_running_loop().create_task(self._gateway.connect(self))
+        super().connection_made(transport)
+        assert self.transport is not None  # noqa: S101 - for the type checker
+        self.transport.pause_reading()  # until there is someone to pass it to
+        self.vm_id = self.gateway.target(transport.get_extra_info("ssl_object"))
+        self._connecting = asyncio.get_running_loop().create_task(self.gateway.connect(self))
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._gateway.left(self)
         if self._connecting is not None:
             self._connecting.cancel()
 
@@ -192,22 +204,17 @@ class _Client(_Side):
 class _Upstream(_Side):
     """The VM's side. `first_byte` is done once the VM has spoken, or will not."""
 
-    def __init__(self, client: _Client) -> None:
-        super().__init__()
+    def __init__(self, gateway: Gateway, client: _Client) -> None:
+        super().__init__(gateway)
         self.peer = client
         self.first_byte: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
-        self.transport = transport
+        super().connection_made(transport)
         client = self.peer
         if client is None or client.transport is None or client.closed:
-            transport.abort()
+            self.abort()
             return
-        sock = transport.get_extra_info("socket")
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        transport.set_write_buffer_limits(high=4 * _BUFFER)
         client.peer = self
         client.transport.resume_reading()
 

@@ -69,11 +69,10 @@ class Image:
 
 
 def recipe() -> str:
-    """Digest of all that goes into an image from this package's side."""
-    digest = hashlib.sha256(
-        repr((DISK_MIB, rootfs.PACKAGES, additions.MASKED, additions.FILES, _ASSEMBLE)).encode()
-    )
-    for file in sorted(additions.GUEST.iterdir()):
+    """Digest of all that goes into an image from this package's side, and of what puts it together."""
+    digest = hashlib.sha256(f"{DISK_MIB} {_ASSEMBLE}".encode())
+    makers = (Path(__file__).with_name(name) for name in ("additions.py", "initramfs.py", "rootfs.py"))
+    for file in (*makers, *sorted(additions.GUEST.iterdir())):
         if file.is_file():
             digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:16]
@@ -173,7 +172,6 @@ def _build_in(folder: Path, progress: Progress) -> Image:
 
     for name in ("root.tar", "root.log", "ours.tar"):
         (folder / name).unlink(missing_ok=True)
-    _remove_tree(folder / "tree")
     _remove_tree(parts)
     about = {
         "digest": digest,
@@ -225,6 +223,7 @@ def _write_disk(folder: Path) -> None:
         if "No space left" in done.stderr:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
         raise ImageError(f"The disk of the image cannot be written: {done.stderr.strip()[-300:]}")
+    _remove_tree(folder / "tree")
 
 
 def _digest(files: Iterator[Path]) -> str:

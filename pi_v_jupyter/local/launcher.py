@@ -19,7 +19,6 @@ import filelock
 import httpx
 import psutil
 
-import pi_v_jupyter
 from pi_v_jupyter.api.models import VMState
 from pi_v_jupyter.errors import PlatformError
 from pi_v_jupyter.local import daemon, machine, paths, record
@@ -137,7 +136,7 @@ def _spawn(options: Options) -> EmbeddedPlatform:
         log_file.replace(log_file.with_suffix(".log.1"))
     # The daemon reports through this pipe once, then closes it: success, or the sentence of its failure.
     reading, writing = os.pipe()
-    package = str(Path(pi_v_jupyter.__file__).parent.parent)
+    package = str(Path(__file__).parents[2])
     search_path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     command = [
         *(sys.executable, "-m", "pi_v_jupyter", "up", "--foreground", "--report-fd", str(writing)),

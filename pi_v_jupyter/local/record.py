@@ -20,7 +20,10 @@ from pi_v_jupyter.settings import write_private
 
 
 class VMRecord(VMInfo):
-    """`VMInfo` and the process behind it: its id, and when it started in Unix seconds."""
+    """`VMInfo`, the process behind it (its id, its start in Unix seconds) and what its disk builds on."""
+
+    image: str = ""
+    base: str = ""
 
     pid: int | None = None
     started: float | None = None

@@ -18,7 +18,6 @@ from pi_v_jupyter.local import tools
 Progress = Callable[[str], None]
 
 FALLBACK_SUITE = "bookworm"
-FALLBACK_MIRROR = "http://deb.debian.org/debian"
 PACKAGES = (
     "apt",
     "bash",
@@ -103,7 +102,7 @@ def mode() -> str:
 
 
 def sources(release: str) -> list[str]:
-    """`deb` lines for `release`, from this computer's apt where it has any."""
+    """`deb` lines for `release` from this computer's apt; none means mmdebstrap's own, Debian's mirrors."""
     listing = ""
     apt_get = tools.find("apt-get")
     if apt_get:
@@ -123,7 +122,7 @@ def sources(release: str) -> list[str]:
             and fields[1] in (release, f"{release}-updates", f"{release}-security")
         ):
             lines.append("deb {} {} {}".format(*fields))
-    return lines or [f"deb {FALLBACK_MIRROR} {release} main"]
+    return lines
 
 
 def build(archive: Path, progress: Progress) -> None:

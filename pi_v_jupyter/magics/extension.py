@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import itertools
-import os
 import threading
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from IPython.core.error import StdinNotImplementedError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
-from IPython.display import display
+from IPython.display import DisplayHandle, display
 
 from pi_v_jupyter import loops
-from pi_v_jupyter.errors import UsageError, VersError
+from pi_v_jupyter.errors import CellInterrupted, UsageError, VersError, VMGoneError
 
 if TYPE_CHECKING:
     from pi_v_jupyter.magics.cells import Batch
@@ -36,13 +35,15 @@ class Extension(Magics):
 
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell)
-        self.screen = loops.Screen()
+        self._screens: list[loops.Screen] = []  # of the waits under way, the latest last
+        self._untold = loops.Screen()  # what came up while nobody waited
         self._vers: Vers | None = None
         self._quiet: tuple[int, object] | None = None
         self._formats: list[tuple[Any, type]] = []
         self._numbers = itertools.count(1)
         self._batches: dict[int, Batch] = {}
         self._lock = threading.Lock()
+        self._cell: asyncio.Task[Any] | None = None  # the task that runs the user's cell
         self._greeting: concurrent.futures.Future[str] | None = None
 
     # The magics.
@@ -76,13 +77,54 @@ class Extension(Magics):
                 self._vers = Vers(home=loops.io_loop(), on_notice=self.notice)
         return self._vers
 
-    def wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """The answer of the I/O loop."""
-        return loops.wait(work, screen=self.screen)
+    def wait(self, work: Coroutine[Any, Any, T], doing: str = "", stopped: str = "") -> T:
+        """The answer of the I/O loop. `doing` is said when it takes long, `stopped` when the user stops it.
+
+        Raises:
+            CellInterrupted: the user stopped it; `work` was cancelled.
+        """
+        screen = loops.Screen()
+
+        async def told() -> T:
+            line = f"{doing or 'waiting for the platform'} …"
+            timer = asyncio.get_running_loop().call_later(SLOW, screen.call, lambda: print(line))
+            try:
+                return await work
+            finally:
+                timer.cancel()
+
+        try:
+            with self.showing(screen):
+                return loops.wait(told(), screen=screen)
+        except KeyboardInterrupt:
+            raise self.stopped(f"{doing or 'waiting for the platform'}.", stopped) from None
+
+    def stopped(self, message: str, hint: str = "") -> BaseException:
+        """What to raise when the user has stopped something.
+
+        A KeyboardInterrupt that leaves a task of the user's own would end the kernel's loop: that task is
+        cancelled instead, and the cell that started it is told.
+        """
+        error = CellInterrupted(message, hint)
+        if self._cell is None or self._cell is _current_task():
+            return error
+        print("\n".join(error._render_traceback_()))
+        return asyncio.CancelledError(message)
+
+    @contextmanager
+    def showing(self, screen: loops.Screen) -> Iterator[None]:
+        """A wait that shows on `screen`; notices appear there too."""
+        self._untold.run()
+        self._screens.append(screen)
+        try:
+            yield
+        finally:
+            self._screens.remove(screen)
 
     def notice(self, text: str) -> None:
-        """Tell the user something no answer says. Called on the I/O loop."""
-        self.screen.call(lambda: print(text))
+        """Tell the user something no answer says, in the cell that waits now or next. From any thread."""
+        screen = self._screens[-1] if self._screens else self._untold
+        screen.call(lambda: print(text))
 
     def ask(self, question: str, forced: str) -> None:
         """Go on only if the user says yes.
@@ -96,17 +138,6 @@ class Extension(Magics):
             raise UsageError("Nobody can be asked here.", f"`{forced}` does not ask.") from None
         if answer.strip().lower() not in ("y", "yes"):
             raise UsageError("Nothing was done.", "")
-
-    @contextmanager
-    def progress(self, what: str) -> Iterator[None]:
-        """Say what is being waited for, if it takes long."""
-        timer = threading.Timer(SLOW, self.screen.call, [lambda: print(f"{what} …")])
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
 
     def announce(self, vm: VM, seconds: float | None = None) -> VM:
         """Print the line that tells of `vm`, and spare the cell its repetition."""
@@ -148,19 +179,19 @@ class Extension(Magics):
     def load(self) -> None:
         """Register everything; the status line follows when the platform has answered."""
         self.shell.register_magics(self)
+        self.shell.events.register("pre_execute", self._cell_begins)
         self._greeting = asyncio.run_coroutine_threadsafe(self._greet(), loops.io_loop())
         if hasattr(self.shell, "kernel"):
             handle = display({"text/plain": GREETING}, raw=True, display_id=True)
-            self._greeting.add_done_callback(
-                lambda done: (
-                    handle.update({"text/plain": done.result()}, raw=True) if not done.cancelled() else None
-                )
-            )
+            self._greeting.add_done_callback(lambda done: _replace(handle, done))
             return
-        try:
+        with suppress(TimeoutError):
             print(self._greeting.result(GREETING_TIMEOUT))
-        except TimeoutError:
-            print(GREETING)
+            return
+        print(GREETING)
+        self._greeting.add_done_callback(
+            lambda done: None if done.cancelled() else self.notice(done.result())
+        )
 
     async def _greet(self) -> str:
         await asyncio.to_thread(self._import)
@@ -174,40 +205,60 @@ class Extension(Magics):
 
     async def status_line(self) -> str:
         """Such as "vers: 3 VMs · https://api.vers.sh/api/v1"; never raises for what is away."""
-        vers = self.vers
         try:
+            vers = self.vers
             await vers.fleet.recall()
             vms = await vers.list()
             platform = vers.settings.embedded
             where = (
                 f"embedded platform (QEMU, {platform.accelerator})" if platform else vers.settings.base_url
             )
-            active = vers.active
+            counted = f"vers: {len(vms)} VM{'' if len(vms) == 1 else 's'} · {where}"
         except VersError as error:
-            return f"vers: offline — {error.message.rstrip('.')} — {error.hint}"
-        return f"vers: {len(vms)} VM{'' if len(vms) == 1 else 's'} · {where}" + (
-            f" · ★ {active.label}" if active else ""
-        )
+            return " — ".join(filter(None, ("vers: offline", error.message.rstrip("."), error.hint)))
+        try:
+            active = vers.active
+        except VMGoneError as error:
+            return f"{counted}\n{error}"
+        return f"{counted} · ★ {active.label}" if active else counted
+
+    def _cell_begins(self) -> None:
+        self._cell = _current_task()
 
     def _settle(self) -> None:
-        """Before a cell runs somewhere: know where. A notebook whose kernel was restarted may have a VM to find."""
-        if self._greeting is not None and not self._greeting.done() and os.environ.get("JPY_SESSION_NAME"):
-            self.wait(_result(self._greeting))
+        """Before a cell runs somewhere, know where: a restarted kernel may have a VM to find."""
+        if self._greeting is not None and not self._greeting.done() and self.vers.fleet.missing:
+            self.wait(_result(self._greeting), "looking for the VM this notebook used")
 
     def unload(self) -> None:
         """Undo all of it: connections closed, loop ended, magics and formats gone."""
         if self._greeting is not None:
             self._greeting.cancel()
-        if self._vers is not None:
-            loops.wait(self._vers.close())
-        loops.stop_io_loop()
-        for formatter, kind in self._formats:
-            formatter.pop(kind, None)
-        for magics in self.shell.magics_manager.magics.values():
-            for name in ("vers", "vm"):
-                magics.pop(name, None)
-        self.shell.magics_manager.registry.pop(type(self).__name__, None)
+        try:
+            if self._vers is not None:
+                self.wait(self._vers.close(), "closing connections")
+        finally:
+            loops.stop_io_loop()
+            self.shell.events.unregister("pre_execute", self._cell_begins)
+            for formatter, kind in self._formats:
+                formatter.pop(kind, None)
+            for magics in self.shell.magics_manager.magics.values():
+                for name in ("vers", "vm"):
+                    magics.pop(name, None)
+            self.shell.magics_manager.registry.pop(type(self).__name__, None)
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # no loop runs on this thread
+        return None
 
 
 async def _result(future: concurrent.futures.Future[T]) -> T:
     return await asyncio.wrap_future(future)
+
+
+def _replace(handle: DisplayHandle, greeting: concurrent.futures.Future[str]) -> None:
+    if not greeting.cancelled():
+        handle.update({"text/plain": greeting.result()}, raw=True)

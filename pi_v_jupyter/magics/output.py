@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import suppress
 from typing import BinaryIO
 
 from pi_v_jupyter.loops import Screen
@@ -18,6 +19,7 @@ from pi_v_jupyter.remote.channel import StreamName, TextDecoder
 from pi_v_jupyter.settings import cache_dir
 
 INTERVAL = 0.05  # seconds between two updates of a cell
+MOST = 8  # pieces of one update in which the streams are shown in the order they came
 SHOWN = 512 << 10  # characters of one cell
 TAIL = 4 << 10  # characters shown of the end
 KEPT = 1 << 30  # bytes of one cell's output in its file
@@ -36,101 +38,135 @@ def to_cell(stream: StreamName, text: str) -> None:
 
 
 class CellOutput:
-    """The output of one command on its way to `write`. `feed` is called on the I/O loop, `finish` in the cell's thread."""
+    """The output of one command on its way to a cell; lives on the I/O loop.
 
-    def __init__(self, screen: Screen, write: Write = to_cell) -> None:
-        self._screen, self._write = screen, write
+    `share`: how many commands show in that cell; `label`: what each line of this one begins with.
+    """
+
+    def __init__(
+        self, screen: Screen, write: Write = to_cell, *, label: str | None = None, share: int = 1
+    ) -> None:
+        self._screen = screen
+        self._labelled = None if label is None else Labelled(label, write)
+        self._write = self._labelled.write if self._labelled else write
+        self._interval, self._room = INTERVAL * share, SHOWN // share
         self._decoders: dict[StreamName, TextDecoder] = {"stdout": TextDecoder(), "stderr": TextDecoder()}
         self._pending: list[tuple[StreamName, str]] = []
-        self._scheduled = False
-        self._last = 0.0
-        self._shown = 0
-        self._head: list[bytes] | None = []
-        self._spool: BinaryIO | None = None
-        self._path: Path | None = None
-        self._spooled = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._next = 0.0  # when the cell may be updated again, by the loop's clock
+        self._head: list[bytes] = []
+        self._spool: Spool | None = None
         self._total = 0
         self._tail = ""
+        self._finished = False
 
     def feed(self, stream: StreamName, data: bytes) -> None:
         """More of it."""
         self._total += len(data)
-        self._take(stream, data, final=False)
+        if self._spool is not None:
+            self._spool.write(data)
+            self._overflow(self._decoders[stream].feed(data[-4 * TAIL :]))
+            return
+        self._head.append(data)
+        self._show(stream, self._decoders[stream].feed(data))
 
-    def _take(self, stream: StreamName, data: bytes, *, final: bool) -> None:
-        room = SHOWN - self._shown
-        if room > 0:
-            if self._head is not None:
-                self._head.append(data)
-            text = self._decoders[stream].feed(data, final=final)
-            self._shown += len(text)
-            if text:
-                self._pending.append((stream, text[:room]))
-            if len(text) > room:
-                self._overflow(text[room:])
-        elif data:
-            self._keep(data)
-            self._overflow(self._decoders[stream].feed(data[-4 * TAIL :], final=final))
-        if self._pending and not final and not self._scheduled:
-            self._scheduled = True
-            delay = max(0.0, self._last + INTERVAL - time.monotonic())
-            asyncio.get_running_loop().call_later(delay, self._hand_over)
+    def say(self, stream: StreamName, text: str) -> None:
+        """Something about the command rather than by it."""
+        self._screen.call(lambda: self._write(stream, text))
+
+    def finish(self) -> None:
+        """All has come: hand over what is left of it."""
+        if self._finished:
+            return
+        self._finished = True
+        for stream, decoder in self._decoders.items():
+            self._show(stream, decoder.feed(b"", final=True))
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._spool is not None:
+            kept = self._spool.close()
+            self._pending.append(
+                ("stdout", f"\n… {self._total / 1e6:.1f} MB in all; {kept}. The end of it:\n…{self._tail}")
+            )
+        self._hand_over()
+        if self._labelled is not None:
+            self._screen.call(self._labelled.finish)
+
+    def _show(self, stream: StreamName, text: str) -> None:
+        shown, rest = text[: self._room], text[self._room :]
+        self._room -= len(shown)
+        if shown:
+            self._pending.append((stream, shown))
+        if rest:
+            self._overflow(rest)
+        if self._pending and self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_at(max(self._next, loop.time()), self._hand_over)
 
     def _overflow(self, text: str) -> None:
-        if self._head is not None:
-            head, self._head = self._head, None
-            folder = cache_dir() / "output"
+        if self._spool is None:
+            self._spool = Spool()
+            for data in self._head:
+                self._spool.write(data)
+            self._head.clear()
+        self._tail = (self._tail + text)[-TAIL:]
+
+    def _hand_over(self) -> None:
+        pending, self._pending = self._pending, []
+        grouped = [
+            (stream, "".join(text for _, text in pieces))
+            for stream, pieces in itertools.groupby(pending, key=lambda piece: piece[0])
+        ]
+        if len(grouped) > MOST:  # the streams alternate faster than a cell can be updated
+            streams = dict.fromkeys(stream for stream, _ in grouped)
+            grouped = [
+                (each, "".join(text for stream, text in grouped if stream == each)) for each in streams
+            ]
+        self._timer = None
+        self._next = asyncio.get_running_loop().time() + self._interval * len(grouped)
+        self._screen.call(lambda: [self._write(stream, text) for stream, text in grouped])
+
+
+class Spool:
+    """All of one cell's output in a file. A disk that is full ends the file, never the user's command."""
+
+    def __init__(self) -> None:
+        self._written, self._dropped = 0, 0
+        self._file: BinaryIO | None = None
+        folder = cache_dir() / "output"
+        self.path = folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{next(_numbers):04}.log"
+        with suppress(OSError):
             folder.mkdir(mode=0o700, exist_ok=True)
             for old in sorted(folder.glob("*.log"))[: -FILES + 1]:
                 old.unlink(missing_ok=True)
-            self._path = folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{next(_numbers):04}.log"
-            self._spool = self._path.open("xb")
-            for data in head:
-                self._keep(data)
-        self._tail = (self._tail + text)[-TAIL:]
+            self._file = os.fdopen(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
-    def _keep(self, data: bytes) -> None:
-        if self._spool is None:
-            return
+    def write(self, data: bytes) -> None:
+        """More of it."""
+        piece = data[: KEPT - self._written]
         try:
-            self._spool.write(data[: KEPT - self._spooled])
-        except OSError:  # a full disk must not end the user's command; `finish` says how much was kept
-            self._spool = None
-            return
-        self._spooled += len(data[: KEPT - self._spooled])
+            if self._file is None or self._dropped:
+                piece = b""
+            elif piece:
+                self._file.write(piece)
+        except OSError:
+            piece = b""
+        self._written += len(piece)
+        self._dropped += len(data) - len(piece)
 
-    def _hand_over(self) -> None:
-        self._scheduled, self._last = False, time.monotonic()
-        pending, self._pending = self._pending, []
-        self._screen.call(lambda: self._print(pending))
-
-    def _print(self, pending: list[tuple[StreamName, str]]) -> None:
-        for stream, group in itertools.groupby(pending, key=lambda piece: piece[0]):
-            self._write(stream, "".join(text for _, text in group))
-
-    def finish(self) -> None:
-        """All has come: show what is left of it."""
-        for stream in self._decoders:
-            self._take(stream, b"", final=True)
-        pending, self._pending = self._pending, []
-        self._print(pending)
-        if self._head is None:
-            self._close_spool()
-
-    def _close_spool(self) -> None:
-        if self._spool is not None:
-            self._spool.close()
-        kept = (
-            "all of it is" if self._spooled == self._total else f"the first {self._spooled / 1e6:.0f} MB are"
-        )
-        self._write(
-            "stdout",
-            f"\n… {self._total / 1e6:.1f} MB in all; {kept} in {self._path}. The end of it:\n…{self._tail}",
-        )
+    def close(self) -> str:
+        """End the file; what was kept, in words."""
+        with suppress(OSError):
+            if self._file is not None:
+                self._file.close()
+        if self._file is None or not self._written:
+            return f"it could not be kept in {self.path.parent}"
+        what = f"the first {self._written / 1e6:.0f} MB are" if self._dropped else "all of it is"
+        return f"{what} in {self.path}"
 
 
 class Labelled:
-    """Lines of several VMs in one cell, each under its label."""
+    """Lines of one of several VMs in a cell, each under its label."""
 
     def __init__(self, label: str, write: Write = to_cell) -> None:
         self._label, self._target = label, write
@@ -148,3 +184,4 @@ class Labelled:
         for stream, line in self._open.items():
             if line:
                 self._target(stream, f"[{self._label}] {line}\n")
+        self._open = {"stdout": "", "stderr": ""}

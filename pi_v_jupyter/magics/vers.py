@@ -27,7 +27,7 @@ MIB = click.IntRange(min=1)
 def vers(context: click.Context) -> Any:
     """Virtual machines: make them, choose the one that cells run on, look after them."""
     if context.invoked_subcommand is None:
-        return ls.callback(context.obj, False)  # type: ignore[misc]
+        return context.invoke(ls)
     return None
 
 
@@ -64,10 +64,13 @@ def create(
     if use and no_wait:
         raise UsageError("--use needs a VM that runs.", "Leave --no-wait out, or `%vers use` it later.")
     began = time.monotonic()
-    with extension.progress(f"creating {name or 'a VM'}"):
-        vm = extension.wait(extension.vers.create(name=name, vcpu=vcpu, mem=mem, disk=disk, wait=not no_wait))
-        if use:
-            extension.wait(extension.vers.use(vm))
+    vm = extension.wait(
+        extension.vers.create(name=name, vcpu=vcpu, mem=mem, disk=disk, wait=not no_wait),
+        f"creating {name or 'a VM'}",
+        "The platform may make it all the same: `%vers ls` shows it, `%vers rm` deletes it.",
+    )
+    if use:
+        extension.wait(extension.vers.use(vm), f"connecting to {vm.label}")
     return extension.announce(vm, time.monotonic() - began)
 
 
@@ -76,7 +79,7 @@ def create(
 @click.pass_obj
 def use(extension: Extension, vm: str) -> VM:
     """Have cells run on VM from now on."""
-    return extension.announce(extension.wait(extension.vers.use(vm)))
+    return extension.announce(extension.wait(extension.vers.use(vm), f"connecting to {vm}"))
 
 
 @vers.command()
@@ -104,16 +107,20 @@ def rm(extension: Extension, vms: tuple[str, ...], force: bool) -> None:
         extension.ask(
             f"Delete {labels} and all that is on {'it' if len(found) == 1 else 'them'}?", "%vers rm -f"
         )
-    with extension.progress(f"deleting {labels}"):
-        extension.wait(extension.vers.delete(*found))
-    click.echo(f"Deleted {labels}.")
+    used = extension.vers.fleet.current in found
+    extension.wait(
+        extension.vers.delete(*found),
+        f"deleting {labels}",
+        "The platform may delete them all the same: `%vers ls` shows which are left.",
+    )
+    click.echo(f"Deleted {labels}." + (" Cells run on this machine again." if used else ""))
 
 
 @vers.command()
 @click.pass_obj
 def doctor(extension: Extension) -> Report:
     """Look at everything between this notebook and its VMs, and say what to do."""
-    return extension.wait(examine(extension.vers))
+    return extension.wait(examine(extension.vers), "looking")
 
 
 @vers.command(context_settings={**HELP, "ignore_unknown_options": False})

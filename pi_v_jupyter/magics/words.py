@@ -41,12 +41,12 @@ def run(command: click.Command, name: str, words: list[str], obj: Any) -> Any:
         UsageError: it was used wrongly; says how, and the nearest right word.
     """
     try:
-        result = command.main(words, prog_name=name, standalone_mode=False, obj=obj)
-    except click.Abort:
-        raise UsageError("Nothing was done.") from None
+        with command.make_context(name, list(words), obj=obj) as context:
+            return command.invoke(context)
+    except click.exceptions.Exit:  # after `--help`
+        return None
     except click.ClickException as error:
         raise usage_error(error, name) from None
-    return None if isinstance(result, int) else result  # click's exit code, after `--help`
 
 
 def usage_error(error: click.ClickException, name: str) -> UsageError:
@@ -69,7 +69,7 @@ def usage_error(error: click.ClickException, name: str) -> UsageError:
 
 
 def options_then_rest(command: click.Command, name: str, line: str) -> tuple[dict[str, Any] | None, str]:
-    """The options at the front of `line`, and the rest of it untouched; None when help was asked for, and shown.
+    """The options at the front of `line`, and the rest of it untouched; None when help was asked for.
 
     `command` takes no interspersed options and gathers the rest in a parameter named `rest`.
     """

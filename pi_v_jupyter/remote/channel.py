@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from pi_v_jupyter.errors import UsageError
+
+NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 StreamName = Literal["stdout", "stderr"]
 
 
@@ -17,6 +21,9 @@ class Request:
     `argv` with `code` gives the program a file that holds the code as its last argument. `cwd` defaults to
     the user's home, or to where the session is; `env` is added to the VM's; `timeout` is in seconds, 0 for
     none, and is kept on the VM, so that it holds when the connection does not.
+
+    Raises:
+        UsageError: a text holds a NUL, which no command can be given; or a variable cannot have that name.
     """
 
     argv: tuple[str, ...] = ()
@@ -28,13 +35,23 @@ class Request:
     stdin: bool = False
     timeout: float = 0
 
+    def __post_init__(self) -> None:
+        for name in self.env:
+            if not NAME.fullmatch(name):
+                raise UsageError(
+                    f"{name!r} cannot name an environment variable.", "Use letters, digits and '_'."
+                )
+        texts = [*self.argv, self.command, self.code, self.cwd, *self.env.values()]
+        if any("\0" in text for text in texts if text is not None):
+            raise UsageError("A command, its folder or its variables hold a NUL character.", "Take it out.")
+
 
 @dataclass(frozen=True)
 class Exit:
     """How a command ended: `code`, or the `signal` (such as "SIGTERM") that ended it.
 
-    `shell_ended`: its shell session is gone, the next cell gets a fresh one. `timed_out`: it was ended because
-    its time was up. `error`: it never started; an errno name such as "ENOENT", with `what` and `message`.
+    `shell_ended`: its shell session is gone, and the next cell gets a fresh one. `timed_out`: its time was
+    up, so it was ended. `error`: it never started; an errno name (`ENOENT`), with `what` and `message`.
     """
 
     code: int | None = None
@@ -52,7 +69,7 @@ class Process(Protocol):
     pid: int | None
 
     def chunks(self) -> AsyncIterator[tuple[StreamName, bytes]]:
-        """Output as it comes, ends when the command has ended. A slow reader slows the command, nothing else."""
+        """Output as it comes; ends when the command has ended. A slow reader slows that command alone."""
 
     async def wait(self) -> Exit:
         """How it ended; output nobody reads is dropped."""

@@ -5,24 +5,30 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shlex
-import ssl
-from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 import asyncssh
 import tenacity
 
-from pi_v_jupyter.errors import ConnectError, ConnectionLostError, VersError
+from pi_v_jupyter.errors import (
+    ConnectError,
+    ConnectionLostError,
+    PlatformUnreachableError,
+    VersError,
+    VMGoneError,
+)
 from pi_v_jupyter.remote.channel import Request
+from pi_v_jupyter.remote.link import ChannelLink
 from pi_v_jupyter.remote.plain import PlainProcess, PlainRunner
-from pi_v_jupyter.remote.resident import Resident, ResidentProcess, program, socket_path
+from pi_v_jupyter.remote.process import ResidentProcess
+from pi_v_jupyter.remote.resident import LINGER, Resident, program, socket_path
 from pi_v_jupyter.remote.tls import PinnedClient, Pins, TLSTunnel, tls_context
 
 CONNECT_TIMEOUT = 60.0  # seconds to reach a VM that should be there
 ATTEMPT_TIMEOUT = 20.0  # seconds for one try
-HEAL_TIMEOUT = 600.0  # seconds the resident program keeps commands of a client that is away
 KEEPALIVE = 10  # seconds; three unanswered ones mean the connection is gone
-NOISE = 1 << 16  # bytes a login script may print before the program answers
+PYTHON = ("python3", "-I", "-S", "-X", "utf8", "-c")
 BOOT = "import sys;exec(compile(sys.stdin.buffer.read(int(sys.argv.pop(1))),'pi-v-resident','exec'))"
 
 # AES-GCM first: hardware does it, where ChaCha20 would cost this process most of its throughput.
@@ -44,69 +50,28 @@ class Endpoint(Protocol):
         """Raise VMGoneError when the VM is known to be gone for good."""
 
 
-class _Session(asyncssh.SSHClientSession[bytes], asyncssh.SSHUNIXSession[bytes]):
-    """Bytes between an SSH channel and a `Resident`. `token`: what marks the program's first byte."""
-
-    def __init__(self, resident: Resident, token: bytes = b"") -> None:
-        self._resident, self._token = resident, token
-        self._channel: Any = None
-        self._noise = b""
-        self.errors = b""
-        self.exit_status: int | None = None
-        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if not token:
-            self.ready.set_result(None)
-
-    def connection_made(self, chan: Any) -> None:
-        self._channel = chan
-
-    def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
-        if datatype is not None:
-            self.errors = (self.errors + data)[-4096:]
-        elif not self._token:
-            self._resident.feed(data)
-        else:
-            self._noise += data
-            before, found, after = self._noise.partition(self._token)
-            if found:
-                self._token = self._noise = b""
-                self.ready.set_result(None)
-                if after:
-                    self._resident.feed(after)
-            elif len(before) > NOISE:
-                self.close()
-
-    def exit_status_received(self, status: int) -> None:
-        self.exit_status = status
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self.ready.done():
-            self.ready.set_exception(ConnectionLostError("The resident program did not start."))
-        self._resident.lost(self)
-
-    def write(self, data: bytes) -> None:
-        if not self._channel.is_closing():
-            self._channel.write(data)
-
-    def close(self) -> None:
-        self._channel.close()
-
-
 class Connection:
     """The connection to one VM. All of it lives on one event loop.
 
-    `on_notice` is told, once each, what the user should know: that there is no python3, for one.
+    `on_notice` is told, once each, what the user should know: that there is no python3, for one. `linger`:
+    seconds commands go on while the VM is out of reach, and are waited for.
     """
 
     def __init__(
-        self, endpoint: Endpoint, pins: Pins, on_notice: Callable[[str], None] = lambda _: None
+        self,
+        endpoint: Endpoint,
+        pins: Pins,
+        on_notice: Callable[[str], None] = lambda _: None,
+        *,
+        linger: float = LINGER,
     ) -> None:
         self._endpoint, self._pins, self._on_notice = endpoint, pins, on_notice
         self._lock = asyncio.Lock()
         self._ssh: asyncssh.SSHClientConnection | None = None
-        self._resident = Resident()
+        self._resident = Resident(linger)
         self._resident.on_lost = self._lost
         self._plain: PlainRunner | None = None
+        self._noticed = False
         self._healing: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
         self._closed = False
@@ -117,43 +82,78 @@ class Connection:
         Raises:
             ConnectError: the VM cannot be reached.
         """
+        await self.open()
+        if self._plain is not None:
+            return self._plain.start(request)
+        process = self._resident.start(request)
         if not self._resident.attached:
-            await self.open()
-        return self._plain.start(request) if self._plain else self._resident.start(request)
+            self._lost()  # since `open` saw it: the loss found nobody waiting, and now somebody is
+        return process
 
     async def open(self, timeout: float = CONNECT_TIMEOUT) -> None:
-        """Connect, trying again until `timeout` seconds are over; nothing to do when connected."""
-        async with self._lock:
-            if self._closed:
-                raise ConnectError(f"The connection to VM {self._endpoint.vm_id} was closed.")
-            if self._resident.attached or (self._plain and self._ssh and not self._ssh.is_closed()):
-                return
-            try:
-                async with asyncio.timeout(timeout):
-                    async for attempt in tenacity.AsyncRetrying(
-                        wait=tenacity.wait_exponential(multiplier=0.1, max=3),
-                        retry=tenacity.retry_if_exception(_passing),
-                        before_sleep=self._still_there,
-                        reraise=True,
-                    ):
-                        with attempt:
-                            await self._attempt()
-            except TimeoutError:
-                cause = f": {self._failure}" if self._failure else ""
-                raise ConnectError(
-                    f"VM {self._endpoint.vm_id} could not be reached within {timeout:g} s{cause}.",
-                    "`%vers ls` shows its state; `%vers doctor` looks at the way there.",
-                ) from None
+        """Connect, trying again until `timeout` seconds are over; nothing to do when connected.
+
+        Raises:
+            ConnectError: the VM cannot be reached.
+        """
+        if self._ready():
+            return
+        try:
+            async with asyncio.timeout(timeout), self._lock:
+                if not self._ready():
+                    await self._connect()
+        except TimeoutError:
+            raise ConnectError(
+                f"VM {self._endpoint.vm_id} could not be reached within {timeout:g} s{self._cause()}.",
+                "`%vers ls` shows its state; `%vers doctor` looks at the way there.",
+            ) from None
+
+    def _ready(self) -> bool:
+        if self._closed:
+            raise ConnectError(f"The connection to VM {self._endpoint.vm_id} was closed.")
+        plain = self._plain is not None and self._ssh is not None and not self._ssh.is_closed()
+        return self._resident.attached or plain
+
+    def _cause(self) -> str:
+        if self._failure is None:
+            return ""
+        text = self._failure.message if isinstance(self._failure, VersError) else str(self._failure)
+        return f": {text.rstrip('.') or 'no answer'}"
+
+    async def _connect(self) -> None:
+        self._failure = None
+        try:
+            async for attempt in tenacity.AsyncRetrying(
+                wait=tenacity.wait_exponential(multiplier=0.1, max=3),
+                retry=tenacity.retry_if_exception(lambda error: not self._closed and _passing(error)),
+                before_sleep=self._still_there,
+                reraise=True,
+            ):
+                with attempt:
+                    await self._attempt()
+        except asyncssh.PermissionDenied:
+            raise ConnectError(
+                f"VM {self._endpoint.vm_id} refused the login key.",
+                "Its authorized_keys may have been changed; the key is the one the platform gives.",
+            ) from None
+        except (asyncssh.Error, asyncssh.KeyImportError) as error:
+            raise ConnectError(f"VM {self._endpoint.vm_id} cannot be logged in to: {error}.") from None
 
     async def _still_there(self, state: tenacity.RetryCallState) -> None:
         self._failure = state.outcome.exception() if state.outcome else None
-        await self._endpoint.check()
+        try:
+            await self._endpoint.check()
+        except VMGoneError:
+            raise
+        except VersError:
+            return  # the platform does not answer either: the trouble may be on this side, and pass
 
     async def _attempt(self) -> None:
         async with asyncio.timeout(ATTEMPT_TIMEOUT):
             if self._ssh is None or self._ssh.is_closed():
                 self._ssh = await self._login()
             try:
+                self._ready()
                 await self._attach(self._ssh)
             except BaseException:
                 self._ssh.abort()
@@ -188,36 +188,40 @@ class Connection:
 
     async def _attach(self, ssh: asyncssh.SSHClientConnection) -> None:
         for path in dict.fromkeys(filter(None, (self._resident.socket, self._warm_socket()))):
-            link = _Session(self._resident)
+            link = ChannelLink(self._resident)
             try:
                 await ssh.create_unix_connection(lambda: link, path)  # noqa: B023  called before this returns
             except asyncssh.ChannelOpenError:
                 continue
             await self._resident.attach(link)
+            self._plain = None
             return
         token = secrets.token_hex(16)
         code = program()
-        words = ["python3", "-I", "-S", "-c", BOOT, str(len(code)), token]
-        started = _Session(self._resident, token.encode())
-        channel, _ = await ssh.create_session(lambda: started, f"exec {shlex.join(words)}", encoding=None)
+        session = ChannelLink(self._resident, token.encode())
+        command = f"exec {shlex.join([*PYTHON, BOOT, str(len(code)), token])}"
+        channel, _ = await ssh.create_session(lambda: session, command, encoding=None)
         channel.write(code)
-        try:
-            await started.ready
-        except ConnectionLostError:
-            if started.exit_status not in (126, 127):
-                detail = started.errors.decode(errors="backslashreplace").strip().splitlines()
-                raise ConnectError(
-                    f"The resident program did not start on VM {self._endpoint.vm_id}"
-                    + (f": {detail[-1]}" if detail else ".")
-                ) from None
-            if self._plain is None:
-                self._on_notice(
-                    f"No python3 on VM {self._endpoint.vm_id}: each command takes a channel of its own, "
-                    "and nothing of a cell's shell lasts to the next."
-                )
-            self._plain = PlainRunner(ssh)
-            return
-        await self._resident.attach(started)
+        await session.settled.wait()
+        if session.started:
+            await self._resident.attach(session)
+            self._plain = None
+        elif session.exit_status is None:
+            raise ConnectionLostError(f"The resident program did not start{session.reason()}")
+        else:
+            self._fall_back(ssh, session)
+
+    def _fall_back(self, ssh: asyncssh.SSHClientConnection, session: ChannelLink) -> None:
+        if not self._noticed:
+            self._noticed = True
+            missing = session.exit_status in (126, 127)
+            why = "No python3" if missing else "No usable python3 (3.8 or newer)"
+            reason = "." if missing else session.reason()
+            self._on_notice(
+                f"{why} on VM {self._endpoint.vm_id}{reason} Each command takes a channel of its own, and "
+                "nothing of a cell's shell lasts to the next."
+            )
+        self._plain = PlainRunner(ssh)
 
     def _warm_socket(self) -> str | None:
         return socket_path() if getattr(self._endpoint, "username", "root") == "root" else None
@@ -229,8 +233,15 @@ class Connection:
     async def _heal(self) -> None:
         """Commands are waiting: come back for them, or tell them why not."""
         try:
-            await self.open(HEAL_TIMEOUT)
+            while self._resident.busy and not self._resident.attached:
+                await self.open(self._resident.linger)
+                if self._plain is not None:
+                    raise ConnectionLostError(
+                        f"VM {self._endpoint.vm_id} came back without python3, and its commands are lost."
+                    )
         except VersError as error:
+            if not isinstance(error, ConnectError) or type(error) is ConnectError:
+                error = ConnectionLostError(error.message, error.hint)
             self._resident.fail(error)
 
     async def close(self) -> None:
@@ -238,7 +249,8 @@ class Connection:
         self._closed = True
         if self._healing is not None:
             self._healing.cancel()
-        self._resident.goodbye()
+            await asyncio.wait([self._healing])
+        await self._resident.goodbye()
         if self._ssh is not None:
             self._ssh.close()
             try:
@@ -251,7 +263,7 @@ class Connection:
 def _passing(error: BaseException) -> bool:
     """May a further try succeed? A wrong certificate, host key or VM will stay wrong."""
     if isinstance(error, VersError):
-        return type(error) in (ConnectError, ConnectionLostError)
+        return type(error) in (ConnectError, ConnectionLostError, PlatformUnreachableError)
     if isinstance(error, asyncssh.PermissionDenied | asyncssh.HostKeyNotVerifiable):
         return False
-    return isinstance(error, OSError | asyncssh.Error | ssl.SSLError | TimeoutError)
+    return isinstance(error, OSError | asyncssh.Error | TimeoutError)

@@ -10,10 +10,12 @@ import sys
 
 from pi_v_jupyter.errors import ConnectError, ConnectionLostError
 from pi_v_jupyter.remote.channel import Request
-from pi_v_jupyter.remote.connection import BOOT
-from pi_v_jupyter.remote.resident import Resident, ResidentProcess, program
+from pi_v_jupyter.remote.connection import BOOT, PYTHON
+from pi_v_jupyter.remote.process import ResidentProcess
+from pi_v_jupyter.remote.resident import Resident, program
 
 START_TIMEOUT = 20.0  # seconds
+END_TIMEOUT = 5.0  # seconds
 
 
 class _Link(asyncio.Protocol):
@@ -58,7 +60,7 @@ class HereConnection:
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
-        self._resident = Resident()
+        self._resident = Resident(linger=0)  # nothing could lead a client back
         self._resident.on_lost = self._lost
         self._link: _Link | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -77,7 +79,8 @@ class HereConnection:
         ours.setblocking(False)
         token = secrets.token_hex(16)
         code = program()
-        words = [sys.executable, "-I", "-S", "-c", BOOT, str(len(code)), token]
+        words = [sys.executable, *PYTHON[1:], BOOT, str(len(code)), token, "--here"]
+        await self._reap()
         try:
             with theirs:
                 self._process = subprocess.Popen(  # noqa: ASYNC220  returns once it is started
@@ -96,16 +99,27 @@ class HereConnection:
                 await link.ready
                 await self._resident.attach(link)
         except TimeoutError:
+            if self._process is not None:
+                self._process.kill()
             raise ConnectError("The resident program did not start on this machine.") from None
         self._link = link
+
+    async def _reap(self) -> None:
+        """Wait for the program, which is to end now."""
+        if self._process is not None:
+            process, self._process = self._process, None
+            try:
+                await asyncio.to_thread(process.wait, END_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                await asyncio.to_thread(process.wait)
 
     def _lost(self) -> None:
         self._resident.fail(ConnectionLostError("The resident program on this machine ended."))
 
     async def close(self) -> None:
         """End the program and all it runs."""
-        self._resident.goodbye()
+        await self._resident.goodbye()
         if self._link is not None:
             self._link.close()
-        if self._process is not None:
-            await asyncio.to_thread(self._process.wait, 5)
+        await self._reap()

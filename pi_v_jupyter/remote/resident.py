@@ -7,25 +7,32 @@ link starts from each reader's cursor. `_resident.wire` describes the frames.
 from __future__ import annotations
 
 import asyncio
-import collections
 import hashlib
 import json
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from functools import cache
 from importlib import resources
 from typing import Any, Protocol
 
-from pi_v_jupyter.errors import ConnectionLostError
+from pi_v_jupyter.errors import ConnectError, ConnectionLostError
 from pi_v_jupyter.remote import _resident
 from pi_v_jupyter.remote._resident import wire
-from pi_v_jupyter.remote.channel import Exit, Request, StreamName
+from pi_v_jupyter.remote.channel import Exit, Request
+from pi_v_jupyter.remote.process import ResidentProcess
 
-STREAMS: tuple[StreamName, StreamName] = ("stdout", "stderr")
-STDIN_WINDOW = 1 << 20  # bytes on their way to a process that has not taken them
+LINGER = 600.0  # seconds commands go on without their client
+GOODBYE_TIMEOUT = 2.0  # seconds
 
-
-MODULES = ("wire", "jobs", "shells", "program")  # in the order they import each other
+MODULES = (
+    "wire",
+    "processes",
+    "streams",
+    "jobs",
+    "shells",
+    "clients",
+    "program",
+)  # each imports earlier ones
 LOADER = """\
 import sys, types
 for name, source in SOURCES.items():
@@ -60,157 +67,14 @@ class Link(Protocol):
         """End it; `Resident.lost` is told."""
 
 
-class ResidentProcess:
-    """One command on the VM; see `channel.Process`."""
-
-    def __init__(self, resident: Resident, number: int, request: Request) -> None:
-        self._resident, self._number, self.request = resident, number, request
-        self.pid: int | None = None
-        self.sent_to: int | None = None
-        self._chunks: collections.deque[tuple[int, bytes]] = collections.deque()
-        self._received = [0, 0]
-        self._consumed = [0, 0]
-        self._acked = [0, 0]
-        self._exit: Exit | None = None
-        self._failure: Exception | None = None
-        self._changed = asyncio.Event()
-        self._stdin: collections.deque[tuple[int, bytes]] = collections.deque()
-        self._stdin_sent = self._stdin_taken = 0
-        self._stdin_closed = False
-        self._signals: list[int] = []  # that no link could carry yet
-
-    @property
-    def over(self) -> bool:
-        return self._exit is not None or self._failure is not None
-
-    async def chunks(self) -> AsyncIterator[tuple[StreamName, bytes]]:
-        while True:
-            while self._chunks:
-                stream, data = self._chunks.popleft()
-                yield STREAMS[stream], data
-                self._consumed[stream] += len(data)
-                if self._consumed[stream] - self._acked[stream] >= wire.WINDOW // 4:
-                    self.acknowledge(stream)
-            if self._failure is not None:
-                raise self._failure
-            if self._exit is not None:
-                return
-            self._changed.clear()
-            await self._changed.wait()
-
-    def acknowledge(self, stream: int) -> None:
-        self._acked[stream] = self._consumed[stream]
-        self._send(wire.ACK, wire.ACKED.pack(stream, self._acked[stream]))
-
-    async def wait(self) -> Exit:
-        async for _ in self.chunks():
-            pass
-        assert self._exit is not None  # noqa: S101  chunks() ends with an exit or raises
-        return self._exit
-
-    async def write(self, data: bytes) -> None:
-        for start in range(0, len(data), wire.CHUNK):
-            piece = data[start : start + wire.CHUNK]
-            while self._stdin_sent - self._stdin_taken > STDIN_WINDOW and not self.over:
-                self._changed.clear()
-                await self._changed.wait()
-            if self.over:
-                return
-            self._stdin.append((self._stdin_sent, piece))
-            self._send(wire.STDIN, wire.CURSOR.pack(self._stdin_sent) + piece)
-            self._stdin_sent += len(piece)
-
-    async def write_eof(self) -> None:
-        self._stdin_closed = True
-        self._send(wire.CLOSE, wire.CURSOR.pack(self._stdin_sent))
-
-    def kill(self, signal: int) -> None:
-        if not self.over:
-            self._signals.append(signal)
-            self._flush_signals()
-
-    def _flush_signals(self) -> None:
-        while self._signals and self._resident.attached:
-            self._send(wire.SIGNAL, json.dumps({"signal": self._signals.pop(0)}).encode())
-
-    async def close(self) -> None:
-        if not self.over:
-            self.kill(9)
-            self._resident.forget(self._number)
-            self.fail(ConnectionLostError("The command was let go of.", ""))
-
-    def _send(self, kind: int, payload: bytes) -> None:
-        self._resident.send(kind, self._number, payload)
-
-    # From here on: called by the resident.
-
-    def cursors(self) -> tuple[int, int]:
-        """Bytes received so far; they need not be sent again."""
-        return self._received[0], self._received[1]
-
-    def resume(self, known: dict[str, Any] | None, pid: int) -> None:
-        """A new link is there; `known` is what the program says of this command, or None."""
-        if known is None and self.sent_to not in (None, pid):
-            self.fail(
-                ConnectionLostError(
-                    "The command was lost: the VM was restarted, or was out of reach for too long.",
-                    "Look at what it did before you run it again.",
-                )
-            )
-            return
-        if known is None:
-            self.transmit(pid)
-        for offset, piece in self._stdin:
-            self._send(wire.STDIN, wire.CURSOR.pack(offset) + piece)
-        if self._stdin_closed:
-            self._send(wire.CLOSE, wire.CURSOR.pack(self._stdin_sent))
-        self._flush_signals()
-
-    def transmit(self, pid: int) -> None:
-        self.sent_to = pid
-        request = self.request
-        body: dict[str, Any] = {"env": dict(request.env), "cwd": request.cwd, "timeout": request.timeout}
-        if request.shell is not None:
-            body["shell"] = request.shell
-        elif request.command is not None:
-            body["command"], body["stdin"] = request.command, request.stdin
-        else:
-            body["argv"], body["stdin"] = list(request.argv), request.stdin
-        if request.code is not None:
-            body["code"] = request.code
-        self._send(wire.START, json.dumps(body).encode())
-
-    def received(self, stream: int, payload: bytes) -> None:
-        (offset,) = wire.CURSOR.unpack_from(payload)
-        if offset > self._received[stream]:
-            self.fail(ConnectionLostError("Output is missing: the VM sent bytes out of order."))
-            return
-        data = payload[wire.CURSOR.size + max(0, self._received[stream] - offset) :]
-        if data:
-            self._received[stream] += len(data)
-            self._chunks.append((stream, data))
-            self._changed.set()
-
-    def taken(self, offset: int) -> None:
-        self._stdin_taken = max(self._stdin_taken, offset)
-        while self._stdin and self._stdin[0][0] + len(self._stdin[0][1]) <= offset:
-            self._stdin.popleft()
-        self._changed.set()
-
-    def exited(self, how: Exit) -> None:
-        self._exit = how
-        self._changed.set()
-
-    def fail(self, error: Exception) -> None:
-        if not self.over:
-            self._failure = error
-            self._changed.set()
-
-
 class Resident:
-    """One client of the program on one VM; see `channel.Runner`."""
+    """One client of the program on one VM; see `channel.Runner`.
 
-    def __init__(self) -> None:
+    `linger`: seconds its commands go on over there while no link is up.
+    """
+
+    def __init__(self, linger: float = LINGER) -> None:
+        self.linger = linger
         self.socket: str | None = None
         self.pid: int | None = None
         self._client = secrets.token_hex(8)
@@ -221,10 +85,12 @@ class Resident:
         self._buffer = bytearray()
         self._outgoing = bytearray()
         self._welcome: asyncio.Future[None] | None = None
+        self._gone = asyncio.Event()  # the link is, or what this client had over there
         self.on_lost: Callable[[], None] = lambda: None
 
     @property
     def attached(self) -> bool:
+        """Is there a link?"""
         return self._greeted
 
     @property
@@ -233,6 +99,7 @@ class Resident:
         return bool(self._jobs)
 
     def start(self, request: Request) -> ResidentProcess:
+        """Start a command, now or when the next link is there."""
         self._numbers += 1
         job = ResidentProcess(self, self._numbers, request)
         self._jobs[self._numbers] = job
@@ -243,15 +110,18 @@ class Resident:
     async def attach(self, link: Link) -> None:
         """Greet the program over a new link; commands that wait go on from their cursors."""
         self._link, self._greeted = link, False
+        self._gone.clear()
         self._buffer.clear()
         self._outgoing.clear()
         self._welcome = asyncio.get_running_loop().create_future()
         cursors = {number: job.cursors() for number, job in self._jobs.items()}
-        self._write(wire.HELLO, 0, json.dumps({"client": self._client, "cursors": cursors}).encode())
+        hello = {"client": self._client, "linger": self.linger, "cursors": cursors}
+        self._write(wire.HELLO, 0, json.dumps(hello).encode())
         await self._welcome
 
     def send(self, kind: int, number: int, payload: bytes) -> None:
-        if self._greeted:  # otherwise `resume` sends what is still due
+        """Send a frame, if there is a link; otherwise `ResidentProcess.resume` sends what is still due."""
+        if self._greeted:
             self._write(kind, number, payload)
 
     def _write(self, kind: int, number: int, payload: bytes) -> None:
@@ -266,6 +136,7 @@ class Resident:
             self._link.write(outgoing)
 
     def forget(self, number: int) -> None:
+        """Have no more of a command; one that still runs is killed, now or when the next link is there."""
         if self._jobs.pop(number, None) is not None:
             self.send(wire.FORGET, number, b"")
 
@@ -273,21 +144,30 @@ class Resident:
         """The link is gone. Commands wait for the next one."""
         if link is self._link:
             self._link, self._greeted = None, False
+            self._gone.set()
             if self._welcome is not None and not self._welcome.done():
                 self._welcome.set_exception(ConnectionLostError("The connection broke while it was made."))
             self.on_lost()
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: ConnectError) -> None:
         """There will be no next link."""
         for job in list(self._jobs.values()):
-            job.fail(error)
+            job.fail(type(error)(error.message, error.hint))  # each its own: raising adds to an error
         self._jobs.clear()
 
-    def goodbye(self) -> None:
-        """Nobody is interested any more: the program ends this client's commands and sessions."""
-        self._write(wire.BYE, 0, b"")
-        self._flush()
+    async def goodbye(self) -> None:
+        """Nobody is interested any more: the program ends this client's commands and sessions.
+
+        Waits for it to say so: what a server has not passed on when its connection ends, it drops.
+        """
         self.fail(ConnectionLostError("The connection was closed."))
+        if self._greeted:
+            self._write(wire.BYE, 0, b"")
+            try:
+                async with asyncio.timeout(GOODBYE_TIMEOUT):
+                    await self._gone.wait()
+            except TimeoutError:
+                return
 
     def feed(self, data: bytes) -> None:
         """Bytes from the program."""
@@ -307,6 +187,9 @@ class Resident:
     def _handle(self, kind: int, number: int, payload: bytes) -> None:
         if kind == wire.WELCOME:
             self._welcomed(json.loads(payload))
+            return
+        if kind == wire.GONE:
+            self._gone.set()
             return
         job = self._jobs.get(number)
         if job is None:

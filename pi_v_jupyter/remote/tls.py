@@ -62,18 +62,23 @@ class PinnedClient(asyncssh.SSHClient):
 
     def __init__(self, vm_id: str, pins: Pins) -> None:
         self._vm_id, self._pins = vm_id, pins
+        self._seen = ""
         self.mismatch: HostKeyError | None = None
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
         """Called by asyncssh for a key no known-hosts file vouches for, which is every key here."""
         fingerprint = key.get_fingerprint()
         known = self._pins.pinned(self._vm_id)
-        if known is None:
-            self._pins.pin(self._vm_id, fingerprint)
-        elif known != fingerprint:
+        if known is not None and known != fingerprint:
             self.mismatch = HostKeyError(
                 f"VM {self._vm_id} answered with another SSH host key ({fingerprint}) than before ({known}).",
                 f"If you know why, `%vers doctor --forget-host-key {self._vm_id}` accepts the new one.",
             )
             return False
+        self._seen = fingerprint
         return True
+
+    def auth_completed(self) -> None:
+        """Called by asyncssh once the VM has proven that the key is its own: only now it is worth a pin."""
+        if self._pins.pinned(self._vm_id) is None:
+            self._pins.pin(self._vm_id, self._seen)

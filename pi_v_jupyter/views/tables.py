@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -39,12 +40,20 @@ def row(vm: VM, active: str | None) -> tuple[str, ...]:
     return star, vm.name, vm.vm_id[:8], vm.state.value, age(vm.created_at), size(vm)
 
 
+def width(text: str) -> int:
+    """Columns of a terminal that `text` fills: an ideograph two, an accent set on a letter none."""
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        for char in text
+    )
+
+
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns as wide as they need to be."""
     table = [header, *rows]
-    widths = [max(len(line[i]) for line in table) for i in range(len(header))]
+    widths = [max(width(line[i]) for line in table) for i in range(len(header))]
     return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        "  ".join(cell + " " * (room - width(cell)) for cell, room in zip(line, widths, strict=True)).rstrip()
         for line in table
     )
 

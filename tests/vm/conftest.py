@@ -78,7 +78,10 @@ class Platform:
         """The QEMU processes of this platform that are alive."""
         found = []
         for process in psutil.process_iter(["environ", "name"]):
-            if "qemu" in process.info["name"] and (process.info["environ"] or {}).get("HOME") == self.env["HOME"]:
+            if (
+                "qemu" in process.info["name"]
+                and (process.info["environ"] or {}).get("HOME") == self.env["HOME"]
+            ):
                 found.append(process)
         return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
 
@@ -152,7 +155,6 @@ class _Gateway:
 
 
 def _read_json(file: Path) -> Any:
-
 
     return json.loads(file.read_text())
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
+import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,7 +54,9 @@ async def becomes(platform: Platform, vm_id: str, state: str) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_a_new_vm_is_listed_with_its_labels_and_runs_commands_under_its_name(platform: Platform) -> None:
+async def test_a_new_vm_is_listed_with_its_labels_and_runs_commands_under_its_name(
+    platform: Platform,
+) -> None:
     vm_id = await platform.create(labels={"name": "Build box", "team": "blue"})
     (listed,) = [vm for vm in await platform.get("/vm") if vm["vm_id"] == vm_id]
     assert listed["state"] == "running"
@@ -90,15 +94,28 @@ async def test_the_clock_of_a_restored_vm_is_right(platform: Platform, vm: str) 
     assert before - 2 <= told <= time.time() + 2
 
 
-async def test_the_resident_program_is_reached_through_a_forwarded_unix_socket(platform: Platform, vm: str) -> None:
+async def test_the_resident_program_is_reached_through_a_forwarded_unix_socket(
+    platform: Platform, vm: str
+) -> None:
     async with platform.ssh(vm) as connection:
         reader, writer = await connection.open_unix_connection(resident.socket_path())
         writer.close()
         await writer.wait_closed()
         assert reader is not None
-        ages = await connection.run("ps -o etimes= -C python3 | sort -n | tail -1; cat /proc/uptime", check=True)
+        ages = await connection.run(
+            "ps -o etimes= -C python3 | sort -n | tail -1; cat /proc/uptime", check=True
+        )
     # It started while the saved machine booted; the uptime of a restored machine goes on from there.
     assert int(str(ages.stdout).split()[0]) > 0
+
+
+async def test_disks_build_on_files_that_outlive_this_platform(platform: Platform, vm: str) -> None:
+    disk = platform.state / "vms" / vm / "disk.qcow2"
+    command = ["qemu-img", "info", "--force-share", "--backing-chain", "--output=json", str(disk)]
+    chain = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert len(chain) == 3
+    # The platform sees the user's cache through a link in its own folder, which goes with it.
+    assert [layer["filename"].startswith(str(platform.folder)) for layer in chain] == [True, False, False]
 
 
 async def test_tcp_forwarding_and_sftp_work(platform: Platform, vm: str) -> None:
@@ -110,11 +127,15 @@ async def test_tcp_forwarding_and_sftp_work(platform: Platform, vm: str) -> None
             assert "etc" in await sftp.listdir("/")
 
 
-async def test_a_session_has_the_usual_path_and_what_is_in_etc_environment(platform: Platform, vm: str) -> None:
+async def test_a_session_has_the_usual_path_and_what_is_in_etc_environment(
+    platform: Platform, vm: str
+) -> None:
     await platform.shell(vm, "echo GREETING=hello >> /etc/environment")
     told = await platform.shell(vm, "echo $GREETING $LANG; echo $PATH")
     assert told.splitlines()[0] == "hello C.UTF-8"
-    assert {"/usr/local/sbin", "/usr/local/bin", "/usr/bin", "/usr/sbin"} <= set(told.splitlines()[1].split(":"))
+    assert {"/usr/local/sbin", "/usr/local/bin", "/usr/bin", "/usr/sbin"} <= set(
+        told.splitlines()[1].split(":")
+    )
 
 
 async def test_the_image_has_what_users_expect(platform: Platform, vm: str) -> None:
@@ -135,7 +156,9 @@ async def test_without_wait_boot_the_vm_is_booting_first(platform: Platform) -> 
 async def test_another_size_boots_and_has_that_size(platform: Platform) -> None:
     vm_id = await platform.create(mem_size_mib=256, fs_size_mib=5000)
     memory, disk = (
-        await platform.shell(vm_id, "awk '/MemTotal/ {print $2}' /proc/meminfo; df -m --output=size / | tail -1")
+        await platform.shell(
+            vm_id, "awk '/MemTotal/ {print $2}' /proc/meminfo; df -m --output=size / | tail -1"
+        )
     ).split()
     assert 180 * 1024 < int(memory) < 256 * 1024
     assert 4700 < int(disk) <= 5000
@@ -203,5 +226,9 @@ async def test_no_secret_is_in_a_log_or_on_a_command_line(platform: Platform, vm
     texts = [(platform.state / "daemon.log").read_text()]
     texts += [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
     assert not [text for text in texts for secret in secrets if secret in text]
-    for file in (*platform.state.rglob("*.key"), *platform.state.rglob("id_ed25519"), platform.state / "api_key"):
+    for file in (
+        *platform.state.rglob("*.key"),
+        *platform.state.rglob("id_ed25519"),
+        platform.state / "api_key",
+    ):
         assert file.stat().st_mode & 0o077 == 0, file

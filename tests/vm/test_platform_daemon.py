@@ -27,7 +27,9 @@ def kill(platform: Platform) -> None:
     psutil.wait_procs([daemon], timeout=10)
 
 
-async def test_vms_outlive_a_daemon_that_is_killed_and_the_next_one_takes_them_over(own_platform: Platform) -> None:
+async def test_vms_outlive_a_daemon_that_is_killed_and_the_next_one_takes_them_over(
+    own_platform: Platform,
+) -> None:
     own_platform.up()
     vm_id = await own_platform.create(labels={"name": "survivor"})
     await own_platform.shell(vm_id, "echo kept > /root/note")
@@ -137,5 +139,5 @@ def test_the_daemon_holds_no_file_of_the_terminal_that_started_it(own_platform: 
     done.join(60)
     assert not done.is_alive()
     fds = Path(f"/proc/{own_platform.description.pid}/fd")
-    targets = {os.readlink(fd) for fd in fds.iterdir() if fd.name in ("0", "1", "2")}
+    targets = {str(fd.readlink()) for fd in fds.iterdir() if fd.name in ("0", "1", "2")}
     assert targets == {"/dev/null", str(own_platform.state / "daemon.log")}

@@ -1,158 +1,75 @@
-"""The clients of the resident program, and the loop that serves them."""
+"""The loop of the resident program: pipes, sockets, children and clocks of all clients."""
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
-import json
 import os
 import selectors
 import signal
 import socket
-import tempfile
 import time
 
-from .jobs import Job, environment
+from .clients import Client
+from .processes import environment, take_many_files
 from .shells import Shell, Single
-from .wire import (
-    ACK,
-    ACKED,
-    BYE,
-    CLOSE,
-    CONGESTED,
-    CURSOR,
-    FORGET,
-    SIGNAL,
-    START,
-    STDIN,
-    WELCOME,
-    Connection,
-    dump,
-)
+from .wire import Connection
 
-LINGER = 600.0  # seconds a client may be away
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
 SPARES = 2  # bashes that wait for a command
+CROWD = 256  # timers before the cancelled among them are cleared away
 
 
-class Client:
-    """One user of this program, over whichever connection it has just now."""
+class Timer:
+    """Something to be done at a time of the monotonic clock."""
 
-    def __init__(self, program, name):
-        self.program, self.name = program, name
-        self.connection = None
-        self.jobs = {}
-        self.shells = {}
-        self.told_identity = set()
-        self.visits = 0
+    def __init__(self, callback: Callable[[], object]) -> None:
+        self.callback: Callable[[], object] | None = callback
 
-    def shell(self, name):
-        if name not in self.shells:
-            self.shells[name] = self.program.shell()
-            self.shells[name].serve(self, name)
-        return self.shells[name]
+    def cancel(self) -> None:
+        self.callback = None  # and whatever it holds is let go of now, not at its time
 
-    def fresh(self, shell):
-        """Is this the first cell of `shell` since the client came? The machine may be a clone by now."""
-        new = shell not in self.told_identity
-        self.told_identity.add(shell)
-        return new
-
-    def send(self, kind, number, *parts):
-        if self.connection is not None:
-            self.connection.send(kind, number, *parts)
-
-    def congested(self):
-        return self.connection is not None and self.connection.queued > CONGESTED
-
-    def regulate(self):
-        for job in self.jobs.values():
-            if not job.over:
-                for stream in job.streams:
-                    stream.regulate()
-
-    def attach(self, connection, cursors):
-        if self.connection is not None:
-            self.connection.close()
-        self.connection = connection
-        self.visits += 1
-        self.told_identity.clear()
-        for number in [n for n in self.jobs if str(n) not in cursors]:
-            self.drop(number)
-        for number, offsets in cursors.items():
-            if int(number) in self.jobs:
-                for stream, offset in zip(self.jobs[int(number)].streams, offsets):
-                    stream.ack(offset)
-        jobs = {n: {"pid": job.pid} for n, job in self.jobs.items()}
-        self.send(WELCOME, 0, dump({"pid": os.getpid(), "socket": self.program.path, "jobs": jobs}))
-        for job in list(self.jobs.values()):
-            job.replay()
-
-    def detach(self):
-        self.connection = None
-        self.regulate()
-        visits = self.visits
-        busy = self.jobs or self.shells
-        self.program.later(LINGER if busy else 0.0, lambda: self.visits == visits and self.end())
-
-    def drop(self, number):
-        """End a job whose reader is no more."""
-        job = self.jobs.pop(number)
-        job.kill(signal.SIGKILL)
-        job.forget()
-
-    def end(self):
-        for number in list(self.jobs):
-            self.drop(number)
-        for shell in self.shells.values():
-            shell.discard()
-        self.program.clients.pop(self.name, None)
-
-    def handle(self, kind, number, payload):
-        job = self.jobs.get(number)
-        if kind == START:
-            if job is None:
-                job = self.jobs[number] = Job(self, number, json.loads(payload))
-                job.start()
-        elif kind == BYE:
-            self.end()
-        elif job is None:
-            return
-        elif kind == ACK:
-            stream, offset = ACKED.unpack(payload)
-            job.streams[stream].ack(offset)
-        elif kind == SIGNAL:
-            job.signalled(payload)
-        elif kind == FORGET:
-            self.jobs.pop(number).forget()
-        elif job.stdin is not None and kind == STDIN:
-            job.stdin.feed(CURSOR.unpack_from(payload)[0], payload[CURSOR.size :])
-        elif job.stdin is not None and kind == CLOSE:
-            (job.stdin.end,) = CURSOR.unpack(payload)
-            job.stdin.flush()
+    def fire(self) -> None:
+        callback, self.callback = self.callback, None
+        if callback is not None:
+            callback()
 
 
 class Program:
-    """The loop: pipes, sockets, children and clocks of all clients."""
+    """The loop, and what waits to be used by the next command."""
 
-    def __init__(self, path, forever):
-        self.path, self.forever = path, forever
+    def __init__(self, path: str | None, *, forever: bool = False, here: bool = False) -> None:
+        self.path, self.forever, self.here = path, forever, here
         self.selector = selectors.DefaultSelector()
-        self.clients, self.connections, self.unflushed = {}, set(), set()
-        self.children = {}  # pid -> what to call with its wait status
-        self.timers, self.order = [], itertools.count()
-        self.singles, self.spare_shell = [], None
-        self.wake, writer = socket.socketpair()
+        self.clients: dict[str, Client] = {}
+        self.connections: set[Connection] = set()
+        self.unflushed: set[Connection] = set()
+        self.children: dict[int, Callable[[int], object]] = {}  # pid: what to call with its wait status
+        self.timers: list[tuple[float, int, Timer]] = []
+        self.order, self.crowd = itertools.count(), CROWD
+        self.singles: list[Single] = []
+        self.spare_shell: Shell | None = None
+        take_many_files()
+        self.wake, self.wake_writer = socket.socketpair()
         self.wake.setblocking(False)
-        writer.setblocking(False)
-        self.wake_writer = writer
+        self.wake_writer.setblocking(False)
         signal.signal(signal.SIGCHLD, lambda *_: None)  # a handler, or the wake-up descriptor stays silent
         signal.signal(signal.SIGHUP, lambda *_: None)  # not SIG_IGN, which commands would inherit
-        signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self.wake_writer.fileno(), warn_on_full_buffer=False)
         self.watch(self.wake.fileno(), selectors.EVENT_READ, self.reap)
         self.listener = self.listen(path) if path else None
         self.later(0, self.refill)
 
-    def listen(self, path):
+    def environment(self) -> dict[str, str]:
+        """What commands start with, as of now."""
+        return environment(here=self.here)
+
+    def listen(self, path: str) -> socket.socket:
         listener = socket.socket(socket.AF_UNIX)
         if os.path.exists(path):
             os.unlink(path)
@@ -160,64 +77,71 @@ class Program:
         os.chmod(path, 0o600)
         listener.listen(64)
         listener.setblocking(False)
-        self.watch(listener.fileno(), selectors.EVENT_READ, self.accept)
+        self.watch(listener.fileno(), selectors.EVENT_READ, lambda _: self.accept(listener))
         return listener
 
-    def accept(self, _events):
+    def accept(self, listener: socket.socket) -> None:
         try:
-            fd = self.listener.accept()[0].detach()
+            fd = listener.accept()[0].detach()
         except OSError:
             return
         Connection(self, fd, fd)
 
-    def client(self, name):
+    def client(self, name: str) -> Client:
         if name not in self.clients:
             self.clients[name] = Client(self, name)
         return self.clients[name]
 
-    def single(self):
+    def single(self) -> Single:
         """A bash for one command: a spare, if one has today's environment."""
         while self.singles:
             spare = self.singles.pop()
-            if spare.env == environment():
+            if spare.env == self.environment():
                 return spare
             spare.discard()
         return Single(self)
 
-    def shell(self):
+    def shell(self) -> Shell:
         spare, self.spare_shell = self.spare_shell, None
-        if spare is not None and spare.env == environment():
+        if spare is not None and spare.env == self.environment():
             return spare
         if spare is not None:
             spare.discard()
         return Shell(self)
 
-    def refill(self):
-        while len(self.singles) < SPARES:
-            self.singles.append(Single(self))
-        if self.forever and self.spare_shell is None:
-            self.spare_shell = Shell(self)
+    def refill(self) -> None:
+        try:
+            while len(self.singles) < SPARES:
+                self.singles.append(Single(self))
+            if self.forever and self.spare_shell is None:
+                self.spare_shell = Shell(self)
+        except OSError:  # no bash, or too much else runs: the command that needs one will tell
+            return
 
-    def watch(self, fd, events, callback):
+    def watch(self, fd: int, events: int, callback: Callable[[int], object]) -> None:
         try:
             self.selector.modify(fd, events, callback)
         except KeyError:
             self.selector.register(fd, events, callback)
 
-    def unwatch(self, fd):
+    def unwatch(self, fd: int) -> None:
         try:
             self.selector.unregister(fd)
         except KeyError:
             return
 
-    def later(self, seconds, callback):
-        heapq.heappush(self.timers, (time.monotonic() + seconds, next(self.order), callback))
+    def later(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        if len(self.timers) > self.crowd:  # of cancelled ones, mostly: commands rarely use up their time
+            self.timers = [entry for entry in self.timers if entry[2].callback is not None]
+            heapq.heapify(self.timers)
+            self.crowd = max(CROWD, 2 * len(self.timers))
+        timer = Timer(callback)
+        heapq.heappush(self.timers, (time.monotonic() + seconds, next(self.order), timer))
+        return timer
 
-    def reap(self, _events):
-        try:
+    def reap(self, _events: int) -> None:
+        with contextlib.suppress(BlockingIOError):
             self.wake.recv(4096)
-        except BlockingIOError:
-            pass
         while self.children:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
@@ -226,34 +150,35 @@ class Program:
             if ended is not None:
                 ended(status)
 
-    def turn(self):
+    def turn(self) -> None:
         now = time.monotonic()
-        while self.timers and self.timers[0][0] <= now:
-            heapq.heappop(self.timers)[2]()
+        while self.timers and (self.timers[0][0] <= now or self.timers[0][2].callback is None):
+            heapq.heappop(self.timers)[2].fire()
         self.flush()
         timeout = max(0.0, self.timers[0][0] - time.monotonic()) if self.timers else None
         for key, events in self.selector.select(timeout):
-            current = self.selector.get_map().get(key.fd)
+            current: Any = self.selector.get_map().get(key.fd)
             if current is not None and current.data == key.data:  # not closed, or reused, a moment ago
                 key.data(events)
         self.flush()
 
-    def flush(self):
+    def flush(self) -> None:
         while self.unflushed:
             self.unflushed.pop().flush()
 
-    def run(self):
+    def run(self) -> None:
         while self.forever or self.connections or self.clients:
             self.turn()
 
 
-def private_folder():
+def private_folder() -> str | None:
     """A folder only this user can enter, for the socket; None when there is nowhere to put one."""
     root = os.getuid() == 0
-    for base in ("/run" if root else os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir()):
+    shared = os.environ.get("TMPDIR", "/tmp")  # noqa: S108  the folder in it is checked
+    for base in ("/run" if root else os.environ.get("XDG_RUNTIME_DIR"), shared):
         if not base:
             continue
-        path = os.path.join(base, "pi-v" if root else "pi-v-%d" % os.getuid())
+        path = os.path.join(base, "pi-v" if root else f"pi-v-{os.getuid()}")
         try:
             os.makedirs(path, 0o700, exist_ok=True)
             found = os.lstat(path)
@@ -264,17 +189,21 @@ def private_folder():
     return None
 
 
-def main(arguments):
-    """`--listen PATH` serves that socket for good; `TOKEN` serves stdin and stdout, and a socket while it lasts."""
+def main(arguments: list[str]) -> None:
+    """`TOKEN` serves stdin and stdout, and a socket while it lasts; `--listen PATH` that socket, for good.
+
+    `TOKEN --here` is for a user's own machine: no socket, and commands have this program's environment.
+    """
     os.umask(0o022)
     os.chdir("/")
     if arguments[0] == "--listen":
         os.makedirs(os.path.dirname(arguments[1]), 0o700, exist_ok=True)
         Program(arguments[1], forever=True).run()
         return
-    folder = private_folder()
-    path = os.path.join(folder, "%d-%s.sock" % (os.getpid(), os.urandom(4).hex())) if folder else None
-    program = Program(path, forever=False)
+    here = "--here" in arguments
+    folder = None if here else private_folder()
+    path = os.path.join(folder, f"{os.getpid()}-{os.urandom(4).hex()}.sock") if folder else None
+    program = Program(path, here=here)
     reader, writer = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):

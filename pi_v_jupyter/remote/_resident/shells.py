@@ -13,23 +13,47 @@ import selectors
 import signal
 import subprocess
 
-from .jobs import environment, exit_of, memory_file, signal_name
+from .processes import exit_of, launch, memory_file, signal_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from .clients import Client
+    from .jobs import Job
+    from .program import Program
+
+MOST_REPEATS = 100  # of a line it may be in no state to read: its pipe must not fill, and stop us
 
 # An interactive bash without a terminal: it alone survives SIGINT with its state, dropping the whole cell.
+# A cell is evaluated outside any function, or what it declares would be local to that. All descriptors are
+# opened by path: one that was inherited could be closed by a cell. A cell that closes the descriptor which
+# bash itself keeps its input on while the cell runs has ended the shell, and is told so.
 PRELUDE = """\
 unset PROMPT_COMMAND TMOUT MAILCHECK; PS1= PS2=; set +o history +H; shopt -u checkwinsize
-__pi_v_cell() {
-  local __pi_v_setup __pi_v_code
+__pi_v_load() {
   { IFS= builtin read -r -d '' __pi_v_setup; IFS= builtin read -r -d '' __pi_v_code; } <"/proc/%(pid)d/fd/$1"
-  { builtin eval "$__pi_v_setup" && builtin eval "$__pi_v_code"; } \\
-    </dev/null >|"/proc/%(pid)d/fd/$2" 2>|"/proc/%(pid)d/fd/$3" %(control)d>&-
 }
 __pi_v_end() {
-  local __pi_v_status=$?
-  [ -z "${__pi_v_back-}" ] || builtin cd -- "$__pi_v_back"
-  unset __pi_v_back
-  builtin printf '%%d %%d\\n' "$1" "$__pi_v_status" >&%(control)d
+  __pi_v_status=$?
+  builtin unset -v __pi_v_setup __pi_v_code
+  builtin [ -p /dev/stdin ] || builtin exit "$__pi_v_status"
+  builtin printf '%%d %%d\\n' "$1" "$__pi_v_status" >|"/proc/%(pid)d/fd/%(control)d"
 }
+"""
+# One line, because an interrupt drops one line: the undoing of the cell before; then setup and code, each a
+# simple command, which `set -x` shows before its streams are redirected, so not to the user. The backslashes
+# keep the user's aliases out.
+CELL = (
+    '\\__pi_v_load %(script)d; \\builtin eval "${__pi_v_undo-}"; __pi_v_undo=; '
+    '\\builtin eval "${__pi_v_setup-}" %(streams)s && \\builtin eval "${__pi_v_code-}" %(streams)s\n'
+)
+END = "\\__pi_v_end %d\n"
+STREAMS = '</dev/null >|"/proc/{pid}/fd/{out}" 2>|"/proc/{pid}/fd/{err}"'
+UNDO = """\
+__pi_v_back=$PWD __pi_v_kept=$(\\builtin declare -p %(names)s 2>/dev/null) || :
+__pi_v_undo='\\builtin unset -v %(names)s; \\builtin eval "$__pi_v_kept"; \\builtin cd -- "$__pi_v_back"'
 """
 SINGLE = """\
 read -r __pi_v_script __pi_v_in __pi_v_out __pi_v_err || exit
@@ -41,197 +65,206 @@ eval "unset __pi_v_script __pi_v_in __pi_v_out __pi_v_err __pi_v_setup __pi_v_co
 """
 
 
-def quote(word):
+def quote(word: str) -> str:
     return "'" + word.replace("'", "'\\''") + "'"
 
 
-def script(setup, code):
+def script(setup: str, code: str) -> int:
     return memory_file((setup + "\0" + code + "\0").encode("utf-8", "surrogateescape"))
 
 
-def assignments(keyword, env):
-    return "".join("%s %s=%s\n" % (keyword, name, quote(value)) for name, value in env.items())
+def exports(env: Mapping[str, str]) -> str:
+    return "".join(f"\\builtin export {name}={quote(value)}\n" for name, value in env.items())
 
 
-def start_bash(arguments, env, inherited):
-    process = subprocess.Popen(
+def start_bash(arguments: Sequence[str], env: Mapping[str, str], inherited: Sequence[int]) -> Any:
+    return launch(
         ["bash", *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd=env["HOME"],
         env=env,
-        start_new_session=True,
-        pass_fds=[inherited],
+        pass_fds=inherited,
         bufsize=0,
     )
-    process.returncode = 0  # reaped by the loop, not by Popen
-    return process
 
 
-def identity():
+def identity() -> str:
     """What a bash that was started elsewhere, and cloned, must not share with its siblings."""
-    return "HOSTNAME=%s RANDOM=%d\n" % (quote(os.uname().nodename), int.from_bytes(os.urandom(2), "big"))
+    return f"HOSTNAME={quote(os.uname().nodename)} RANDOM={int.from_bytes(os.urandom(2), 'big')}\n"
 
 
 class Single:
     """A bash that runs one command: `bash -c`, but started before the command is known."""
 
-    def __init__(self, program):
+    def __init__(self, program: Program) -> None:
         self.program = program
-        self.env = environment()
-        self.ready, ready = os.pipe()
-        arguments = ["--noprofile", "--norc", "-c", SINGLE % {"pid": os.getpid(), "ready": ready}, "bash"]
+        self.env = program.environment()
+        ready, inherited = os.pipe()
+        arguments = ["--noprofile", "--norc", "-c", SINGLE % {"pid": os.getpid(), "ready": inherited}, "bash"]
         try:
-            self.process = start_bash(arguments, self.env, ready)
+            self.process = start_bash(arguments, self.env, [inherited])
         except BaseException:
-            os.close(self.ready)
+            os.close(ready)
             raise
         finally:
-            os.close(ready)
-        self.job = None
+            os.close(inherited)
+        self.ready: int | None = ready
+        self.job: Job | None = None
+        self.given: list[int] = []  # our ends of what it opens
         program.children[self.process.pid] = self.ended
 
-    def run(self, job):
+    def run(self, job: Job) -> None:
         self.job, request = job, job.request
-        setup = identity() + assignments("export", request.get("env") or {})
-        if request.get("cwd"):
-            setup += "cd -- %s || exit\n" % quote(request["cwd"])
-        self.script = script(setup, request["command"])
-        self.stdin = job.open_stdin()
+        setup = identity() + exports(request.get("env") or {})
+        setup += f"cd -- {quote(job.directory() or '')} || exit\n"
+        code = script(setup, request["command"])
+        self.given.append(code)
+        source = "/dev/null"
+        reader = job.open_stdin()
+        if reader is not None:
+            self.given.append(reader)
+            source = f"/proc/{os.getpid()}/fd/{reader}"
+        if self.ready is not None:
+            self.program.watch(self.ready, selectors.EVENT_READ, self.opened)
         out, err = job.streams
-        source = "/dev/null" if self.stdin is None else "/proc/%d/fd/%d" % (os.getpid(), self.stdin)
-        self.program.watch(self.ready, selectors.EVENT_READ, self.opened)
-        self.process.stdin.write(b"%d %s %d %d\n" % (self.script, source.encode(), out.writer, err.writer))
+        self.process.stdin.write(f"{code} {source} {out.writer} {err.writer}\n".encode())
         self.process.stdin.close()
         job.started(self.process.pid)
 
-    def opened(self, _events):
+    def opened(self, _events: int) -> None:
         """It has opened all it was told of: our own ends would only hide the end of output."""
-        self.program.unwatch(self.ready)
-        os.close(self.ready)
-        os.close(self.script)
-        self.ready = None
-        if self.stdin is not None:
-            os.close(self.stdin)
-        for stream in self.job.streams:
-            stream.close_writer()
-
-    def ended(self, status):
-        if self.ready is not None and self.job is not None:
-            self.opened(0)
-        elif self.ready is not None:
+        if self.ready is not None:
+            self.program.unwatch(self.ready)
             os.close(self.ready)
+            self.ready = None
+        while self.given:
+            os.close(self.given.pop())
+        if self.job is not None:
+            for stream in self.job.streams:
+                stream.close_writer()
+
+    def ended(self, status: int) -> None:
+        self.opened(0)
+        if self.job is None:
             self.process.stdin.close()
             self.program.singles = [single for single in self.program.singles if single is not self]
-        if self.job is not None:
+        else:
             self.job.end(**exit_of(status))
-            self.program.later(
-                0, self.program.refill
-            )  # once the end is told: nobody waits for the next one yet
+            self.program.later(0, self.program.refill)  # the end is told first: nobody waits for a next one
 
-    def discard(self):
+    def discard(self) -> None:
         self.process.stdin.close()  # it reads the end and exits
 
 
 class Shell:
     """A bash that lasts from cell to cell; one cell at a time, the others wait their turn."""
 
-    def __init__(self, program):
+    def __init__(self, program: Program) -> None:
         self.program = program
-        self.client = self.name = self.current = None
-        self.queue = collections.deque()
-        self.env = environment()
+        self.client: Client | None = None
+        self.name = ""
+        self.current: Job | None = None
+        self.script: int | None = None
+        self.repeats = 0
+        self.queue: collections.deque[Job] = collections.deque()
+        self.env = program.environment()
         self.reports = b""
-        control, inner = os.pipe()
+        self.control, self.reporter = os.pipe()
         try:
-            self.process = start_bash(["--login", "--noediting", "-i"], self.env, inner)
+            self.process = start_bash(["--login", "--noediting", "-i"], self.env, [])
         except BaseException:
-            os.close(control)
+            os.close(self.control)
+            os.close(self.reporter)
             raise
-        finally:
-            os.close(inner)
-        self.control = control
-        self.write(PRELUDE % {"pid": os.getpid(), "control": inner})
+        self.write(PRELUDE % {"pid": os.getpid(), "control": self.reporter})
         program.children[self.process.pid] = self.ended
-        program.watch(control, selectors.EVENT_READ, self.reported)
+        program.watch(self.control, selectors.EVENT_READ, self.reported)
 
-    def serve(self, client, name):
+    def serve(self, client: Client, name: str) -> None:
         self.client, self.name = client, name
 
-    def write(self, text):
+    def write(self, text: str) -> None:
         try:
             self.process.stdin.write(text.encode())
         except BrokenPipeError:
             return  # it is ending; `ended` tells the cell
 
-    def enqueue(self, job):
+    def enqueue(self, job: Job) -> None:
         self.queue.append(job)
         self.next()
 
-    def next(self):
+    def next(self) -> None:
         while self.current is None and self.queue:
-            self.run(self.queue.popleft())
+            job = self.queue.popleft()
+            try:
+                self.run(job)
+            except (OSError, ValueError) as error:
+                job.fail(error, "bash")
 
-    def run(self, job):
+    def run(self, job: Job) -> None:
         request = job.request
-        setup = identity() if self.client.fresh(self) else ""
-        setup += assignments("local -x", request.get("env") or {})
-        if request.get("cwd"):
-            setup += "__pi_v_back=$PWD; builtin cd -- %s" % quote(request["cwd"])
+        env, cwd = request.get("env") or {}, request.get("cwd")
+        setup = identity() if self.client is not None and self.client.fresh(self) else ""
+        if env or cwd:
+            setup += UNDO % {"names": " ".join(env) or "__pi_v"} + exports(env)
+        if cwd:
+            setup += f"\\builtin cd -- {quote(cwd)}"
         self.script = script(setup, request["code"])
-        self.current = job
+        self.current, self.repeats = job, 0
         out, err = job.streams
-        self.write("__pi_v_cell %d %d %d\n" % (self.script, out.writer, err.writer))
-        self.write("__pi_v_end %d\n" % job.number)
+        streams = STREAMS.format(pid=os.getpid(), out=out.writer, err=err.writer)
+        self.write(CELL % {"script": self.script, "streams": streams})
+        self.write(END % job.number)
         job.started(self.process.pid)
 
-    def reported(self, _events):
-        data = os.read(self.control, 4096)
-        if not data:  # the shell is gone, or a cell closed it; `ended` says which
-            self.program.unwatch(self.control)
-        *lines, self.reports = (self.reports + data).split(b"\n")
+    def reported(self, _events: int) -> None:
+        *lines, self.reports = (self.reports + os.read(self.control, 4096)).split(b"\n")
         for line in lines:
             number, status = line.split()
             if self.current is not None and self.current.number == int(number):
                 self.over(code=int(status))
         self.next()
 
-    def over(self, **how):
+    def over(self, **how: Any) -> None:
         job, self.current = self.current, None
-        os.close(self.script)
-        job.end(**how)
+        if self.script is not None:
+            os.close(self.script)
+            self.script = None
+        if job is not None:
+            job.end(**how)
 
-    def ended(self, status):
+    def ended(self, status: int) -> None:
         self.program.unwatch(self.control)
         os.close(self.control)
+        os.close(self.reporter)
         self.process.stdin.close()
         if self.client is None:
             if self.program.spare_shell is self:
                 self.program.spare_shell = None
             return
-        self.client.shells.pop(self.name, None)
-        if self.current is not None:
-            self.over(shell_ended=True, **exit_of(status))
-        for job in list(self.queue):
-            job.start()  # in the fresh shell that takes this one's place
+        if self.client.shells.get(self.name) is self:
+            del self.client.shells[self.name]
+        self.over(shell_ended=True, **exit_of(status))
+        while self.queue:
+            self.queue.popleft().launch()  # in the fresh shell that takes this one's place
 
-    def kill(self, job, number):
+    def kill(self, job: Job, number: int) -> None:
         if job is not self.current:
             self.queue.remove(job)
             job.end(signal=signal_name(number))
             return
-        self.signal(number)
-        # An interrupt between the cell and its end drops the line that reports the end: say it again.
-        self.write("__pi_v_end %d\n" % job.number)
-
-    def signal(self, number):
         try:
             os.killpg(self.process.pid, number)
         except ProcessLookupError:
             return  # it ended just now; `ended` is on the way
+        # An interrupt between the cell and its end drops the line that reports the end: say it again.
+        if self.repeats < MOST_REPEATS:
+            self.repeats += 1
+            self.write(END % job.number)
 
-    def discard(self):
+    def discard(self) -> None:
         try:
             os.kill(self.process.pid, signal.SIGKILL)  # what it started with & stays, as at a logout
         except ProcessLookupError:

@@ -3,15 +3,16 @@
 A frame: type (u8), job (u32), length (u32), payload; big-endian.
 
     to the resident                        from the resident
-    HELLO   {client, cursors}              WELCOME  {pid, socket, jobs}
+    HELLO   {client, linger, cursors}      WELCOME  {pid, socket, jobs: {number: {pid, signals}}}
     START   {argv | command | shell, code, STARTED  {pid}, of jobs that last
              cwd, env, stdin, timeout}     OUT, ERR u64 offset, bytes
     STDIN   u64 offset, bytes              TAKEN    u64 offset of stdin the process has taken
     CLOSE   u64 offset: the end of stdin   EXIT     {code | signal | error, what, message, timed_out,
-    SIGNAL  {signal}                                 shell_ended}
-    ACK     u8 stream, u64 offset
-    FORGET  the client has the exit, or does not want it
-    BYE     the client is done: end its jobs and sessions
+    SIGNAL  {index, signal}                         shell_ended}
+    ACK     u8 stream, u64 offset of output that was read
+    FORGET  the client has the exit, or does not want it: a job that still runs is killed
+    BYE     the client is done: end its       GONE     they are ended
+            jobs and sessions
 """
 
 from __future__ import annotations
@@ -24,8 +25,13 @@ import os
 import selectors
 import struct
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .clients import Client
+    from .program import Program
+
 HELLO, START, STDIN, CLOSE, SIGNAL, ACK, FORGET, BYE = range(1, 9)
-WELCOME, STARTED, OUT, ERR, EXIT, TAKEN = range(16, 22)
+WELCOME, STARTED, OUT, ERR, EXIT, TAKEN, GONE = range(16, 23)
 HEADER = struct.Struct("!BII")
 CURSOR = struct.Struct("!Q")
 ACKED = struct.Struct("!BQ")
@@ -52,19 +58,19 @@ def widen(fd: int) -> None:
 class Connection:
     """One byte stream to a client: a pair of pipes from sshd, or a Unix socket."""
 
-    def __init__(self, program, reader, writer):
+    def __init__(self, program: Program, reader: int, writer: int) -> None:
         self.program, self.reader, self.writer = program, reader, writer
         os.set_blocking(reader, False)
         os.set_blocking(writer, False)
         self.buffer = bytearray()
-        self.queue = collections.deque()
+        self.queue: collections.deque[bytes | memoryview] = collections.deque()
         self.queued = 0
-        self.client = None
+        self.client: Client | None = None
         program.connections.add(self)
         widen(writer)
         program.watch(reader, selectors.EVENT_READ, self.ready)
 
-    def send(self, kind, number, *parts):
+    def send(self, kind: int, number: int, *parts: bytes) -> None:
         """Queue a frame; the loop flushes once per turn, so that frames share a packet."""
         size = sum(map(len, parts))
         self.queue.append(HEADER.pack(kind, number, size) + (parts[0] if parts else b""))
@@ -72,7 +78,7 @@ class Connection:
         self.queued += HEADER.size + size
         self.program.unflushed.add(self)
 
-    def want_to_write(self, wanted):
+    def want_to_write(self, wanted: bool) -> None:
         if self.writer == self.reader:
             both = selectors.EVENT_READ | selectors.EVENT_WRITE
             self.program.watch(self.reader, both if wanted else selectors.EVENT_READ, self.ready)
@@ -81,7 +87,7 @@ class Connection:
         else:
             self.program.unwatch(self.writer)
 
-    def flush(self):
+    def flush(self) -> None:
         was_congested = self.queued > CONGESTED
         while self.queue:
             try:
@@ -104,7 +110,7 @@ class Connection:
         if was_congested and self.queued <= CONGESTED and self.client is not None:
             self.client.regulate()
 
-    def ready(self, events):
+    def ready(self, events: int) -> None:
         if events & selectors.EVENT_WRITE:
             self.program.unflushed.add(self)
         if events & selectors.EVENT_READ:
@@ -120,22 +126,24 @@ class Connection:
             else:
                 self.close()
 
-    def parse(self):
-        while len(self.buffer) >= HEADER.size:
-            kind, number, size = HEADER.unpack_from(self.buffer)
-            end = HEADER.size + size
+    def parse(self) -> None:
+        start = 0
+        while len(self.buffer) - start >= HEADER.size:
+            kind, number, size = HEADER.unpack_from(self.buffer, start)
+            end = start + HEADER.size + size
             if len(self.buffer) < end:
-                return
-            payload = bytes(self.buffer[HEADER.size : end])
-            del self.buffer[:end]
+                break
+            payload = bytes(self.buffer[start + HEADER.size : end])
+            start = end
             if kind == HELLO:
                 hello = json.loads(payload)
                 self.client = self.program.client(hello["client"])
-                self.client.attach(self, hello["cursors"])
+                self.client.attach(self, hello["linger"], hello["cursors"])
             elif self.client is not None:
                 self.client.handle(kind, number, payload)
+        del self.buffer[:start]
 
-    def close(self):
+    def close(self) -> None:
         if self not in self.program.connections:
             return
         self.program.connections.discard(self)

@@ -1,0 +1,126 @@
+"""One user of the resident program, its jobs and its sessions, present or away."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+from .jobs import Job
+from .wire import (
+    ACK,
+    ACKED,
+    BYE,
+    CLOSE,
+    CONGESTED,
+    CURSOR,
+    FORGET,
+    GONE,
+    SIGNAL,
+    START,
+    STDIN,
+    WELCOME,
+    Connection,
+    dump,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .program import Program, Timer
+    from .shells import Shell
+
+
+class Client:
+    """One user of this program, over whichever connection it has just now."""
+
+    def __init__(self, program: Program, name: str) -> None:
+        self.program, self.name = program, name
+        self.connection: Connection | None = None
+        self.jobs: dict[int, Job] = {}
+        self.shells: dict[str, Shell] = {}
+        self.told_identity: set[Shell] = set()
+        self.linger = 0.0  # seconds it may be away
+        self.absence: Timer | None = None
+
+    def shell(self, name: str) -> Shell:
+        if name not in self.shells:
+            self.shells[name] = self.program.shell()
+            self.shells[name].serve(self, name)
+        return self.shells[name]
+
+    def fresh(self, shell: Shell) -> bool:
+        """Is this the first cell of `shell` since the client came? The machine may be a clone by now."""
+        new = shell not in self.told_identity
+        self.told_identity.add(shell)
+        return new
+
+    def send(self, kind: int, number: int, *parts: bytes) -> None:
+        if self.connection is not None:
+            self.connection.send(kind, number, *parts)
+
+    def congested(self) -> bool:
+        return self.connection is not None and self.connection.queued > CONGESTED
+
+    def regulate(self) -> None:
+        for job in self.jobs.values():
+            if not job.over:
+                for stream in job.streams:
+                    stream.regulate()
+
+    def attach(self, connection: Connection, linger: float, cursors: dict[str, list[int]]) -> None:
+        if self.connection is not None:
+            self.connection.close()
+        if self.absence is not None:
+            self.absence.cancel()
+        self.connection, self.linger = connection, linger
+        self.told_identity.clear()
+        for number in [number for number in self.jobs if str(number) not in cursors]:
+            self.drop(number)
+        jobs = {number: {"pid": job.pid, "signals": job.signals} for number, job in self.jobs.items()}
+        self.send(WELCOME, 0, dump({"pid": os.getpid(), "socket": self.program.path, "jobs": jobs}))
+        for number, job in list(self.jobs.items()):
+            job.replay(cursors[str(number)])
+
+    def detach(self) -> None:
+        self.connection = None
+        self.regulate()
+        busy = self.jobs or self.shells
+        self.absence = self.program.later(self.linger if busy else 0.0, self.end)
+
+    def drop(self, number: int) -> None:
+        """End a job whose reader is no more."""
+        job = self.jobs.pop(number)
+        job.kill(signal.SIGKILL)
+        job.forget()
+
+    def end(self) -> None:
+        for number in list(self.jobs):
+            self.drop(number)
+        for shell in self.shells.values():
+            shell.discard()
+        self.program.clients.pop(self.name, None)
+
+    def handle(self, kind: int, number: int, payload: bytes) -> None:
+        job = self.jobs.get(number)
+        if kind == START:
+            if job is None:
+                job = self.jobs[number] = Job(self, number, json.loads(payload))
+                job.start()
+        elif kind == BYE:
+            self.end()
+            self.send(GONE, 0)
+        elif job is None:
+            return
+        elif kind == ACK:
+            stream, offset = ACKED.unpack(payload)
+            if stream < len(job.streams):
+                job.streams[stream].ack(offset)
+        elif kind == SIGNAL:
+            told = json.loads(payload)
+            job.signalled(told["index"], told["signal"])
+        elif kind == FORGET:
+            self.drop(number)
+        elif job.stdin is not None and kind == STDIN:
+            job.stdin.feed(CURSOR.unpack_from(payload)[0], payload[CURSOR.size :])
+        elif job.stdin is not None and kind == CLOSE:
+            job.stdin.finish_at(CURSOR.unpack(payload)[0])

@@ -1,0 +1,23 @@
+"""What notebook and browser tests share: one embedded platform for the whole session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import platformdirs
+import pytest
+
+from tests.vm.conftest import Platform, _new_platform
+
+
+@pytest.fixture(scope="session")
+def shared_platform() -> Iterator[Platform]:
+    """A platform that is up; who uses it takes its `env`."""
+    platform = _new_platform()
+    # By its own path: what is made in a cache is found again by where it was made.
+    platform.env["XDG_CACHE_HOME"] = str(platformdirs.user_cache_path())
+    try:
+        platform.up()
+        yield platform
+    finally:
+        platform.end()

@@ -1,0 +1,162 @@
+"""A real kernel, driven as a front end drives it: what a cell shows, and the stop button."""
+
+from __future__ import annotations
+
+import queue
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.manager import KernelManager
+
+POLL = 0.05  # seconds
+
+
+@dataclass
+class Outputs:
+    """What one cell has shown. `data` and `html` hold one entry a display; `updates` counts stream messages."""
+
+    stdout: str = ""
+    stderr: str = ""
+    error: str | None = None
+    message: str = ""
+    traceback: str = ""
+    data: list[str] = field(default_factory=list)
+    html: list[str] = field(default_factory=list)
+    updates: int = 0
+    size: int = 0
+    seconds: float = 0.0
+
+    @property
+    def text(self) -> str:
+        """All of it, for a look at what must not be there."""
+        return "\n".join([self.stdout, self.stderr, self.traceback, *self.data, *self.html])
+
+
+class Cell:
+    """A cell under way."""
+
+    def __init__(self, kernel: Kernel, code: str, answer: str | None) -> None:
+        self._kernel, self._answer = kernel, answer
+        self._began = time.monotonic()
+        self.outputs = Outputs()
+        self._idle = False
+        self._id = kernel.client.execute(code, allow_stdin=answer is not None)
+
+    def wait_for(self, text: str, timeout: float = 60) -> None:
+        """Until that was shown."""
+        self._follow(lambda: text in self.outputs.stdout + self.outputs.stderr, timeout)
+
+    def finish(self, timeout: float = 60) -> Outputs:
+        """Until the kernel is idle again."""
+        self._follow(lambda: False, timeout)
+        return self.outputs
+
+    def _follow(self, enough: Any, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        while not self._idle and not enough():
+            assert time.monotonic() < deadline, f"the cell is not over: {self.outputs}"
+            if self._answer is not None:
+                self._reply()
+            try:
+                self._take(self._kernel.client.get_iopub_msg(timeout=POLL))
+            except queue.Empty:
+                continue
+        assert enough() or self._idle
+
+    def _reply(self) -> None:
+        try:
+            asked = self._kernel.client.get_stdin_msg(timeout=0)
+        except queue.Empty:
+            return
+        self.outputs.stdout += asked["content"]["prompt"]
+        self._kernel.client.input(self._answer)
+
+    def _take(self, message: dict[str, Any]) -> None:
+        kind, content, outputs = message["msg_type"], message["content"], self.outputs
+        if kind == "update_display_data":
+            self._kernel.late.append(content["data"].get("text/plain", ""))
+        if message["parent_header"].get("msg_id") != self._id:
+            self._kernel.strays.append(message)
+        elif kind == "stream":
+            outputs.updates += 1
+            outputs.size += len(content["text"])
+            if content["name"] == "stdout":
+                outputs.stdout += content["text"]
+            else:
+                outputs.stderr += content["text"]
+        elif kind in ("execute_result", "display_data"):
+            outputs.data.append(content["data"].get("text/plain", ""))
+            if "text/html" in content["data"]:
+                outputs.html.append(content["data"]["text/html"])
+        elif kind == "error":
+            outputs.error, outputs.message = content["ename"], content["evalue"]
+            outputs.traceback = "\n".join(content["traceback"])
+        elif kind == "status" and content["execution_state"] == "idle":
+            outputs.seconds = time.monotonic() - self._began
+            self._idle = True
+
+
+class Kernel:
+    """A kernel of its own process. `late`: displays that were changed after they had been shown."""
+
+    def __init__(self, manager: KernelManager, client: BlockingKernelClient) -> None:
+        self._manager, self.client = manager, client
+        self.late: list[str] = []
+        self.strays: list[dict[str, Any]] = []
+
+    @property
+    def pid(self) -> int:
+        """Of the kernel."""
+        return int(self._manager.provisioner.process.pid)
+
+    def start(self, code: str, answer: str | None = None) -> Cell:
+        """Begin a cell; `answer` is typed when it asks something."""
+        return Cell(self, code, answer)
+
+    def run(self, code: str, timeout: float = 30, answer: str | None = None) -> Outputs:
+        """A cell from its beginning to its end."""
+        return self.start(code, answer).finish(timeout)
+
+    def value(self, code: str) -> Any:
+        """The value of an expression there; it must be one that `repr` tells."""
+        shown = self.run(f"print(repr({code}))")
+        assert shown.error is None, shown.traceback
+        return eval(shown.stdout, {}, {})
+
+    def interrupt(self) -> None:
+        """The stop button."""
+        self._manager.interrupt_kernel()
+
+    def restart(self) -> None:
+        """As Jupyter does it: no goodbye."""
+        self._manager.restart_kernel(now=True)
+        self.client.wait_for_ready(timeout=60)
+
+    def status(self, timeout: float = 20) -> str:
+        """The status line of the last `%load_ext`, once the platform has answered."""
+        deadline = time.monotonic() + timeout
+        while not self.late and time.monotonic() < deadline:
+            self.run("pass")
+        assert self.late, "the status line never came"
+        return self.late[-1]
+
+
+@contextmanager
+def started(env: Mapping[str, str]) -> Iterator[Kernel]:
+    """A kernel with that environment; ended without a trace."""
+    manager = KernelManager(kernel_name="python3")
+    manager.start_kernel(env=dict(env), stderr=subprocess.DEVNULL)
+    client = manager.client()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=60)
+        yield Kernel(manager, client)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+        manager.cleanup_resources()

@@ -1,0 +1,67 @@
+"""This machine, through the same program."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+
+import pytest
+from running import alive, resident_pid, run, until
+
+from pi_v_jupyter.errors import ConnectionLostError
+from pi_v_jupyter.remote.channel import Request
+from pi_v_jupyter.remote.here import HereConnection
+
+
+@pytest.fixture
+async def here() -> AsyncIterator[HereConnection]:
+    connection = HereConnection()
+    yield connection
+    await connection.close()
+
+
+async def test_commands_run_here(here: HereConnection) -> None:
+    outcome = await run(here, command="echo out; echo err >&2; exit 3")
+    assert (outcome.code, outcome.stdout, outcome.stderr) == (3, b"out\n", b"err\n")
+    assert (await run(here, argv=("cat",), stdin_data=b"\0\xff")).stdout == b"\0\xff"
+    assert (await run(here, argv=("sleep", "100"), timeout=0.1)).exit.timed_out
+
+
+async def test_the_shell_session_lasts_here(here: HereConnection) -> None:
+    await run(here, shell="s", code="cd /usr; A=1")
+    assert (await run(here, shell="s", code="echo $A $PWD")).stdout == b"1 /usr\n"
+
+
+async def test_commands_have_the_notebooks_own_environment(
+    here: HereConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"/own/bin:{os.environ['PATH']}")
+    monkeypatch.setenv("OWN", "1")
+    assert (await run(here, command="echo $PATH $OWN")).stdout.startswith(b"/own/bin:")
+
+
+async def test_many_first_users_share_one_program(here: HereConnection) -> None:
+    outcomes = await asyncio.gather(*(run(here, command="echo $PPID") for _ in range(20)))
+    assert {int(outcome.stdout) for outcome in outcomes} == {resident_pid(here)}
+
+
+async def test_a_program_that_ends_is_noticed_and_made_anew(here: HereConnection) -> None:
+    process = await here.start(Request(command="echo up; sleep 0.5"))
+    await anext(process.chunks())
+    os.kill(resident_pid(here), signal.SIGKILL)
+    with pytest.raises(ConnectionLostError, match="this machine ended"):
+        await process.wait()
+    assert (await run(here, command="echo on")).stdout == b"on\n"
+
+
+async def test_closing_ends_it_and_all_it_runs() -> None:
+    here = HereConnection()
+    process = await here.start(Request(command="echo $$; exec sleep 300"))
+    _, pid = await anext(process.chunks())
+    program = resident_pid(here)
+    await here.close()
+    await until(lambda: not alive(int(pid)) and not alive(program))
+    with pytest.raises(ConnectionLostError):
+        await process.wait()

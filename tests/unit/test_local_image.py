@@ -1,0 +1,166 @@
+"""The image is built whole or not at all; without building one."""
+
+from __future__ import annotations
+
+import errno
+import io
+import subprocess
+import tarfile
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pi_v_jupyter.errors import ImageError
+from pi_v_jupyter.local import accelerator, additions, image, paths, rootfs, tools
+from pi_v_jupyter.settings import cache_dir
+
+CERTIFICATES = [f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n" for body in ("AA", "BB")]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of the test's own, and no need for any program."""
+    for name in ("HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setattr(tools, "need", lambda *names: [f"/bin/{name}" for name in names])
+
+
+@pytest.fixture
+def tree(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Stands for mmdebstrap and mke2fs; the list is of the progress told."""
+
+    def build(archive: Path, progress: Any) -> None:
+        with tarfile.open(archive, "w") as tar:
+            for name, data in {
+                "./boot/vmlinuz-6.1": b"kernel",
+                "./usr/bin/busybox": b"busybox",
+                "./usr/lib/modules/6.1/modules.dep": b"",
+                "./etc/ssl/certs/ca-certificates.crt": CERTIFICATES[0].encode(),
+                "./etc/shadow": b"not taken out",
+            }.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+
+    monkeypatch.setattr(rootfs, "build", build)
+    monkeypatch.setattr(image, "_write_disk", lambda folder: (folder / "root.raw").write_bytes(b"disk"))
+    return []
+
+
+def test_an_image_is_built_once_and_found_again(tree: list[str]) -> None:
+    assert image.current() is None
+    built = image.ensure(tree.append)
+    assert built.kernel.read_bytes() == b"kernel"
+    assert built.folder.name == built.digest
+    assert sorted(file.name for file in built.folder.iterdir()) == [
+        "image.json",
+        "initrd.img",
+        "root.raw",
+        "vmlinuz",
+    ]
+    told = len(tree)
+    assert image.ensure(tree.append) == built == image.current()
+    assert len(tree) == told
+
+
+def test_a_build_that_is_killed_is_not_used_and_the_next_one_clears_it_away(
+    tree: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(folder: Path) -> None:
+        (folder / "locked").mkdir(mode=0o500)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(image, "_write_disk", killed)
+        with pytest.raises(KeyboardInterrupt):
+            image.ensure(tree.append)
+    assert image.current() is None
+    image.ensure(tree.append)
+    assert "removing what an unfinished build left" in tree
+    assert not list(paths.images_dir().glob("*.partial"))
+
+
+def test_an_image_of_another_release_is_not_used(tree: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    image.ensure(tree.append)
+    monkeypatch.setattr(image, "recipe", lambda: "another")
+    assert image.current() is None
+
+
+def test_an_image_with_a_file_missing_is_not_used(tree: list[str]) -> None:
+    image.ensure(tree.append).disk.unlink()
+    assert image.current() is None
+
+
+def test_a_full_disk_is_told_before_the_work(tree: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = namedtuple("usage", "total used free")(10**12, 10**12, 10**9)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
+    with pytest.raises(ImageError, match=r"The disk is full: the image needs 3 GB and .* has 0\.9 GB"):
+        image.ensure(tree.append)
+
+
+def test_a_disk_that_fills_during_the_work_is_told(tree: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(folder: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(image, "_write_disk", full)
+    with pytest.raises(ImageError, match="The disk is full"):
+        image.ensure(tree.append)
+
+
+def test_mmdebstrap_failing_is_told_in_its_own_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = tmp_path / "mmdebstrap"
+    fake.write_text("#!/bin/sh\necho 'I: working'\necho 'E: cannot reach the mirror'\nexit 25\n")
+    fake.chmod(0o755)
+    monkeypatch.setattr(tools, "need", lambda *names: [str(fake), *names[1:]])
+    told: list[str] = []
+    with pytest.raises(ImageError, match="mmdebstrap failed: E: cannot reach the mirror"):
+        rootfs.build(tmp_path / "root.tar", told.append)
+    assert "mmdebstrap: working" in told
+
+
+def test_packages_come_from_where_this_computers_apt_gets_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    listing = (
+        "http://mirror/debian bookworm main\n"
+        "http://mirror/debian bookworm contrib\n"
+        "http://mirror/security bookworm-security main\n"
+        "http://elsewhere/tool stable main\n"
+    )
+    done = subprocess.CompletedProcess([], 0, stdout=listing)
+    monkeypatch.setattr("subprocess.run", lambda *args, **kwargs: done)
+    assert rootfs.sources("bookworm") == [
+        "deb http://mirror/debian bookworm main",
+        "deb http://mirror/security bookworm-security main",
+    ]
+    assert rootfs.sources("trixie") == []
+
+
+def test_certificates_this_computer_trusts_are_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_text("# a company's\n" + "".join(CERTIFICATES))
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    additions.write(tmp_path / "ours.tar", CERTIFICATES[0])
+    with tarfile.open(tmp_path / "ours.tar") as tar:
+        data = tar.extractfile("etc/ssl/certs/ca-certificates.crt")
+        assert data is not None
+        assert data.read().decode() == "".join(CERTIFICATES)
+        assert {member.uid for member in tar} == {0}
+
+
+def test_the_accelerator_is_tried_once(tree: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    built = image.ensure(tree.append)
+    tried = []
+
+    def works(name: str, *rest: Any) -> bool:
+        tried.append(name)
+        return name == "hvf"
+
+    monkeypatch.setattr(accelerator, "qemu_version", lambda: "7.2")
+    monkeypatch.setattr(accelerator, "_candidates", lambda: ["kvm", "hvf"])
+    monkeypatch.setattr(accelerator, "_works", works)
+    assert [accelerator.choose(built, tree.append) for _ in range(2)] == ["hvf", "hvf"]
+    assert tried == ["kvm", "hvf"]
+    (cache_dir() / "accelerator.json").write_text("damaged")
+    monkeypatch.setattr(accelerator, "_works", lambda *rest: False)
+    assert accelerator.choose(built, tree.append) == "tcg"
