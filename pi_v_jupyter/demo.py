@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 import nbformat
-from jupyter_client import AsyncKernelManager
+from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
@@ -35,7 +35,7 @@ def notebook_path() -> Path:
     raise PlatformError(f"The walkthrough {NOTEBOOK} is not installed.", "Install pi-v-jupyter again.")
 
 
-class _Spoken(NotebookClient):  # type: ignore[misc]
+class _Spoken(NotebookClient):
     """Runs a notebook and says in the terminal what a browser would show."""
 
     def process_message(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:

@@ -33,6 +33,8 @@ GREETING_TIMEOUT = 1.0  # seconds a terminal, which cannot change a line later, 
 class Extension(Magics):
     """The magics, and what they share."""
 
+    shell: InteractiveShell
+
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell)
         self._screens: list[loops.Screen] = []  # of the waits under way, the latest last
@@ -49,7 +51,7 @@ class Extension(Magics):
     # The magics.
 
     @no_var_expand
-    @line_magic("vers")
+    @line_magic("vers")  # type: ignore[arg-type]  # IPython types its decorator for no function at all
     def vers_magic(self, line: str) -> Any:
         """Virtual machines: `%vers --help`."""
         from pi_v_jupyter.magics import vers, words
@@ -57,7 +59,7 @@ class Extension(Magics):
         return words.run(vers.vers, "%vers", words.split(line)[0], self)
 
     @no_var_expand
-    @line_cell_magic("vm")
+    @line_cell_magic("vm")  # type: ignore[arg-type]  # likewise
     def vm_magic(self, line: str, cell: str | None = None) -> Any:
         """A command, or a cell, on the active VM: `%%vm --help`."""
         from pi_v_jupyter.magics import cells

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 def register(extension: Extension) -> list[tuple[Any, type]]:
     """Teach this IPython our types; what was registered, for unloading."""
     formatter = extension.shell.display_formatter
+    if formatter is None:  # an IPython made to show nothing
+        return []
 
     def active() -> str | None:
         vm = extension.vers.fleet.current

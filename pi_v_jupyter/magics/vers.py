@@ -64,9 +64,12 @@ def create(
     if use and no_wait:
         raise UsageError("--use needs a VM that runs.", "Leave --no-wait out, or `%vers use` it later.")
     began = time.monotonic()
+    doing = f"creating {name or 'a VM'}"
+    if any((vcpu, mem, disk)) and extension.vers.settings.embedded:
+        doing += ", which boots: only VMs of the default size are restored in a second"
     vm = extension.wait(
         extension.vers.create(name=name, vcpu=vcpu, mem=mem, disk=disk, wait=not no_wait),
-        f"creating {name or 'a VM'}",
+        doing,
         "The platform may make it all the same: `%vers ls` shows it, `%vers rm` deletes it.",
     )
     if use:

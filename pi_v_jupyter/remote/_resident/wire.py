@@ -88,6 +88,8 @@ class Connection:
             self.program.unwatch(self.writer)
 
     def flush(self) -> None:
+        if self not in self.program.connections:
+            return  # it closed after this was asked for, and its descriptors may be another's by now
         was_congested = self.queued > CONGESTED
         while self.queue:
             try:
