@@ -117,7 +117,7 @@ class Fleet:
         vms = await self.all()
         found = (
             [vm for vm in vms if vm.vm_id == name]
-            or [vm for vm in vms if vm.name == name]
+            or [vm for vm in vms if name and vm.name == name]
             or [vm for vm in vms if len(name) >= SHORTEST_PREFIX and vm.vm_id.startswith(name.lower())]
         )
         if len(found) == 1:

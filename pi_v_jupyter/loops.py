@@ -1,9 +1,9 @@
 """The I/O loop, the kernel's loop, and the way between.
 
-SSH, HTTP and event streams live on *the I/O loop*, on a thread of its own, so that a cell that computes for an
-hour starves none of them. A magic is a plain function that waits for the I/O loop's answer (`wait`) while the
-user's own tasks go on ticking on *the kernel's loop*. A script without a notebook uses the core on its own loop,
-and no thread is made.
+SSH, HTTP and event streams live on *the I/O loop*, on a thread of its own, so that a cell that computes for
+an hour starves none of them. A magic is a plain function that waits for the I/O loop's answer (`wait`) while
+the user's own tasks go on ticking on *the kernel's loop*. A script without a notebook uses the core on its
+own loop, and no thread is made.
 """
 
 from __future__ import annotations
@@ -170,8 +170,8 @@ def wait(
     """Run `work` on the I/O loop and wait for it here, from plain synchronous code.
 
     On a thread whose loop is running (a cell in a kernel) that loop goes on meanwhile. `on_interrupt(n)` is
-    called at the n-th stop the user asks for; an exception it returns is raised here and leaves the work under
-    way, None goes on waiting. Without one, the first stop cancels the work and raises KeyboardInterrupt.
+    called at the n-th stop the user asks for; an exception it returns is raised here and leaves the work
+    under way, None goes on waiting. Without one, the first stop cancels the work: KeyboardInterrupt.
     """
     screen = screen or Screen()
     future = asyncio.run_coroutine_threadsafe(_run(work), io_loop())
@@ -183,6 +183,7 @@ def wait(
     nested = running is not None and _nestable(running)
     waiter = _Reentrant(running, screen) if running is not None and nested else _Blocking()
     screen._wake = waiter.wake
+    waiter.wake()  # for what the work handed over before this
     future.add_done_callback(lambda _: waiter.wake())
 
     def stopped() -> None:
@@ -200,7 +201,7 @@ def wait(
                     stops.get()
                     presses += 1
                     if on_interrupt is None:
-                        raise KeyboardInterrupt
+                        raise KeyboardInterrupt  # noqa: TRY301  to end like any other end of the cell
                     leave = on_interrupt(presses)
             screen.run()
     except BaseException:
@@ -265,6 +266,7 @@ class _Reentrant:
         self._loop, self._screen = loop, screen
         self._context = contextvars.copy_context()  # what is printed belongs to the cell this context names
         self._event = asyncio.Event()
+        self._failure: Exception | None = None
 
     def wake(self) -> None:
         with suppress(RuntimeError):  # the loop is closed: the cell left, and so did its thread
@@ -272,12 +274,17 @@ class _Reentrant:
 
     def _woken(self) -> None:
         # A wait inside this one may hold up `pause`; what is to be shown need not wait for it.
-        self._context.run(self._screen.run)
+        try:
+            self._context.run(self._screen.run)
+        except Exception as error:  # noqa: BLE001  raised where the cell waits
+            self._failure = error
         self._event.set()
 
     def pause(self) -> None:
         self._loop.run_until_complete(self._event.wait())
         self._event.clear()
+        if self._failure is not None:
+            raise self._failure
 
 
 def _nestable(loop: asyncio.AbstractEventLoop) -> bool:

@@ -71,7 +71,7 @@ class Starts(Protocol):
 
 
 class Command:
-    """One command under way. Lives on its machine's loop; `signal` and `detach` may be called from any thread."""
+    """One command under way, on its machine's loop; `signal` and `detach` may be called from any thread."""
 
     def __init__(self, machine: Machine, request: Request, stdin: bytes | None, on_output: OnOutput) -> None:
         self.machine, self.request = machine, request
@@ -169,7 +169,7 @@ class Machine:
     ) -> Result:
         """Run `command` (text: by bash; a list: as it stands) and return what it did.
 
-        `timeout` is in seconds, 0 for none: then SIGINT, and SIGKILL 2 s later, on the VM. Cancelling kills it.
+        `timeout` is in seconds, 0 for none: then SIGINT, and 2 s later SIGKILL, there. Cancelling kills it.
 
         Raises:
             RemoteCommandError: it ended with another code than 0, and `check` is true.
@@ -193,7 +193,7 @@ class Machine:
         env: Mapping[str, str] | None = None,
         timeout: float = 0,
     ) -> AsyncGenerator[tuple[StreamName, str], None]:
-        """Run `command` and give its output as it comes: ("stdout" or "stderr", text). Leaving the loop kills it.
+        """Run `command` and give its output as it comes: ("stdout" or "stderr", text). Leaving kills it.
 
         Raises as `run` does, at the end.
         """
@@ -287,7 +287,7 @@ class Here(Machine):
 class VM(Machine):
     """One VM: `id`, `name`, `state`, and what can be done with it.
 
-    All methods may be awaited on any loop; the VM's connection is opened by the first that needs it, and shared.
+    All methods may be awaited on any loop; the connection is opened by the first that needs it, and shared.
     """
 
     def __init__(
@@ -380,21 +380,25 @@ class VM(Machine):
 
     async def private_key(self) -> str:
         """The login key."""
-        return (await self._client.ssh_key(self.vm_id)).ssh_private_key
+        try:
+            return (await self._client.ssh_key(self.vm_id)).ssh_private_key
+        except NotFoundError:
+            raise self._deleted() from None
 
     async def check(self) -> None:
         """Raise VMGoneError when there is nothing left to connect to."""
         try:
             self.learn(await self._client.vm_status(self.vm_id))
         except NotFoundError:
-            raise VMGoneError(
-                f"VM {self.label} was deleted.", "`%vers ls` shows those that are there."
-            ) from None
+            raise self._deleted() from None
         if self.info.state is VMState.DEAD:
             raise VMGoneError(
                 f"VM {self.label} has died: its state is dead.",
                 "`%vers rm` clears it away, `%vers create` makes another.",
             )
+
+    def _deleted(self) -> VMGoneError:
+        return VMGoneError(f"VM {self.label} was deleted.", "`%vers ls` shows those that are there.")
 
     def pinned(self, vm_id: str) -> str | None:
         """The host key seen first."""

@@ -18,7 +18,7 @@ POLL = 0.05  # seconds
 
 @dataclass
 class Outputs:
-    """What one cell has shown. `data` and `html` hold one entry a display; `updates` counts stream messages."""
+    """What one cell has shown. `data` and `html`: one entry a display; `updates`: messages to its streams."""
 
     stdout: str = ""
     stderr: str = ""

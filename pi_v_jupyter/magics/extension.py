@@ -6,7 +6,7 @@ import asyncio
 import concurrent.futures
 import itertools
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -42,6 +42,7 @@ class Extension(Magics):
         self._vers: Vers | None = None
         self._quiet: tuple[int, object] | None = None
         self._formats: list[tuple[Any, type]] = []
+        self._speak: Callable[[], None] | None = None
         self._numbers = itertools.count(1)
         self._batches: dict[int, Batch] = {}
         self._lock = threading.Lock()
@@ -204,6 +205,7 @@ class Extension(Magics):
         from pi_v_jupyter.magics import formats
 
         self._formats = formats.register(self)
+        self._speak = formats.keep_quiet(self)
 
     async def status_line(self) -> str:
         """Such as "vers: 3 VMs · https://api.vers.sh/api/v1"; never raises for what is away."""
@@ -242,6 +244,8 @@ class Extension(Magics):
         finally:
             loops.stop_io_loop()
             self.shell.events.unregister("pre_execute", self._cell_begins)
+            if self._speak is not None:
+                self._speak()
             for formatter, kind in self._formats:
                 formatter.pop(kind, None)
             for magics in self.shell.magics_manager.magics.values():

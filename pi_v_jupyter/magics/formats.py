@@ -36,8 +36,6 @@ def register(extension: Extension) -> list[tuple[Any, type]]:
     }
 
     def show(value: Any) -> None:
-        if extension.shown_already(value):
-            return
         text, html = texts[type(value)]
         bundle = {"text/plain": text(value)}
         if html is not None:
@@ -47,3 +45,25 @@ def register(extension: Extension) -> list[tuple[Any, type]]:
     for kind in texts:
         formatter.ipython_display_formatter.for_type(kind, show)
     return [(formatter.ipython_display_formatter, kind) for kind in texts]
+
+
+def keep_quiet(extension: Extension) -> Callable[[], None]:
+    """Have a cell not repeat a value that its magic has shown; returns what undoes that.
+
+    A formatter comes too late for it: a terminal has printed "Out[1]: " by then.
+    """
+    hook = extension.shell.displayhook
+    kind = type(hook)
+
+    class Quiet(kind):  # type: ignore[misc, valid-type]
+        def __call__(self, result: Any = None) -> None:
+            if extension.shown_already(result):
+                self.update_user_ns(result)
+            else:
+                super().__call__(result)
+
+    def undo() -> None:
+        hook.__class__ = kind
+
+    hook.__class__ = Quiet
+    return undo

@@ -12,6 +12,7 @@ from pi_v_jupyter.fleet import VMs
 from pi_v_jupyter.vm import VM, Result, Results
 
 STAR = "★"
+LEFT = 'style="text-align: left"'
 COLUMNS = ("", "name", "id", "state", "age", "size")
 
 
@@ -59,9 +60,11 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A plain table; the front end's own style gives it its looks."""
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>" for line in rows)
+    """A plain table; the front end's own style gives it its looks, but for words set to the right."""
+    head = "".join(f"<th {LEFT}>{escape(cell)}</th>" for cell in header)
+    body = "".join(
+        "<tr>" + "".join(f"<td {LEFT}>{escape(cell)}</td>" for cell in line) + "</tr>" for line in rows
+    )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 

@@ -26,7 +26,9 @@ def test_it_runs_under_time_and_capture(kernel: Kernel) -> None:
 
 
 def test_it_runs_in_a_function_a_loop_and_a_coroutine(kernel: Kernel) -> None:
-    code = "def f(i):\n    return " + SHELL.format(body="echo in a function") + "\nfor i in range(2):\n    f(i)"
+    code = (
+        "def f(i):\n    return " + SHELL.format(body="echo in a function") + "\nfor i in range(2):\n    f(i)"
+    )
     assert kernel.run(code).stdout == "in a function\n" * 2
     code = "async def f():\n    " + SHELL.format(body="echo in a coroutine") + "\nawait f()"
     assert kernel.run(code).stdout == "in a coroutine\n"
@@ -45,6 +47,9 @@ def test_its_value_is_a_result_that_is_not_shown_twice(kernel: Kernel) -> None:
         "Result",
     )
     assert kernel.run("x").data[0].startswith("exit code 0 after ")
+    assert len(kernel.run("x = get_ipython().run_line_magic('vm', 'true')\ndisplay(x)").data) == 1
+    kernel.run("%vm true")
+    assert kernel.value("type(_).__name__") == "Result"
 
 
 def test_dollars_and_braces_stay_as_typed(kernel: Kernel) -> None:
@@ -56,7 +61,8 @@ def test_dollars_and_braces_stay_as_typed(kernel: Kernel) -> None:
 def test_the_users_tasks_go_on_meanwhile(kernel: Kernel) -> None:
     kernel.run(
         "import asyncio\nticks = 0\n"
-        "async def tick():\n    global ticks\n    while True:\n        await asyncio.sleep(0.1)\n        ticks += 1\n"
+        "async def tick():\n    global ticks\n"
+        "    while True:\n        await asyncio.sleep(0.1)\n        ticks += 1\n"
         "ticker = asyncio.ensure_future(tick())"
     )
     kernel.run("before = ticks\n%vm sleep 2\ncounted = ticks - before\nticker.cancel()")
@@ -67,7 +73,8 @@ def test_two_tasks_may_run_cells_at_once(kernel: Kernel) -> None:
     kernel.run(
         "import asyncio\n"
         "async def f(word, pause):\n"
-        "    get_ipython().run_line_magic('vm', f'--fresh for i in 1 2 3; do echo {word}; sleep {pause}; done')\n"
+        "    code = f'for i in 1 2 3; do echo {word}; sleep {pause}; done'\n"
+        "    get_ipython().run_cell_magic('vm', '--fresh', code)\n"
         "    return word\n"
         "first = asyncio.ensure_future(f('alpha', 0.2))"
     )
@@ -83,8 +90,8 @@ def test_threads_may_run_cells_at_once(kernel: Kernel) -> None:
     shown = kernel.run(
         "from concurrent.futures import ThreadPoolExecutor\n"
         "def f(word):\n"
-        "    r = get_ipython().run_line_magic('vm', f'--fresh for i in 1 2 3; do echo {word}; sleep 0.1; done')\n"
-        "    return r.stdout.split()\n"
+        "    code = f'for i in 1 2 3; do echo {word}; sleep 0.1; done'\n"
+        "    return get_ipython().run_cell_magic('vm', '--fresh', code).stdout.split()\n"
         "with ThreadPoolExecutor(3) as pool:\n"
         "    words = list(pool.map(f, ['a', 'b', 'c']))\n"
         "%vm echo main\n"
@@ -98,7 +105,9 @@ def test_threads_may_run_cells_at_once(kernel: Kernel) -> None:
 
 
 def test_text_arrives_as_it_was_written(kernel: Kernel) -> None:
-    split = kernel.run("%%vm\nprintf '\\303'; sleep 0.3; printf '\\244\\360\\237'; sleep 0.3; printf '\\230\\200\\n'")
+    split = kernel.run(
+        "%%vm\nprintf '\\303'; sleep 0.3; printf '\\244\\360\\237'; sleep 0.3; printf '\\230\\200\\n'"
+    )
     assert split.stdout == "ä😀\n"
     assert kernel.run(r"%vm printf '10%%\r20%%\r\n'").stdout == "10%\r20%\r\n"
     assert kernel.run(r"%vm printf '\033[31mred\033[0m\n'").stdout == "\x1b[31mred\x1b[0m\n"
@@ -108,7 +117,9 @@ def test_text_arrives_as_it_was_written(kernel: Kernel) -> None:
 
 
 def test_output_comes_while_the_command_runs(kernel: Kernel) -> None:
-    cell = kernel.start("%%vm\nmkfifo /tmp/gate; (sleep 3; echo > /tmp/gate) & \necho first; cat /tmp/gate; echo last")
+    cell = kernel.start(
+        "%%vm\nmkfifo /tmp/gate; (sleep 3; echo > /tmp/gate) & \necho first; cat /tmp/gate; echo last"
+    )
     cell.wait_for("first", timeout=30)
     assert "last" not in cell.outputs.stdout
     assert cell.finish().stdout.endswith("last\n")
@@ -129,7 +140,9 @@ def test_output_goes_to_variables(kernel: Kernel) -> None:
     shown = kernel.run("%%vm --out o --err e --no-raise\necho out; echo err >&2; (exit 4)")
     assert "out" not in shown.stdout and shown.error is None
     assert kernel.value("(o, e)") == ("out\n", "err\n")
-    assert kernel.run("%%vm --out 'a b'\ntrue").message.startswith("Invalid value for '--out': 'a b' cannot name")
+    assert kernel.run("%%vm --out 'a b'\ntrue").message.startswith(
+        "Invalid value for '--out': 'a b' cannot name"
+    )
 
 
 def test_a_directory_variables_and_a_shell_of_its_own(kernel: Kernel) -> None:
@@ -149,7 +162,9 @@ def test_the_time_it_may_take(kernel: Kernel) -> None:
 
 
 def test_interpreters_read_the_cell(kernel: Kernel) -> None:
-    assert kernel.run("%%vm python3\nimport sys\nprint('from', sys.executable, 6 * 7)").stdout.endswith(" 42\n")
+    assert kernel.run("%%vm python3\nimport sys\nprint('from', sys.executable, 6 * 7)").stdout.endswith(
+        " 42\n"
+    )
     assert kernel.run("%%vm sh\necho $0").stdout == "sh\n"
     unknown = kernel.run("%%vm nonesuch\nx")
     assert unknown.error == "RemoteCommandError" and "exit code 127" in unknown.message

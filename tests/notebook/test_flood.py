@@ -22,7 +22,8 @@ def test_a_hundred_megabytes_in_one_cell(kernel: Kernel) -> None:
         "def watch():\n    global peak\n"
         "    while not over.wait(0.05): peak = max(peak, me.memory_info().rss)\n"
         "watcher = threading.Thread(target=watch); watcher.start()\n"
-        "result = get_ipython().run_line_magic('vm', '--timeout 0 yes 0123456789abcdef | head -c 100000000')\n"
+        "flood = 'yes 0123456789abcdef | head -c 100000000'\n"
+        "result = get_ipython().run_cell_magic('vm', '--fresh --timeout 0', flood)\n"
         "over.set(); watcher.join()",
         timeout=200,
     )

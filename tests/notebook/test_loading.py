@@ -104,7 +104,8 @@ def test_unloading_undoes_all_of_it(fresh: Kernel) -> None:
     fresh.run(
         "def left():\n"
         "    formatters = get_ipython().display_formatter.formatters.values()\n"
-        "    kinds = [kind for f in [*formatters, get_ipython().display_formatter.ipython_display_formatter]\n"
+        "    own = get_ipython().display_formatter.ipython_display_formatter\n"
+        "    kinds = [kind for f in [*formatters, own]\n"
         "             for kind in [*f.type_printers, *f.deferred_printers]]\n"
         "    return {'threads': sorted(t.name for t in threading.enumerate()),\n"
         "            'children': len(me.children(True)),\n"

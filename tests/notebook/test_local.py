@@ -80,7 +80,9 @@ def test_a_vm_that_is_gone_after_a_restart_is_not_replaced_by_this_machine(noteb
     vm_id = notebook.value("vm.id")
     notebook.restart()
     notebook.run(
-        "from pi_v_jupyter import Vers\nasync with Vers() as v:\n    await v.client.delete_vm(" + repr(vm_id) + ")"
+        "from pi_v_jupyter import Vers\nasync with Vers() as v:\n    await v.client.delete_vm("
+        + repr(vm_id)
+        + ")"
     )
     notebook.late.clear()
     notebook.run("%load_ext pi_v_jupyter")

@@ -14,7 +14,7 @@ def test_a_list_is_a_table_a_list_and_json(kernel: Kernel) -> None:
     shown = kernel.run("%vers ls")
     assert shown.data[0].splitlines()[0].split() == ["name", "id", "state", "age", "size"]
     assert any(line.startswith("★  build") for line in shown.data[0].splitlines())
-    assert "<table>" in shown.html[0] and "<td>build</td>" in shown.html[0]
+    assert "<table>" in shown.html[0] and ">build</td>" in shown.html[0]
     kernel.run("vms = %vers ls")
     assert kernel.value("(isinstance(vms, list), 'build' in [vm.name for vm in vms])") == (True, True)
     told = json.loads(kernel.run("%vers ls --json").stdout)
@@ -34,11 +34,15 @@ def test_a_vm_is_named_by_id_prefix_name_or_dot(kernel: Kernel) -> None:
 @pytest.mark.parametrize(
     ("code", "error", "message"),
     [
-        ("%vers use bild", "UnknownVMError", "No VM named 'bild'. Did you mean 'build'?  `%vers ls` shows them all."),
+        (
+            "%vers use bild",
+            "UnknownVMError",
+            "No VM named 'bild'. Did you mean 'build'?  `%vers ls` shows them all.",
+        ),
         ("%vers lss", "UsageError", "No such command: %vers lss. Did you mean ls?"),
         ("%vers create --nam x", "UsageError", "No such option: --nam. Did you mean --name?"),
         ("%vers create --name 'a b'", "UsageError", "'a b' cannot name a VM."),
-        ("%vers create --name \"'; rm -rf /\"", "UsageError", "cannot name a VM."),
+        ('%vers create --name "\'; rm -rf /"', "UsageError", "cannot name a VM."),
         ("%vers create --name a,b", "UsageError", "cannot name a VM."),
         ("%vers create --name ''", "UsageError", "cannot name a VM."),
         ("%vers create --mem much", "UsageError", "'much'"),
@@ -86,12 +90,19 @@ def test_several_vms_at_once(kernel: Kernel) -> None:
     made = kernel.run("second = %vers create --name second", timeout=60)
     assert made.error is None, made.traceback
     try:
-        shown = kernel.run("r = get_ipython().run_cell_magic('vm', '--on build,second,build --out o', 'hostname')")
+        shown = kernel.run(
+            "r = get_ipython().run_cell_magic('vm', '--on build,second,build --out o', 'hostname')"
+        )
         assert shown.error is None, shown.traceback
-        assert [line.split()[:2] for line in shown.stdout.splitlines()] == [["[build]", "✓"], ["[second]", "✓"]]
+        assert [line.split()[:2] for line in shown.stdout.splitlines()] == [
+            ["[build]", "✓"],
+            ["[second]", "✓"],
+        ]
         assert kernel.value("o") == {"build": "build\n", "second": "second\n"}
         assert kernel.value("(list(r), r['second'].stdout)") == (["build", "second"], "second\n")
-        failing = kernel.run("%%vm --on build,second --fresh\n[ $HOSTNAME = build ] || exit 5; echo fine; echo odd >&2")
+        failing = kernel.run(
+            "%%vm --on build,second --fresh\n[ $HOSTNAME = build ] || exit 5; echo fine; echo odd >&2"
+        )
         assert "[build] fine\n" in failing.stdout and "[build] odd\n" in failing.stderr
         assert "[second] ✗ exit code 5 " in failing.stdout
         assert failing.error == "RemoteCommandError" and "exit code 5 on second" in failing.message

@@ -51,8 +51,8 @@ async def test_what_a_cell_sets_lasts(session: Session) -> None:
         """
     )
     out = await session.out(
-        """pwd; echo $plain; printenv EXPORTED; greet you; hi; echo ${map[k]} ${list[1]}; number+=3; echo $number *
-        umask"""
+        """pwd; echo $plain; printenv EXPORTED; greet you; hi; echo ${map[k]} ${list[1]}
+        number+=3; echo $number *; umask"""
     )
     assert out.splitlines() == [
         "/usr/share", "1", "it is", "hello you", "aliased", "v y", "5 *", "0027",
@@ -72,8 +72,8 @@ async def test_folder_and_variables_of_one_cell_do_not_last(session: Session) ->
         await session.out("pwd; printenv A B C; cd /tmp; A=x", cwd="/etc", env=env)
         == "/etc\n1\nit's\nnew\n3\n"
     )
-    out = await session.out('pwd; echo "$A|$B|${C-unset}"; printenv A; printenv B')
-    assert out == '/usr\nplain|old "b"|unset\nold "b"\n' or out.startswith("/usr\nplain|")
+    out = await session.out('pwd; echo "$A|$B|${C-unset}"; printenv A C; printenv B')
+    assert out == '/usr\nplain|old "b"|unset\nold "b"\n'
 
 
 async def test_a_relative_folder_starts_where_the_session_is(session: Session) -> None:
@@ -194,7 +194,8 @@ async def test_a_child_in_the_background_neither_holds_the_cell_nor_is_hurt(
     session: Session, tmp_path: Path
 ) -> None:
     outcome = await session.cell(
-        f"(while [ ! -e {tmp_path}/go ]; do sleep 0.01; done; seq 50000; echo late; touch {tmp_path}/done) & child=$!"
+        f"""(while [ ! -e {tmp_path}/go ]; do sleep 0.01; done
+        seq 50000; echo late; touch {tmp_path}/done) & child=$!"""
     )
     assert outcome.code == 0
     assert await session.out(f"touch {tmp_path}/go; echo second") == "second\n"
@@ -211,7 +212,8 @@ async def said_up(running: Any) -> None:
 
 
 async def interrupt(running: Any) -> Outcome:
-    """Stop a cell as a user does: again if need be, for bash loses what arrives between fork and exec."""
+    """Stop a cell that is well under way: bash may lose what arrives between fork and exec."""
+    await asyncio.sleep(0.1)
     rest = asyncio.create_task(collect(running))
     for _ in range(10):
         running.kill(signal.SIGINT)
@@ -331,9 +333,11 @@ HOSTILE = {
     "closed streams": "exec <&- >&- 2>&-",
     "moved streams": "exec >/dev/null 2>&1 </dev/zero",
     "a field separator": "IFS=0123456789/e",
-    "functions in the way": "cd() { :; }; echo() { :; }; printf() { :; }; read() { :; }; eval() { :; }; local() { :; }; "
+    "functions in the way": "cd() { :; }; echo() { :; }; printf() { :; }; read() { :; }; "
+    "eval() { :; }; local() { :; }; "
     "unset() { :; }; declare() { :; }; test() { :; }; true() { false; }",
-    "aliases in the way": "shopt -s expand_aliases; alias builtin=false eval=false printf=false __pi_v_end=false",
+    "aliases in the way": "shopt -s expand_aliases; "
+    "alias builtin=false eval=false printf=false __pi_v_end=false __pi_v_load=false",
     "traps": "trap 'echo err' ERR; trap 'echo debug >&2' DEBUG; trap 'echo ret' RETURN",
     "waiting": "sleep 0.05 & wait; wait",
     "its own time-out": "TMOUT=1",

@@ -40,7 +40,7 @@ async def test_bytes_that_are_no_text_arrive_as_they_are(vm: Connection) -> None
 
 async def test_text_sent_byte_by_byte_is_put_together(vm: Connection) -> None:
     text = "aé日🙂z"
-    code = f"import sys,time\nfor b in {text.encode()!r}: sys.stdout.buffer.write(bytes([b])); sys.stdout.flush(); time.sleep(.002)"
+    code = f"import os, time\nfor b in {text.encode()!r}: os.write(1, bytes([b])); time.sleep(.002)"
     running, decoder, got = await vm.start(Request(argv=("python3", "-c", code))), TextDecoder(), ""
     pieces = 0
     async for _, data in running.chunks():
@@ -51,7 +51,10 @@ async def test_text_sent_byte_by_byte_is_put_together(vm: Connection) -> None:
 
 
 async def test_two_hundred_megabytes_arrive_intact(vm: Connection) -> None:
-    code = "import sys\nblock = bytes(i * 7 % 251 for i in range(1000003))\nfor i in range(200): sys.stdout.buffer.write(block)"
+    code = (
+        "import sys\nblock = bytes(i * 7 % 251 for i in range(1000003))\n"
+        "for i in range(200): sys.stdout.buffer.write(block)"
+    )
     block = bytes(i * 7 % 251 for i in range(1000003))
     expected = hashlib.sha256()
     for _ in range(200):

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from .program import Program, Timer
     from .shells import Shell
 
+IDLE = 30.0  # seconds for a client that has nothing here; it may have sent a command that was lost
+
 
 class Client:
     """One user of this program, over whichever connection it has just now."""
@@ -84,8 +86,8 @@ class Client:
     def detach(self) -> None:
         self.connection = None
         self.regulate()
-        busy = self.jobs or self.shells
-        self.absence = self.program.later(self.linger if busy else 0.0, self.end)
+        idle = not (self.jobs or self.shells)
+        self.absence = self.program.later(min(self.linger, IDLE) if idle else self.linger, self.end)
 
     def drop(self, number: int) -> None:
         """End a job whose reader is no more."""

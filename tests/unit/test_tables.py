@@ -1,0 +1,138 @@
+"""How VMs, results and checks read, whatever names people gave them."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from pi_v_jupyter.api.client import VersClient
+from pi_v_jupyter.api.models import VMInfo
+from pi_v_jupyter.doctor import Check, Report
+from pi_v_jupyter.fleet import VMs
+from pi_v_jupyter.settings import Settings
+from pi_v_jupyter.state import State
+from pi_v_jupyter.views import tables
+from pi_v_jupyter.vm import VM, Result, Results
+
+HOSTILE = "<script>alert(1)</script>&\"'\x1b[31m\nX"
+
+
+class Tags(HTMLParser):
+    """The tags a browser would see, and the text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.tags.add(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture
+def loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    loop.close()
+    return loop
+
+
+def vm(loop: asyncio.AbstractEventLoop, tmp_path: Path, name: str = "build", **more: object) -> VM:
+    info = VMInfo.model_validate(
+        {
+            "vm_id": "b3f1c0de-1111",
+            "created_at": datetime.now(UTC),
+            "state": "running",
+            "labels": {"name": name},
+        }
+        | more
+    )
+    settings = Settings(
+        session={"api_key": "k", "base_url": "http://127.0.0.1:1"}, environ={"HOME": str(tmp_path)}
+    )
+    return VM(info, VersClient(settings), settings, State(tmp_path / "state.json"), loop, print)
+
+
+@pytest.mark.parametrize(
+    ("past", "told"),
+    [(-5, "0 s"), (0, "0 s"), (59, "59 s"), (60, "1 min"), (3600, "1 h"), (86399, "23 h"), (86400, "1 d")],
+)
+def test_an_age_is_told_in_its_largest_unit(past: int, told: str) -> None:
+    now = datetime.now(UTC)
+    assert tables.age(now - timedelta(seconds=past), now) == told
+
+
+def test_columns_line_up_whatever_the_script() -> None:
+    text = tables.text_table(("name", "s"), [("ascii", "a"), ("機械", "b"), ("e\u0301", "c")])
+    assert [tables.width(line.rsplit(" ", 1)[0]) for line in text.splitlines()] == [6, 6, 6, 6]
+
+
+def test_a_vm_is_one_line_with_a_star_when_cells_run_on_it(
+    loop: asyncio.AbstractEventLoop, tmp_path: Path
+) -> None:
+    box = vm(loop, tmp_path, vcpu_count=1, mem_size_mib=512)
+    assert tables.vm_line(box, box.vm_id, 0.94) == "★ build  b3f1c0de  running  1 vCPU · 512 MB · 0.9 s"
+    assert tables.vm_line(vm(loop, tmp_path, name=""), None) == "  b3f1c0de  running"
+
+
+def test_names_cannot_become_markup_or_steer_a_terminal(
+    loop: asyncio.AbstractEventLoop, tmp_path: Path
+) -> None:
+    box = vm(loop, tmp_path, name=HOSTILE)
+    for html in (tables.vm_html(box, None), tables.vms_html(VMs([box]))):
+        seen = Tags(html)
+        assert seen.tags <= {"table", "thead", "tbody", "tr", "th", "td"}
+        assert "<script>alert(1)</script>" in seen.text
+    for text in (
+        tables.vm_line(box, None),
+        tables.vms_text(VMs([box])).splitlines()[1],
+        repr(box),
+        box.label,
+    ):
+        assert "\x1b" not in text and "\n" not in text
+    report = Report([Check(HOSTILE, False, HOSTILE, HOSTILE)])
+    assert Tags(tables.report_html(report)).tags <= {"table", "thead", "tbody", "tr", "th", "td"}
+
+
+def test_no_vms_say_how_to_make_one() -> None:
+    assert "`%vers create`" in tables.vms_text(VMs([]))
+    assert Tags(tables.vms_html(VMs([]))).tags == {"p", "code"}
+
+
+def test_a_result_tells_how_it_ended() -> None:
+    assert tables.result_text(Result(3, None, b"", b"", 0.126)) == "exit code 3 after 0.13 s"
+    ended = Result(None, "SIGKILL", b"shown", b"", 2.0)
+    assert tables.result_text(ended) == "ended by SIGKILL after 2.00 s"
+    assert tables.results_text(Results(a=ended)) == "a: ended by SIGKILL after 2.00 s"
+    assert "shown" not in repr(ended)
+
+
+def test_a_report_puts_each_remedy_under_its_check() -> None:
+    report = Report([Check("key", True, "from a file"), Check("API", False, "no answer", "Wait.")])
+    assert tables.report_text(report) == "✓ key: from a file\n✗ API: no answer\n    Wait."
+    assert report.ok is False and Report().ok is True
+
+
+def test_five_hundred_vms_are_listed_without_reading_the_state_file_for_each(
+    loop: asyncio.AbstractEventLoop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = vm(loop, tmp_path)
+    box._state.set(box._platform, "names", box.vm_id, "named")
+    reads = 0
+    real = Path.read_text
+
+    def read_text(self: Path, *given: object, **more: object) -> str:
+        nonlocal reads
+        reads += 1
+        return real(self, *given, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    assert tables.vms_text(VMs([box] * 500)).count("named") == 500
+    assert reads < 5
