@@ -45,7 +45,7 @@ class Cell:
         self._began = time.monotonic()
         self.outputs = Outputs()
         self._idle = False
-        self._id = kernel.client.execute(code, allow_stdin=answer is not None)
+        self.id = kernel.client.execute(code, allow_stdin=answer is not None)
 
     def wait_for(self, text: str, timeout: float = 60) -> None:
         """Until that was shown."""
@@ -80,7 +80,7 @@ class Cell:
         kind, content, outputs = message["msg_type"], message["content"], self.outputs
         if kind == "update_display_data":
             self._kernel.late.append(content["data"].get("text/plain", ""))
-        if message["parent_header"].get("msg_id") != self._id:
+        if message["parent_header"].get("msg_id") != self.id:
             self._kernel.strays.append(message)
         elif kind == "stream":
             outputs.updates += 1

@@ -70,6 +70,7 @@ def test_the_users_tasks_go_on_meanwhile(kernel: Kernel) -> None:
 
 
 def test_two_tasks_may_run_cells_at_once(kernel: Kernel) -> None:
+    kernel.strays.clear()
     kernel.run(
         "import asyncio\n"
         "async def f(word, pause):\n"
@@ -84,6 +85,23 @@ def test_two_tasks_may_run_cells_at_once(kernel: Kernel) -> None:
     strays = "".join(m["content"]["text"] for m in kernel.strays if m["msg_type"] == "stream")
     assert (shown.stdout + strays).count("alpha\n") == 3
     assert "alpha" not in shown.stdout  # it belongs to the cell that started it
+
+
+def test_what_a_task_prints_belongs_to_its_cell_and_does_not_wait_for_another_task(kernel: Kernel) -> None:
+    kernel.strays.clear()
+    begun = kernel.start(
+        "import asyncio\n"
+        "async def f(word, pause):\n"
+        "    code = f'for i in 1 2 3; do sleep {pause}; echo {word}; done'\n"
+        "    get_ipython().run_cell_magic('vm', '--fresh', code)\n"
+        "outer = asyncio.ensure_future(f('alpha', 0.2))\n"
+        "inner = asyncio.ensure_future(f('beta', 0.6))"
+    )
+    begun.finish()
+    assert kernel.run("await asyncio.gather(outer, inner)").stdout == ""
+    printed = [message for message in kernel.strays if message["msg_type"] == "stream"]
+    assert "".join(message["content"]["text"] for message in printed[-1:]) == "beta\n"
+    assert {message["parent_header"]["msg_id"] for message in printed} == {begun.id}
 
 
 def test_threads_may_run_cells_at_once(kernel: Kernel) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from loopback import Loopback, TLSFront
-from running import alive, collect, memory_mb, resident_pid, run, until
+from running import alive, collect, memory_mb, resident_pid, run, until, working
 
 from pi_v_jupyter.errors import ConnectionLostError
 from pi_v_jupyter.remote.channel import Request
@@ -183,14 +183,14 @@ async def test_a_program_that_is_killed_takes_its_commands_along_and_the_next_wo
     connection = connect(own_server)
     process = await connection.start(Request(command="echo $$; sleep 1"))
     await anext(process.chunks())
-    old = resident_pid(connection)
+    old, socket = resident_pid(connection), connection._resident.socket
     os.kill(old, signal.SIGKILL)
     with pytest.raises(ConnectionLostError, match="The command was lost") as caught:
         await process.wait()
     assert caught.value.hint
     assert (await run(connection, command="echo next")).stdout == b"next\n"
     assert resident_pid(connection) != old
-    assert connection._resident.socket
+    assert socket and not Path(socket).exists()
 
 
 async def test_sshd_sessions_that_are_killed_lose_nothing(own_server: Loopback, connect: Connect) -> None:
@@ -217,6 +217,16 @@ async def test_a_client_that_stays_away_loses_its_commands(own_server: Loopback,
         await process.wait()
     front(own_server).refuse = False
     assert (await run(connection, command="echo again")).stdout == b"again\n"
+
+
+async def test_a_program_whose_idle_client_stays_away_ends(own_server: Loopback, connect: Connect) -> None:
+    connection = connect(own_server, linger=0.2)
+    await run(connection, argv=("true",))
+    program = psutil.Process(resident_pid(connection))
+    spares = [pid for pid, _ in working(program)]
+    front(own_server).refuse = True
+    front(own_server).cut()
+    await until(lambda: not any(map(alive, [program.pid, *spares])))
 
 
 async def test_a_client_that_comes_back_in_time_keeps_them(own_server: Loopback, connect: Connect) -> None:

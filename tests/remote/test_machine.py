@@ -93,7 +93,7 @@ async def test_time_is_up(machine: Loop) -> None:
     assert caught.value.signal == "SIGINT"
     assert "--timeout" in caught.value.hint
     with pytest.raises(RemoteTimeoutError):
-        await machine.run("trap 'exit 0' INT; sleep 300 & wait", timeout=0.1)
+        await machine.run("trap 'kill $!; exit 0' INT; sleep 300 & wait", timeout=0.1)
 
 
 async def test_what_cannot_be_run_is_refused(machine: Loop) -> None:

@@ -244,6 +244,7 @@ async def test_an_interrupt_ends_the_cell_and_the_state_survives(session: Sessio
     assert (rest.code, rest.exit.shell_ended) == (130, False)
     assert b"no" not in rest.stdout
     assert await session.out("echo $A $PWD; here") == "kept /usr\nthere\n"
+    await session.cell("kill $!")  # what was started with & minds no interrupt
 
 
 async def test_an_interrupt_at_the_end_of_a_cell_never_hangs(session: Session) -> None:

@@ -150,11 +150,13 @@ class Program:
             if ended is not None:
                 ended(status)
 
-    def turn(self) -> None:
+    def fire(self) -> None:
         now = time.monotonic()
         while self.timers and (self.timers[0][0] <= now or self.timers[0][2].callback is None):
             heapq.heappop(self.timers)[2].fire()
         self.flush()
+
+    def serve(self) -> None:
         timeout = max(0.0, self.timers[0][0] - time.monotonic()) if self.timers else None
         for key, events in self.selector.select(timeout):
             current: Any = self.selector.get_map().get(key.fd)
@@ -167,8 +169,10 @@ class Program:
             self.unflushed.pop().flush()
 
     def run(self) -> None:
+        self.fire()
         while self.forever or self.connections or self.clients:
-            self.turn()
+            self.serve()
+            self.fire()
 
 
 def private_folder() -> str | None:
@@ -189,6 +193,15 @@ def private_folder() -> str | None:
     return None
 
 
+def sweep(folder: str) -> None:
+    """Remove the sockets of programs that were killed."""
+    for name in os.listdir(folder):
+        pid, dash, _ = name.partition("-")
+        if dash and pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
+            with contextlib.suppress(FileNotFoundError):  # another program sweeps too
+                os.unlink(os.path.join(folder, name))
+
+
 def main(arguments: list[str]) -> None:
     """`TOKEN` serves stdin and stdout, and a socket while it lasts; `--listen PATH` that socket, for good.
 
@@ -202,7 +215,10 @@ def main(arguments: list[str]) -> None:
         return
     here = "--here" in arguments
     folder = None if here else private_folder()
-    path = os.path.join(folder, f"{os.getpid()}-{os.urandom(4).hex()}.sock") if folder else None
+    path = None
+    if folder:
+        sweep(folder)
+        path = os.path.join(folder, f"{os.getpid()}-{os.urandom(4).hex()}.sock")
     program = Program(path, here=here)
     reader, writer = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDWR)
