@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loopback import loopback_sshd
 from running import Outcome, alive, collect, run, until
 
 from pi_v_jupyter.remote.channel import Request
@@ -303,8 +304,41 @@ async def test_a_cell_whose_time_is_up_is_interrupted_and_the_state_survives(ses
 
 
 async def test_a_cell_that_ignores_its_interrupt_is_killed(session: Session) -> None:
+    await session.out("true")
     outcome = await session.cell("trap '' INT; sleep 100", timeout=0.1)
     assert (outcome.exit.signal, outcome.exit.timed_out, outcome.exit.shell_ended) == ("SIGKILL", True, True)
+
+
+async def test_a_stop_while_the_shell_starts_leaves_nothing_running(vm: Connection, shell: str) -> None:
+    for i in range(10):
+        session = Session(vm, f"{shell}-{i}")
+        running = await session.start("echo $BASHPID; sleep 100 & echo $!; wait")
+        await asyncio.sleep(0.005 * i)
+        running.kill(signal.SIGINT)
+        outcome = await asyncio.wait_for(collect(running), 10)
+        assert outcome.exit.signal == "SIGINT" or outcome.code == 130
+        assert "m" not in await session.out("echo $-")
+        running = await session.start("trap '' INT; echo $BASHPID; sleep 100; echo no")
+        _, pid = await anext(running.chunks())
+        running.kill(signal.SIGKILL)
+        await running.wait()
+        await until(lambda pid=pid: not alive(int(pid)))  # type: ignore[misc]
+
+
+async def test_a_login_script_that_never_ends_is_out_of_time(connect: Any, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".bash_profile").write_text("echo $$ >pid; while :; do sleep 0.05; done\n")
+    own = f'ForceCommand exec env HOME={home} sh -c "$SSH_ORIGINAL_COMMAND"'
+    with loopback_sshd(tmp_path, own) as server:
+        connection = connect(server)
+        outcome = await run(connection, shell="s", code="echo no", timeout=0.5)
+        assert (outcome.stdout, outcome.exit.timed_out) == (b"", True)
+        pid = int((home / "pid").read_text())
+        await until(lambda: not alive(pid))
+        (home / ".bash_profile").write_text("export HELLO=1\n")
+        assert (await run(connection, shell="s", code="echo $HELLO")).stdout == b"1\n"
+        await connection.close()
 
 
 async def test_cells_run_one_after_another(session: Session) -> None:

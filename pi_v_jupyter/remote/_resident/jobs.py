@@ -32,7 +32,7 @@ class Job:
         self.exit: dict[str, Any] | None = None  # the EXIT payload, once known
         self.over = False  # EXIT was sent: later output has no reader
         self.signals = 0  # received so far; a client that comes back may not know
-        self.timed_out = False
+        self.clock_runs = self.timed_out = False
         self.shell: Shell | None = None
         self.stdin: Stdin | None = None
         self.streams: list[Stream] = []
@@ -115,10 +115,14 @@ class Job:
 
     def started(self, pid: int) -> None:
         self.pid = pid
-        later = self.client.program.later
-        self.timers.append(later(ANNOUNCE, self.announce))
-        if self.request.get("timeout"):
-            self.timers.append(later(self.request["timeout"], self.out_of_time))
+        self.timers.append(self.client.program.later(ANNOUNCE, self.announce))
+        self.start_clock()
+
+    def start_clock(self) -> None:
+        """Its time runs from now, unless it does already."""
+        if self.request.get("timeout") and not self.clock_runs:
+            self.clock_runs = True
+            self.timers.append(self.client.program.later(self.request["timeout"], self.out_of_time))
 
     def announce(self) -> None:
         self.client.send(STARTED, self.number, dump({"pid": self.pid}))

@@ -34,6 +34,24 @@ def launch(argv: Sequence[str], **how: Any) -> subprocess.Popen[bytes]:
     return process
 
 
+def programs(group: int) -> set[int]:
+    """The processes of `group` that run another program than its leader, which they were forked from."""
+    found = set()
+    leader = command_of(group)
+    for name in os.listdir("/proc"):
+        try:
+            if name.isdigit() and os.getpgid(int(name)) == group and command_of(int(name)) not in (leader, b""):
+                found.add(int(name))
+        except OSError:  # it ended meanwhile
+            continue
+    return found
+
+
+def command_of(pid: int) -> bytes:
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        return file.read()
+
+
 def signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name

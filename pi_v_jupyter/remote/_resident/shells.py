@@ -13,7 +13,7 @@ import selectors
 import signal
 import subprocess
 
-from .processes import exit_of, launch, memory_file, signal_name
+from .processes import exit_of, launch, memory_file, programs, signal_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .jobs import Job
     from .program import Program
 
+LATE = (0.03, 0.1, 0.3)  # seconds after an interrupt at which those it missed are looked for
 MOST_REPEATS = 100  # of a line it may be in no state to read: its pipe must not fill, and stop us
 
 # An interactive bash without a terminal: it alone survives SIGINT with its state, dropping the whole cell.
@@ -41,13 +42,14 @@ __pi_v_end() {
   builtin [ -p /dev/stdin ] || builtin exit "$__pi_v_status"
   builtin printf '%%d %%d\\n' "$1" "$__pi_v_status" >|"/proc/%(pid)d/fd/%(control)d"
 }
+__pi_v_end 0
 """
 # One line, because an interrupt drops one line: the undoing of the cell before; then setup and code, each a
 # simple command, which `set -x` shows before its streams are redirected, so not to the user. The backslashes
 # keep the user's aliases out.
 CELL = (
-    '\\__pi_v_load %(script)d; \\builtin eval "${__pi_v_undo-}"; __pi_v_undo=; '
-    '\\builtin eval "${__pi_v_setup-}" %(streams)s && \\builtin eval "${__pi_v_code-}" %(streams)s\n'
+    '\\__pi_v_load %(script)d; \\builtin eval -- "${__pi_v_undo-}"; __pi_v_undo=; '
+    '\\builtin eval -- "${__pi_v_setup-}" %(streams)s && \\builtin eval -- "${__pi_v_code-}" %(streams)s\n'
 )
 END = "\\__pi_v_end %d\n"
 STREAMS = '</dev/null >|"/proc/{pid}/fd/{out}" 2>|"/proc/{pid}/fd/{err}"'
@@ -55,14 +57,14 @@ UNDO = """\
 __pi_v_back=$PWD __pi_v_kept=$(\\builtin declare -p %(names)s 2>/dev/null) || :
 __pi_v_undo='\\builtin unset -v %(names)s; \\builtin eval "$__pi_v_kept"; \\builtin cd -- "$__pi_v_back"'
 """
-SINGLE = """\
-read -r __pi_v_script __pi_v_in __pi_v_out __pi_v_err || exit
-exec <"$__pi_v_in" >|"/proc/%(pid)d/fd/$__pi_v_out" 2>|"/proc/%(pid)d/fd/$__pi_v_err"
-{ IFS= read -r -d '' __pi_v_setup; IFS= read -r -d '' __pi_v_code; } <"/proc/%(pid)d/fd/$__pi_v_script"
-echo >&%(ready)d; exec %(ready)d>&-
-eval "$__pi_v_setup"
-eval "unset __pi_v_script __pi_v_in __pi_v_out __pi_v_err __pi_v_setup __pi_v_code; $__pi_v_code"
-"""
+# On one line, so that bash's messages count the lines of the command.
+SINGLE = (
+    "read -r __pi_v_script __pi_v_in __pi_v_out __pi_v_err || exit; "
+    'exec <"$__pi_v_in" >|"/proc/%(pid)d/fd/$__pi_v_out" 2>|"/proc/%(pid)d/fd/$__pi_v_err"; '
+    "{ IFS= read -r -d '' __pi_v_setup; IFS= read -r -d '' __pi_v_code; } <\"/proc/%(pid)d/fd/$__pi_v_script\"; "
+    'echo >&%(ready)d; exec %(ready)d>&-; eval -- "$__pi_v_setup"; '
+    'eval -- "unset __pi_v_script __pi_v_in __pi_v_out __pi_v_err __pi_v_setup __pi_v_code; $__pi_v_code"'
+)
 
 
 def quote(word: str) -> str:
@@ -77,12 +79,17 @@ def exports(env: Mapping[str, str]) -> str:
     return "".join(f"\\builtin export {name}={quote(value)}\n" for name, value in env.items())
 
 
-def start_bash(arguments: Sequence[str], env: Mapping[str, str], inherited: Sequence[int]) -> Any:
+def start_bash(
+    arguments: Sequence[str],
+    env: Mapping[str, str],
+    inherited: Sequence[int],
+    stderr: int = subprocess.DEVNULL,
+) -> Any:
     return launch(
         ["bash", *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=stderr,
         cwd=env["HOME"],
         env=env,
         pass_fds=inherited,
@@ -170,17 +177,30 @@ class Shell:
         self.repeats = 0
         self.queue: collections.deque[Job] = collections.deque()
         self.env = program.environment()
+        self.ready = False  # a signal before it is would hit the login scripts, or drop the prelude
         self.reports = b""
         self.control, self.reporter = os.pipe()
+        # bash puts a terminal in order after a job that a signal ended, and complains when stderr is none.
+        self.terminal, terminal = os.openpty()
         try:
-            self.process = start_bash(["--login", "--noediting", "-i"], self.env, [])
+            self.process = start_bash(["--login", "--noediting", "-i"], self.env, [], stderr=terminal)
         except BaseException:
-            os.close(self.control)
-            os.close(self.reporter)
+            for fd in (self.control, self.reporter, self.terminal):
+                os.close(fd)
             raise
+        finally:
+            os.close(terminal)
         self.write(PRELUDE % {"pid": os.getpid(), "control": self.reporter})
         program.children[self.process.pid] = self.ended
         program.watch(self.control, selectors.EVENT_READ, self.reported)
+        program.watch(self.terminal, selectors.EVENT_READ, self.dropped)
+
+    def dropped(self, _events: int) -> None:
+        """Prompts, and what bash says of jobs between cells."""
+        try:
+            os.read(self.terminal, 4096)
+        except OSError:  # nobody has the other side open any more
+            self.program.unwatch(self.terminal)
 
     def serve(self, client: Client, name: str) -> None:
         self.client, self.name = client, name
@@ -193,10 +213,12 @@ class Shell:
 
     def enqueue(self, job: Job) -> None:
         self.queue.append(job)
+        if not self.ready:
+            job.start_clock()  # a login script may never end
         self.next()
 
     def next(self) -> None:
-        while self.current is None and self.queue:
+        while self.ready and self.current is None and self.queue:
             job = self.queue.popleft()
             try:
                 self.run(job)
@@ -222,6 +244,7 @@ class Shell:
     def reported(self, _events: int) -> None:
         *lines, self.reports = (self.reports + os.read(self.control, 4096)).split(b"\n")
         for line in lines:
+            self.ready = True
             number, status = line.split()
             if self.current is not None and self.current.number == int(number):
                 self.over(code=int(status))
@@ -236,9 +259,9 @@ class Shell:
             job.end(**how)
 
     def ended(self, status: int) -> None:
-        self.program.unwatch(self.control)
-        os.close(self.control)
-        os.close(self.reporter)
+        for fd in (self.control, self.reporter, self.terminal):
+            self.program.unwatch(fd)
+            os.close(fd)
         self.process.stdin.close()
         if self.client is None:
             if self.program.spare_shell is self:
@@ -254,15 +277,33 @@ class Shell:
         if job is not self.current:
             self.queue.remove(job)
             job.end(signal=signal_name(number))
+            if not self.ready:
+                self.discard()  # what holds it up would hold up the next cell
             return
+        group = self.process.pid
         try:
-            os.killpg(self.process.pid, number)
-        except ProcessLookupError:
+            reached = programs(group) if number == signal.SIGINT else set()
+            os.killpg(group, number)
+        except OSError:
             return  # it ended just now; `ended` is on the way
+        for seconds in LATE if number == signal.SIGINT else ():
+            self.program.later(seconds, lambda: self.interrupt_late(job, reached))
         # An interrupt between the cell and its end drops the line that reports the end: say it again.
         if self.repeats < MOST_REPEATS:
             self.repeats += 1
             self.write(END % job.number)
+
+    def interrupt_late(self, job: Job, reached: set[int]) -> None:
+        """A process that bash had forked, but that was not its program yet, took the interrupt for nothing."""
+        if self.current is not job:
+            return
+        try:
+            missed = programs(self.process.pid) - reached
+            for pid in missed:
+                os.kill(pid, signal.SIGINT)
+        except OSError:
+            return  # it ended; so it was interrupted after all
+        reached |= missed
 
     def discard(self) -> None:
         try:
