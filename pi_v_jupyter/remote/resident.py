@@ -33,6 +33,7 @@ MODULES = (
     "clients",
     "program",
 )  # each imports earlier ones
+PATIENCE = 0.02  # seconds a frame may wait for another to go with
 LOADER = """\
 import sys, types
 for name, source in SOURCES.items():
@@ -84,6 +85,7 @@ class Resident:
         self._greeted = False
         self._buffer = bytearray()
         self._outgoing = bytearray()
+        self._flushing = False
         self._welcome: asyncio.Future[None] | None = None
         self._gone = asyncio.Event()  # the link is, or what this client had over there
         self.on_lost: Callable[[], None] = lambda: None
@@ -126,13 +128,20 @@ class Resident:
 
     def _write(self, kind: int, number: int, payload: bytes) -> None:
         """Queue a frame for the end of this turn of the loop: frames share a packet, which costs far more."""
-        if not self._outgoing:
-            asyncio.get_running_loop().call_soon(self._flush)
         self._outgoing += wire.HEADER.pack(kind, number, len(payload)) + payload
+        if not self._flushing:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _write_later(self, kind: int, number: int) -> None:
+        """Queue a frame nobody waits for: it goes with the next, or alone after a while."""
+        if not self._outgoing:
+            asyncio.get_running_loop().call_later(PATIENCE, self._flush)
+        self._outgoing += wire.HEADER.pack(kind, number, 0)
 
     def _flush(self) -> None:
-        outgoing, self._outgoing = bytes(self._outgoing), bytearray()
-        if self._link is not None:
+        outgoing, self._outgoing, self._flushing = bytes(self._outgoing), bytearray(), False
+        if self._link is not None and outgoing:
             self._link.write(outgoing)
 
     def forget(self, number: int) -> None:
@@ -201,7 +210,8 @@ class Resident:
         elif kind == wire.TAKEN:
             job.taken(wire.CURSOR.unpack(payload)[0])
         elif kind == wire.EXIT:
-            self.forget(number)
+            self._jobs.pop(number)
+            self._write_later(wire.FORGET, number)
             job.exited(Exit(**json.loads(payload)))
 
     def _welcomed(self, welcome: dict[str, Any]) -> None:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-SPARES = 2  # bashes that wait for a command
+SPARES = 4  # bashes that wait for a command
+REFILL = 0.005  # seconds after one was taken: the command it runs comes first
 CROWD = 256  # timers before the cancelled among them are cleared away
 
 
@@ -63,7 +64,7 @@ class Program:
         signal.set_wakeup_fd(self.wake_writer.fileno(), warn_on_full_buffer=False)
         self.watch(self.wake.fileno(), selectors.EVENT_READ, self.reap)
         self.listener = self.listen(path) if path else None
-        self.later(0, self.refill)
+        self.refilling: Timer | None = self.later(0, self.refill)
 
     def environment(self) -> dict[str, str]:
         """What commands start with, as of now."""
@@ -94,6 +95,8 @@ class Program:
 
     def single(self) -> Single:
         """A bash for one command: a spare, if one has today's environment."""
+        if self.refilling is None:
+            self.refilling = self.later(REFILL, self.refill)
         while self.singles:
             spare = self.singles.pop()
             if spare.env == self.environment():
@@ -110,10 +113,13 @@ class Program:
         return Shell(self)
 
     def refill(self) -> None:
+        """Start one spare a turn: whoever waits for this program meanwhile waits for one start at most."""
+        self.refilling = None
         try:
-            while len(self.singles) < SPARES:
+            if len(self.singles) < SPARES:
                 self.singles.append(Single(self))
-            if self.forever and self.spare_shell is None:
+                self.refilling = self.later(0, self.refill)
+            elif self.forever and self.spare_shell is None:
                 self.spare_shell = Shell(self)
         except OSError:  # no bash, or too much else runs: the command that needs one will tell
             return

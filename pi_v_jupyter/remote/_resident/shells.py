@@ -159,7 +159,6 @@ class Single:
             self.program.singles = [single for single in self.program.singles if single is not self]
         else:
             self.job.end(**exit_of(status))
-            self.program.later(0, self.program.refill)  # the end is told first: nobody waits for a next one
 
     def discard(self) -> None:
         self.process.stdin.close()  # it reads the end and exits
