@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from pi_v_jupyter.errors import RemoteCommandError, VersError
+    from pi_v_jupyter.machine import Result
     from pi_v_jupyter.session import Vers
-    from pi_v_jupyter.vm import VM, Result
+    from pi_v_jupyter.vm import VM
 
 __version__ = version("pi-v-jupyter")
 __all__ = [
@@ -30,7 +31,7 @@ __all__ = [
 _HOMES = {
     "VM": "vm",
     "RemoteCommandError": "errors",
-    "Result": "vm",
+    "Result": "machine",
     "Vers": "session",
     "VersError": "errors",
 }

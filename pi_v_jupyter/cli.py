@@ -34,8 +34,10 @@ class _Group(click.Group):
         except VersError as error:
             raise click.ClickException(str(error)) from None
         except ModuleNotFoundError as error:
+            extra = "lab" if str(error.name).startswith(("nb", "jupyter")) else "local"
             absent = MissingToolError(
-                f"The Python package {error.name!r} is not installed.", "pip install 'pi-v-jupyter[local]'"
+                f"The Python package {error.name!r} is not installed.",
+                f"Install pi-v-jupyter with its extra `{extra}`: pip install 'pi-v-jupyter[{extra}]'",
             )
             raise click.ClickException(str(absent)) from None
 

@@ -1,4 +1,4 @@
-"""`pi-v-jupyter demo`: the first walkthrough, on a real kernel and real VMs, shown in the terminal as it runs.
+"""`pi-v-jupyter demo`: the first walkthrough, on a real kernel and real VMs, shown as it runs.
 
 Everything it starts has a state folder of its own and is ended with it: a platform the user has up is neither
 used nor touched.

@@ -50,7 +50,7 @@ async def examine(vers: Vers) -> Report:
     if endpoint.embedded:
         report.append(_embedded())
     try:
-        vms = await vers.list()
+        vms = await vers.fleet.all()
     except VersError as error:
         report.append(Check("API", False, error.message, error.hint))
         return report

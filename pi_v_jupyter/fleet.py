@@ -10,12 +10,20 @@ from collections.abc import Callable, Iterable
 
 from pi_v_jupyter.api.client import VersClient
 from pi_v_jupyter.api.models import VMConfig, VMInfo
-from pi_v_jupyter.errors import AmbiguousVMError, NotFoundError, UnknownVMError, UsageError, VMGoneError
+from pi_v_jupyter.errors import (
+    AmbiguousVMError,
+    NotFoundError,
+    UnknownVMError,
+    UsageError,
+    VersError,
+    VMGoneError,
+)
 from pi_v_jupyter.settings import Settings
 from pi_v_jupyter.state import State
 from pi_v_jupyter.vm import VM
 
 SHORTEST_PREFIX = 4
+MOST_ASKED = 32  # VMs whose size is asked for at once
 
 
 class VMs(list[VM]):
@@ -164,9 +172,21 @@ class Fleet:
             self.local()
 
     async def close(self) -> None:
-        """Close every connection; the VMs go on."""
+        """Close every connection; the VMs go on. Cells are refused until a machine is chosen again."""
+        if self._active is not None:
+            self._missing, self._active = (self._settings.base_url, self._active.vm_id), None
         await asyncio.gather(*(vm.close() for vm in self._known.values()))
         self._known.clear()
+
+    async def learn_sizes(self, vms: VMs) -> None:
+        """Ask for the sizes that a list does not tell; of many VMs, of the latest only."""
+        unknown = [vm for vm in vms if vm.info.mem_size_mib is None][-MOST_ASKED:]
+
+        async def ask(vm: VM) -> None:
+            with contextlib.suppress(VersError):  # it was deleted just now; a size is not worth failing for
+                await vm.refresh()
+
+        await asyncio.gather(*map(ask, unknown))
 
     def _of(self, info: VMInfo) -> VM:
         key = (self._settings.base_url, info.vm_id)

@@ -15,9 +15,10 @@ from pi_v_jupyter.api.client import VersClient
 from pi_v_jupyter.api.models import SystemVersion, WhoAmI
 from pi_v_jupyter.errors import UsageError
 from pi_v_jupyter.fleet import Fleet, VMs
+from pi_v_jupyter.machine import Here, Machine
 from pi_v_jupyter.settings import Settings
 from pi_v_jupyter.state import State
-from pi_v_jupyter.vm import VM, Here, Machine
+from pi_v_jupyter.vm import VM
 
 log = logging.getLogger("pi_v_jupyter")
 
@@ -107,7 +108,9 @@ class Vers:
     @loops.at_home
     async def list(self) -> VMs:
         """Every VM of the account, oldest first."""
-        return await self.fleet.all()
+        vms = await self.fleet.all()
+        await self.fleet.learn_sizes(vms)
+        return vms
 
     @loops.at_home
     async def create(

@@ -226,6 +226,11 @@ class Settings:
                 f"No Vers API key is set for {self._account_url()}.",
                 "Set VERS_API_KEY; or clear the base URL to use the embedded platform (`%vers up`).",
             )
+        if EmbeddedPlatform.path().exists():  # `down` removes it
+            return NoKeyError(
+                "The embedded platform has died.",
+                "`%vers up` starts it again, and takes over those of its VMs that still run.",
+            )
         return NoKeyError(
             "No Vers API key is set and no embedded platform is up.",
             "`%vers up` starts virtual machines on this computer; or set VERS_API_KEY.",

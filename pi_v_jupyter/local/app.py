@@ -71,6 +71,12 @@ _NOT_YET = (
     ("GET", "/env_vars", "listing environment variables"),
     ("PUT", "/env_vars", "setting environment variables"),
     ("DELETE", "/env_vars/{key}", "removing an environment variable"),
+    *(
+        (method, path, what)
+        for what in ("images", "repositories", "public", "domains", "deploy")
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+        for path in (f"/{what}", f"/{what}/{{rest:path}}")
+    ),
 )
 
 

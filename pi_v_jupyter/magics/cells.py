@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from pi_v_jupyter import loops
 from pi_v_jupyter.errors import RemoteCommandError, UsageError, VersError
+from pi_v_jupyter.machine import TAIL, Command, Machine, Result, Results
 from pi_v_jupyter.magics import output, words
 from pi_v_jupyter.magics.options import CELL, LINE, Options
 from pi_v_jupyter.remote.channel import Request
-from pi_v_jupyter.vm import TAIL, VM, Command, Machine, Result, Results
+from pi_v_jupyter.vm import VM
 
 if TYPE_CHECKING:
     from pi_v_jupyter.magics.extension import Extension
@@ -251,7 +252,9 @@ class Batch:
         groups = ", ".join(str(run.command.pid) for run in self.runs if run.command.pid)
         return self._extension.stopped(
             f"SIGKILL sent on {self._where()}{f' (process group {groups})' if groups else ''}; "
-            "detached from it.",
+            "detached from it. Its shell session ends too."
+            if self.runs[0].command.request.shell
+            else "detached from it.",
             f"`%vm --attach {number}` comes back to it: the rest of its output, and how it ended.",
         )
 
@@ -279,7 +282,13 @@ def conclude(extension: Extension, batch: Batch) -> Result | Results:
     if failed:
         raise failed[0].failure  # type: ignore[misc]
     results = Results((run.label, run.result) for run in runs if run.result is not None)
-    if not options.no_raise:
+    if options.no_raise:
+        late = ", ".join(run.label for run in runs if run.result is not None and run.result.timed_out)
+        if late and not several:
+            output.to_cell(
+                "stderr", f"Out of time on {late}: it was ended. `--timeout SECONDS` gives it more.\n"
+            )
+    else:
         wrong = [run for run in runs if run.result and not (run.result.ok and not run.result.timed_out)]
         if len(wrong) == 1 or (wrong and not several):
             wrong[0].raise_unless_ok()

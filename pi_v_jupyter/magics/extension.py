@@ -212,7 +212,7 @@ class Extension(Magics):
         try:
             vers = self.vers
             await vers.fleet.recall()
-            vms = await vers.list()
+            vms = await vers.fleet.all()
             platform = vers.settings.embedded
             where = (
                 f"embedded platform (QEMU, {platform.accelerator})" if platform else vers.settings.base_url

@@ -8,8 +8,9 @@ from IPython.display import display
 
 from pi_v_jupyter.doctor import Report
 from pi_v_jupyter.fleet import VMs
+from pi_v_jupyter.machine import Result, Results
 from pi_v_jupyter.views import tables
-from pi_v_jupyter.vm import VM, Result, Results
+from pi_v_jupyter.vm import VM
 
 if TYPE_CHECKING:
     from collections.abc import Callable

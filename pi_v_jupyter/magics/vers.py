@@ -12,6 +12,7 @@ import click
 from pi_v_jupyter.doctor import Report, examine
 from pi_v_jupyter.errors import PlatformError, UsageError
 from pi_v_jupyter.fleet import VMs
+from pi_v_jupyter.settings import EmbeddedPlatform
 from pi_v_jupyter.views import tables
 from pi_v_jupyter.vm import VM
 
@@ -127,9 +128,9 @@ def doctor(extension: Extension) -> Report:
 
 
 @vers.command(context_settings={**HELP, "ignore_unknown_options": False})
-@click.option("--port", type=click.IntRange(1, 65535), help="Port of the API, on loopback.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port of the API, on loopback; 0: a free one.")
 @click.option(
-    "--gateway-port", type=click.IntRange(1, 65535), help="Port of the VMs' TLS gateway, on loopback."
+    "--gateway-port", type=click.IntRange(0, 65535), help="Port of the VMs' TLS gateway; 0: a free one."
 )
 @click.option("--domain", help="VMs are found at ID.vm.DOMAIN.")
 @click.pass_obj
@@ -137,7 +138,7 @@ def up(extension: Extension, port: int | None, gateway_port: int | None, domain:
     """Start the embedded platform: real virtual machines on this computer."""
     given = (("--port", port), ("--gateway-port", gateway_port), ("--domain", domain))
     platform_command(
-        extension, "up", *[word for name, value in given if value for word in (name, str(value))]
+        extension, "up", *[word for name, value in given if value is not None for word in (name, str(value))]
     )
     extension.vers.settings.session["platform"] = "embedded"
     click.echo(extension.wait(extension.status_line()))
@@ -148,10 +149,15 @@ def up(extension: Extension, port: int | None, gateway_port: int | None, domain:
 @click.option("-f", "--force", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def down(extension: Extension, purge: bool, force: bool) -> None:
-    """Stop the embedded platform."""
-    if not force:
-        extension.ask("Stop the embedded platform and its VMs?", "%vers down -f")
-    extension.wait(extension.vers.close())
+    """Stop the embedded platform. Its VMs end; disks are kept, but nothing can start from them yet."""
+    if not force and EmbeddedPlatform.load() is not None:
+        lost = (
+            "VMs and their disks are removed"
+            if purge
+            else "VMs are ended; their disks are kept, but nothing can start from them yet"
+        )
+        extension.ask(f"Stop the embedded platform? Its {lost}.", "%vers down -f")
+    extension.wait(extension.vers.fleet.close())
     platform_command(extension, "down", "-f", *(["--purge"] if purge else []))
     extension.vers.settings.session.pop("platform", None)
 

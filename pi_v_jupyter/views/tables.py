@@ -9,7 +9,8 @@ from html import escape
 
 from pi_v_jupyter.doctor import Report
 from pi_v_jupyter.fleet import VMs
-from pi_v_jupyter.vm import VM, Result, Results
+from pi_v_jupyter.machine import Result, Results
+from pi_v_jupyter.vm import VM
 
 STAR = "★"
 LEFT = 'style="text-align: left"'

@@ -73,7 +73,7 @@ class Figure:
 async def alternate(
     times: int, ours: Callable[[], Awaitable[float]], peer: Callable[[], Awaitable[float]]
 ) -> tuple[list[float], list[float]]:
-    """Run both by turns, so that whatever else the machine does meets both; the first of each is a warm-up."""
+    """Run both by turns, so that whatever else the machine does meets both; the first is a warm-up."""
     await ours()
     await peer()
     mine, theirs = [], []

@@ -48,9 +48,13 @@ class ControlMaster:
     async def run(self, *command: str) -> int:
         """The command's output, in bytes."""
         process = await asyncio.create_subprocess_exec(
-            *self.command, *command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            *self.command,
+            *command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             limit=1 << 20,
-        )  # fmt: skip
+        )
         assert process.stdout is not None
         size = 0
         while data := await process.stdout.read(1 << 20):

@@ -12,9 +12,9 @@ from running import alive, until
 
 from pi_v_jupyter import loops
 from pi_v_jupyter.errors import RemoteCommandError, RemoteTimeoutError, UsageError
+from pi_v_jupyter.machine import Command, Machine
 from pi_v_jupyter.remote.channel import Request
 from pi_v_jupyter.remote.connection import Connection
-from pi_v_jupyter.vm import Command, Machine
 
 
 class Loop(Machine):

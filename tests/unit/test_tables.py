@@ -13,10 +13,11 @@ from pi_v_jupyter.api.client import VersClient
 from pi_v_jupyter.api.models import VMInfo
 from pi_v_jupyter.doctor import Check, Report
 from pi_v_jupyter.fleet import VMs
+from pi_v_jupyter.machine import Result, Results
 from pi_v_jupyter.settings import Settings
 from pi_v_jupyter.state import State
 from pi_v_jupyter.views import tables
-from pi_v_jupyter.vm import VM, Result, Results
+from pi_v_jupyter.vm import VM
 
 HOSTILE = "<script>alert(1)</script>&\"'\x1b[31m\nX"
 

@@ -40,7 +40,11 @@ def programs(group: int) -> set[int]:
     leader = command_of(group)
     for name in os.listdir("/proc"):
         try:
-            if name.isdigit() and os.getpgid(int(name)) == group and command_of(int(name)) not in (leader, b""):
+            if (
+                name.isdigit()
+                and os.getpgid(int(name)) == group
+                and command_of(int(name)) not in (leader, b"")
+            ):
                 found.add(int(name))
         except OSError:  # it ended meanwhile
             continue

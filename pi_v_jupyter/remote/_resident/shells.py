@@ -61,7 +61,8 @@ __pi_v_undo='\\builtin unset -v %(names)s; \\builtin eval "$__pi_v_kept"; \\buil
 SINGLE = (
     "read -r __pi_v_script __pi_v_in __pi_v_out __pi_v_err || exit; "
     'exec <"$__pi_v_in" >|"/proc/%(pid)d/fd/$__pi_v_out" 2>|"/proc/%(pid)d/fd/$__pi_v_err"; '
-    "{ IFS= read -r -d '' __pi_v_setup; IFS= read -r -d '' __pi_v_code; } <\"/proc/%(pid)d/fd/$__pi_v_script\"; "
+    "{ IFS= read -r -d '' __pi_v_setup; IFS= read -r -d '' __pi_v_code; } "
+    '<"/proc/%(pid)d/fd/$__pi_v_script"; '
     'echo >&%(ready)d; exec %(ready)d>&-; eval -- "$__pi_v_setup"; '
     'eval -- "unset __pi_v_script __pi_v_in __pi_v_out __pi_v_err __pi_v_setup __pi_v_code; $__pi_v_code"'
 )
@@ -293,7 +294,7 @@ class Shell:
             self.write(END % job.number)
 
     def interrupt_late(self, job: Job, reached: set[int]) -> None:
-        """A process that bash had forked, but that was not its program yet, took the interrupt for nothing."""
+        """A process that was forked, but not yet its program, took the interrupt for nothing."""
         if self.current is not job:
             return
         try:
