@@ -6,7 +6,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 # program -> the Debian package that has it
-VM_TOOLS := qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils mmdebstrap:mmdebstrap mke2fs:e2fsprogs
+VM_TOOLS := qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils mmdebstrap:mmdebstrap mke2fs:e2fsprogs \
+            newuidmap:uidmap
 TEST_TOOLS := $(VM_TOOLS) sshd:openssh-server ssh:openssh-client chromium:chromium
 
 .PHONY: demo lab test check bench image system-vm system-test clean
