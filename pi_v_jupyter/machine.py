@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -133,18 +134,19 @@ class Command:
         self._shown.set()
 
 
-class Machine:
+class Machine(ABC):
     """What a VM and this computer have in common: commands run on it. `home` is the loop it lives on."""
 
     home: asyncio.AbstractEventLoop
 
     @property
+    @abstractmethod
     def label(self) -> str:
         """What to call it in a sentence."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _connection(self) -> Starts:
-        raise NotImplementedError
+        """The connection, made but not opened."""
 
     async def start(self, request: Request) -> Process:
         """Start a command; for those who read its output themselves, on the machine's own loop."""
