@@ -6,14 +6,13 @@ from collections.abc import Iterator
 
 import platformdirs
 import pytest
-
-from tests.vm.conftest import Platform, _new_platform
+from platforms import Platform, new_platform
 
 
 @pytest.fixture(scope="session")
 def shared_platform() -> Iterator[Platform]:
     """A platform that is up; who takes its `env` keeps what cells print in a cache of its own."""
-    platform = _new_platform()
+    platform = new_platform()
     # By its own path: what is made in a cache is found again by where it was made.
     platform.env["XDG_CACHE_HOME"] = str(platformdirs.user_cache_path())
     try:

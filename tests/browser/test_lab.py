@@ -15,9 +15,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from platforms import Platform
 from playwright.sync_api import Locator, Page, expect, sync_playwright
-
-from tests.vm.conftest import Platform
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = [

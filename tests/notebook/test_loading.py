@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 from kernels import Kernel, started
-
-from tests.vm.conftest import Platform
+from platforms import Platform
 
 pytestmark = pytest.mark.vm
 

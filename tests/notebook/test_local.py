@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from kernels import Kernel, started
-
-from tests.vm.conftest import Platform
+from platforms import Platform
 
 pytestmark = pytest.mark.vm
 

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 from kernels import Kernel, Outputs, started
-
-from tests.vm.conftest import Platform, _new_platform
+from platforms import Platform, new_platform
 
 pytestmark = pytest.mark.vm
 
@@ -85,7 +84,7 @@ def test_a_stop_ends_the_wait_for_a_vm_that_does_not_answer(
 
 
 def test_a_platform_that_is_gone() -> None:
-    platform = _new_platform()
+    platform = new_platform()
     try:
         told = platform.up()
         with started(platform.env | {"JPY_SESSION_NAME": "/work/gone.ipynb"}) as kernel:

@@ -10,8 +10,7 @@ import nbclient
 import nbformat
 import psutil
 import pytest
-
-from tests.vm.conftest import Platform
+from platforms import Platform
 
 pytestmark = pytest.mark.vm
 

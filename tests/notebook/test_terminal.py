@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 import pexpect
 import pytest
-
-from tests.vm.conftest import Platform
+from platforms import Platform
 
 pytestmark = pytest.mark.vm
 

@@ -1,181 +1,17 @@
-"""Real machines for the tests: one platform shared by all of them, private ones for those that break it.
-
-Each platform has a HOME and state of its own in a short folder (paths of Unix sockets are limited);
-the image and the booted machine are those of the user's real cache, which take a minute to make.
-"""
+"""One platform shared by the tests of this folder, private ones for those that break it."""
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
-import shutil
-import ssl
-import subprocess
-import sys
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
-import asyncssh
-import httpx
-import platformdirs
-import psutil
 import pytest
-
-from pi_v_jupyter.settings import APP, EmbeddedPlatform, Settings
-
-ROOT = Path(__file__).parent.parent.parent
-_CACHE = Path(platformdirs.user_cache_path(APP, appauthor=False))
-_UP_TIMEOUT = 280
-
-
-@dataclass
-class Platform:
-    """A platform of the test's own. `env` is for child processes that are to use it."""
-
-    folder: Path
-    env: dict[str, str] = field(repr=False)
-
-    @property
-    def settings(self) -> Settings:
-        """Settings of a user of this platform."""
-        return Settings(environ=self.env)
-
-    @property
-    def description(self) -> EmbeddedPlatform:
-        """What the daemon tells its clients."""
-        return EmbeddedPlatform(**_read_json(self.state / "platform.json"))
-
-    @property
-    def state(self) -> Path:
-        """The platform's folder of state."""
-        return self.folder / "state" / APP / "platform"
-
-    def run(self, *arguments: str, timeout: float = _UP_TIMEOUT) -> subprocess.CompletedProcess[str]:
-        """`pi-v-jupyter ARGUMENTS`, to its end."""
-        return subprocess.run(
-            [sys.executable, "-m", "pi_v_jupyter", *arguments],
-            env=self.env,
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
-
-    def up(self, *arguments: str) -> EmbeddedPlatform:
-        """Start it on free ports."""
-        done = self.run("up", "--port", "0", "--gateway-port", "0", *arguments)
-        assert done.returncode == 0, done.stderr
-        return self.description
-
-    def qemus(self) -> list[psutil.Process]:
-        """The QEMU processes of this platform that are alive."""
-        found = []
-        for process in psutil.process_iter(["environ", "name"]):
-            if (
-                "qemu" in process.info["name"]
-                and (process.info["environ"] or {}).get("HOME") == self.env["HOME"]
-            ):
-                found.append(process)
-        return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
-
-    def api(self) -> httpx.AsyncClient:
-        """A client of its API that has the key."""
-        key = Path(self.description.key_file).read_text()
-        return httpx.AsyncClient(
-            base_url=self.description.base_url,
-            headers={"Authorization": f"Bearer {key}"},
-            timeout=120,
-            trust_env=False,
-        )
-
-    async def create(self, **config: Any) -> str:
-        """The id of a new VM that runs."""
-        async with self.api() as api:
-            answer = await api.post("/vm/new_root", params={"wait_boot": True}, json={"vm_config": config})
-            assert answer.status_code == 200, answer.text
-            return str(answer.json()["vm_id"])
-
-    async def get(self, path: str) -> Any:
-        """The answer to a question that has one."""
-        async with self.api() as api:
-            answer = await api.get(path)
-            assert answer.status_code == 200, answer.text
-            return answer.json()
-
-    async def delete(self, vm_id: str) -> None:
-        """Delete a VM."""
-        async with self.api() as api:
-            assert (await api.delete(f"/vm/{vm_id}")).status_code == 200
-
-    @asynccontextmanager
-    async def ssh(self, vm_id: str, **options: Any) -> AsyncIterator[asyncssh.SSHClientConnection]:
-        """A login, through the gateway; with the VM's own key unless `options` say otherwise."""
-        key = (await self.get(f"/vm/{vm_id}/ssh_key"))["ssh_private_key"]
-        options = {"client_keys": [asyncssh.import_private_key(key)], "known_hosts": None, **options}
-        host = f"{vm_id}.vm.{self.description.domain}"
-        async with asyncssh.connect(
-            host, username="root", tunnel=_Gateway(self.description), config=None, agent_path=None, **options
-        ) as connection:
-            yield connection
-
-    async def shell(self, vm_id: str, command: str) -> str:
-        """Standard output of a command that succeeds."""
-        async with self.ssh(vm_id) as connection:
-            return str((await connection.run(command, check=True)).stdout)
-
-    def end(self) -> None:
-        """End it, and see that nothing is left."""
-        done = self.run("down", "--purge", "--force")
-        left = self.qemus()
-        for process in left:
-            process.kill()
-        shutil.rmtree(self.folder)
-        assert done.returncode == 0, done.stderr
-        assert not left, "QEMU processes were left running"
-
-
-@dataclass
-class _Gateway:
-    """What asyncssh connects through: the gateway's port, its certificate verified for the VM's name."""
-
-    platform: EmbeddedPlatform
-
-    async def create_connection(self, protocol_factory: Callable[[], Any], host: str, port: int) -> Any:
-        context = ssl.create_default_context(cafile=self.platform.ca_file)
-        return await asyncio.get_running_loop().create_connection(
-            protocol_factory, "127.0.0.1", self.platform.vm_port, ssl=context, server_hostname=host
-        )
-
-
-def _read_json(file: Path) -> Any:
-
-    return json.loads(file.read_text())
-
-
-def _new_platform() -> Platform:
-    folder = Path(tempfile.mkdtemp(prefix="pv-"))
-    _CACHE.mkdir(parents=True, exist_ok=True)
-    (folder / "cache").mkdir()
-    (folder / "cache" / APP).symlink_to(_CACHE)
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("VERS_", "XDG_"))}
-    env |= {
-        "HOME": str(folder),
-        "XDG_STATE_HOME": str(folder / "state"),
-        "XDG_CACHE_HOME": str(folder / "cache"),
-    }
-    return Platform(folder, env)
+from platforms import Platform, new_platform
 
 
 @pytest.fixture(scope="session")
 def _shared_platform() -> Iterator[Platform]:
-    platform = _new_platform()
+    platform = new_platform()
     try:
         platform.up()
         yield platform
@@ -196,7 +32,7 @@ def platform(_shared_platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Pla
 @pytest.fixture
 def own_platform() -> Iterator[Platform]:
     """A platform that is not up, the test's alone."""
-    platform = _new_platform()
+    platform = new_platform()
     try:
         yield platform
     finally:

@@ -18,7 +18,7 @@ from vers_sdk import VersSdkClient
 from pi_v_jupyter.remote import resident
 
 if TYPE_CHECKING:
-    from tests.vm.conftest import Platform
+    from platforms import Platform
 
 pytestmark = pytest.mark.vm
 

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 if TYPE_CHECKING:
-    from tests.vm.conftest import Platform
+    from platforms import Platform
 
 pytestmark = pytest.mark.vm
 
