@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import threading
 from collections.abc import Callable
 from functools import wraps
 from types import TracebackType
@@ -42,6 +43,7 @@ class Vers:
         self.on_notice = on_notice
         self._home = home
         self._parts: tuple[VersClient, Fleet, Here] | None = None
+        self._making = threading.Lock()  # a cell and the I/O loop may be the first at once
 
     @property
     def home(self) -> asyncio.AbstractEventLoop:
@@ -51,11 +53,12 @@ class Vers:
         return self._home
 
     def _made(self) -> tuple[VersClient, Fleet, Here]:
-        if self._parts is None:
-            client = VersClient(self.settings)
-            fleet = Fleet(client, self.settings, State(), self.home, lambda text: self.on_notice(text))
-            self._parts = client, fleet, Here(self.home)
-        return self._parts
+        with self._making:
+            if self._parts is None:
+                client = VersClient(self.settings)
+                fleet = Fleet(client, self.settings, State(), self.home, lambda text: self.on_notice(text))
+                self._parts = client, fleet, Here(self.home)
+            return self._parts
 
     @property
     def client(self) -> VersClient:

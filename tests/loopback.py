@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import datetime
 import getpass
+import os
+import pwd
 import shutil
 import socket
 import ssl
@@ -22,6 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+HOME = Path(pwd.getpwuid(os.getuid()).pw_dir)  # where sshd starts a session, whatever $HOME is here
 HOST = "loopback.vm.pi-v.localhost"
 CONFIG = """\
 ListenAddress 127.0.0.1

@@ -250,11 +250,10 @@ class Batch:
             run.command.detach()
         number = self._extension.detach(self)
         groups = ", ".join(str(run.command.pid) for run in self.runs if run.command.pid)
+        session = " Its shell session ends with it." if self.runs[0].command.request.shell else ""
         return self._extension.stopped(
             f"SIGKILL sent on {self._where()}{f' (process group {groups})' if groups else ''}; "
-            "detached from it. Its shell session ends too."
-            if self.runs[0].command.request.shell
-            else "detached from it.",
+            f"detached from it.{session}",
             f"`%vm --attach {number}` comes back to it: the rest of its output, and how it ended.",
         )
 

@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from loopback import HOME
 from running import alive, collect, descriptors, resident_pid, run, until
 
 from pi_v_jupyter.errors import UsageError
@@ -52,14 +53,14 @@ async def test_a_signal_reaches_the_whole_process_group(vm: Connection, kind: st
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_the_folder_is_home_unless_named(vm: Connection, kind: str) -> None:
-    assert (await run(vm, **bash(kind, "pwd"))).stdout.decode().strip() == str(Path.home())
+    assert (await run(vm, **bash(kind, "pwd"))).stdout.decode().strip() == str(HOME)
     assert (await run(vm, **bash(kind, "pwd"), cwd="/usr")).stdout == b"/usr\n"
 
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_relative_folder_starts_at_home(vm: Connection, kind: str) -> None:
     name = f"pi v {os.getpid()}"
-    folder = Path.home() / name
+    folder = HOME / name
     folder.mkdir(exist_ok=True)
     try:
         assert (await run(vm, **bash(kind, "pwd"), cwd=name)).stdout.decode().strip() == str(folder)

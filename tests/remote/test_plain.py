@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from loopback import Loopback, MemoryPins, loopback_sshd
+from loopback import HOME, Loopback, MemoryPins, loopback_sshd
 from running import alive, collect, run, until
 
 from pi_v_jupyter.errors import ConnectionLostError
@@ -94,7 +94,7 @@ async def test_how_commands_end(plain: Connection) -> None:
 
 async def test_folders(plain: Connection) -> None:
     assert (await run(plain, command="pwd", cwd="/usr")).stdout == b"/usr\n"
-    assert (await run(plain, argv=("sh", "-c", "pwd"))).stdout.decode().strip() == str(Path.home())
+    assert (await run(plain, argv=("sh", "-c", "pwd"))).stdout.decode().strip() == str(HOME)
     missing = await run(plain, command="echo no", cwd="/no/such")
     assert (missing.code, missing.stdout) == (127, b"")
     assert b"/no/such" in missing.stderr

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loopback import loopback_sshd
+from loopback import HOME, loopback_sshd
 from running import Outcome, alive, collect, run, until
 
 from pi_v_jupyter.remote.channel import Request
@@ -63,7 +63,7 @@ async def test_what_a_cell_sets_lasts(session: Session) -> None:
 async def test_sessions_are_apart(vm: Connection, session: Session) -> None:
     await session.out("cd /usr; A=1")
     other = Session(vm, session.name + "-other")
-    assert await other.out("pwd; echo [$A]") == f"{Path.home()}\n[]\n"
+    assert await other.out("pwd; echo [$A]") == f"{HOME}\n[]\n"
 
 
 async def test_folder_and_variables_of_one_cell_do_not_last(session: Session) -> None:
@@ -104,7 +104,7 @@ async def test_exit_ends_the_shell_and_the_next_cell_gets_a_fresh_one(session: S
     await session.out("A=1; cd /")
     outcome = await session.cell("echo bye; exit 3; echo no")
     assert (outcome.code, outcome.exit.shell_ended, outcome.stdout) == (3, True, b"bye\n")
-    assert await session.out("echo [$A]; pwd") == f"[]\n{Path.home()}\n"
+    assert await session.out("echo [$A]; pwd") == f"[]\n{HOME}\n"
 
 
 @pytest.mark.parametrize(
