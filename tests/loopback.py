@@ -119,6 +119,8 @@ class TLSFront:
         self._writers |= {writer, outer}
         try:
             await asyncio.gather(self._pump(reader, outer), self._pump(inner, writer))
+        except asyncio.CancelledError:  # `close`; asyncio's own callback would log it as an error
+            return
         finally:
             for end in (writer, outer):
                 self._writers.discard(end)
