@@ -50,8 +50,9 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     from pi_v_jupyter.magics.extension import Extension
 
     if id(shell) not in _loaded:
-        _loaded[id(shell)] = extension = Extension(shell)
+        extension = Extension(shell)
         extension.load()
+        _loaded[id(shell)] = extension
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:

@@ -10,7 +10,12 @@ import asyncio
 import json
 import logging
 import os
+import re
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,6 +28,8 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 7730
 DEFAULT_GATEWAY_PORT = 7731
 DEFAULT_DOMAIN = "pi-v.localhost"
+_DOMAIN_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)", re.ASCII | re.IGNORECASE)
+_LONGEST_DOMAIN = 200  # a VM's id goes in front of it, and 253 is all that a host name can have
 
 
 class _Group(click.Group):
@@ -48,6 +55,41 @@ def main() -> None:
     """Virtual machines on this computer, for notebooks."""
 
 
+def _domain(_: click.Context, __: click.Parameter, value: str) -> str:
+    if len(value) > _LONGEST_DOMAIN or not all(map(_DOMAIN_LABEL.fullmatch, value.split("."))):
+        raise click.BadParameter(
+            f"{value[:80]!r} is no domain name: letters, digits, '-' and dots,"
+            f" {_LONGEST_DOMAIN} characters at most."
+        )
+    return value
+
+
+@contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """Meanwhile SIGTERM does what Ctrl-C on a terminal does: it ends what was started here as well."""
+    import psutil
+
+    def end(number: int, frame: FrameType | None) -> None:
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error, ProcessLookupError):
+                if os.getpgid(child.pid) == os.getpgrp():  # as the terminal tells them from others
+                    child.terminate()
+        interrupted = signal.getsignal(signal.SIGINT)
+        if callable(interrupted):
+            interrupted(signal.SIGINT, frame)
+
+    # A shell has SIGINT ignored by what it starts in the background; asyncio then would not clean up.
+    before = {
+        signal.SIGTERM: signal.signal(signal.SIGTERM, end),
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 @main.command()
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True, help="Of the API."
@@ -59,7 +101,13 @@ def main() -> None:
     show_default=True,
     help="Of the VMs.",
 )
-@click.option("--domain", default=DEFAULT_DOMAIN, show_default=True, help="VMs are at <vm-id>.vm.DOMAIN.")
+@click.option(
+    "--domain",
+    default=DEFAULT_DOMAIN,
+    callback=_domain,
+    show_default=True,
+    help="VMs are at <vm-id>.vm.DOMAIN.",
+)
 @click.option("--foreground", is_flag=True, help="Stay in this terminal, with the log on it.")
 @click.option("--report-fd", type=int, hidden=True)
 def up(port: int, gateway_port: int, domain: str, foreground: bool, report_fd: int | None) -> None:
@@ -68,9 +116,11 @@ def up(port: int, gateway_port: int, domain: str, foreground: bool, report_fd: i
 
     options = daemon.Options(port, gateway_port, domain)
     if foreground:
-        _serve(options, report_fd)
+        with _ended_like_ctrl_c():
+            _serve(options, report_fd)
         return
-    platform, new = launcher.up(options, _resident(), _progress)
+    with _ended_like_ctrl_c():
+        platform, new = launcher.up(options, _resident(), _progress)
     word = "up" if new else "up already"
     click.echo(
         f"embedded platform {word}: {platform.base_url} · VMs at *.vm.{platform.domain}:{platform.vm_port}"
@@ -142,9 +192,9 @@ def status(as_json: bool) -> None:
     else:
         click.echo("embedded platform down  `pi-v-jupyter up` starts it")
         if now["vms_left_running"]:
-            click.echo(
-                f"{_vms(now['vms_left_running'])} of a platform that died still run  `up` takes them over"
-            )
+            count = now["vms_left_running"]
+            still = "still runs  `up` takes it over" if count == 1 else "still run  `up` takes them over"
+            click.echo(f"{_vms(count)} of a platform that died {still}")
 
 
 @main.group()
@@ -158,7 +208,8 @@ def image_build(force: bool) -> None:
     """Build the VM image, unless it is there."""
     from pi_v_jupyter.local import image as images
 
-    built = images.ensure(_progress, force=force)
+    with _ended_like_ctrl_c():
+        built = images.ensure(_progress, force=force)
     click.echo(f"{built.digest}  Debian {built.suite}, Linux {built.kernel_version}  {built.folder}")
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 import nbformat
+import platformdirs
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
@@ -61,7 +62,9 @@ def run(output: Path) -> Path:
     notebook = nbformat.read(notebook_path(), as_version=4)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="pi-v-") as state:
-        env = {**os.environ, "XDG_STATE_HOME": state}
+        # A HOME of its own too: an account kept there is not the demo's to use.
+        cache = str(platformdirs.user_cache_path())
+        env = {**os.environ, "HOME": state, "XDG_STATE_HOME": state, "XDG_CACHE_HOME": cache}
         for variable in ("VERS_API_KEY", "VERS_BASE_URL"):
             env.pop(variable, None)
         _platform(env, "up", "--port", "0", "--gateway-port", "0")

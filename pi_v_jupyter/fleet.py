@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import difflib
 import os
+import unicodedata
 from collections.abc import Callable, Iterable
 
 from pi_v_jupyter.api.client import VersClient
@@ -208,11 +209,16 @@ class Fleet:
             self._state.set(self._settings.base_url, "active", self._notebook, vm_id)
 
     def _check_name(self, name: str, infos: list[VMInfo]) -> None:
-        if not name or name == "." or not all(c.isalnum() or c in "-_." for c in name) or len(name) > 64:
+        plain = unicodedata.normalize("NFKC", name) == name  # or two names could look the same
+        plain = plain and name[:1].isalnum() and all(c.isalnum() or c in "-_." for c in name)
+        if not plain or len(name) > 64:
             raise UsageError(
-                f"{name!r} cannot name a VM.", "Use letters, digits, '-', '_' and '.', at most 64 of them."
+                f"{name!r} cannot name a VM.",
+                "Use letters, digits, '-', '_' and '.', a letter or digit first, at most 64 of them.",
             )
-        if any(name in (self._of(info).name, info.vm_id) for info in infos):
+        if any(len(name) >= SHORTEST_PREFIX and info.vm_id.startswith(name.lower()) for info in infos):
+            raise UsageError(f"{name!r} is the beginning of a VM's id.", "Choose a name that is not.")
+        if any(self._of(info).name == name for info in infos):
             raise UsageError(
                 f"There is a VM named {name!r} already.", "`%vers use` takes it, another name avoids it."
             )

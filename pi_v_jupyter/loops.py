@@ -174,7 +174,7 @@ def wait(
     under way, None goes on waiting. Without one, the first stop cancels the work: KeyboardInterrupt.
     """
     screen = screen or Screen()
-    future = asyncio.run_coroutine_threadsafe(_run(work), io_loop())
+    future: concurrent.futures.Future[T] | None = None
     stops: queue.SimpleQueue[None] = queue.SimpleQueue()
     try:
         running: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
@@ -183,8 +183,6 @@ def wait(
     nested = running is not None and _nestable(running)
     waiter = _Reentrant(running, screen) if running is not None and nested else _Blocking()
     screen._wake = waiter.wake
-    waiter.wake()  # for what the work handed over before this
-    future.add_done_callback(lambda _: waiter.wake())
 
     def stopped() -> None:
         stops.put(None)
@@ -193,7 +191,9 @@ def wait(
     presses = 0
     leave: BaseException | None = None
     try:
-        with _interrupts(stopped):
+        with _interrupts(stopped):  # before anything is under way that a stop would have to end
+            future = asyncio.run_coroutine_threadsafe(_run(work), io_loop())
+            future.add_done_callback(lambda _: waiter.wake())
             while leave is None and not future.done():
                 waiter.pause()
                 screen.run()
@@ -205,7 +205,8 @@ def wait(
                     leave = on_interrupt(presses)
             screen.run()
     except BaseException:
-        future.cancel()  # the cell is over: nothing may go on unseen
+        if future is not None:
+            future.cancel()  # the cell is over: nothing may go on unseen
         raise
     finally:
         screen._wake = _nothing

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from functools import wraps
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pi_v_jupyter import loops
 from pi_v_jupyter.api.client import VersClient
@@ -32,6 +32,9 @@ class Vers:
     what a user should know and no answer says.
     """
 
+    notebook: ClassVar[Vers | None] = None
+    """The session of a notebook's extension: whatever platform that uses, `Vers()` beside it uses too."""
+
     def __init__(
         self,
         settings: Settings | None = None,
@@ -39,7 +42,7 @@ class Vers:
         home: asyncio.AbstractEventLoop | None = None,
         on_notice: Callable[[str], None] = log.warning,
     ) -> None:
-        self.settings = settings or Settings()
+        self.settings: Settings = settings or (Vers.notebook.settings if Vers.notebook else Settings())
         self.on_notice = on_notice
         self._home = home
         self._parts: tuple[VersClient, Fleet, Here] | None = None

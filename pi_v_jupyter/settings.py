@@ -23,6 +23,7 @@ from pi_v_jupyter.errors import NoKeyError, SettingsError
 
 APP = "pi_v_jupyter"
 CLOUD_URL = "https://api.vers.sh/api/v1"
+KEYS = ("api_key", "base_url", "vm_domain", "vm_port", "ca_file", "ssh_timeout", "platform")
 API_PATH = "/api/v1"
 
 _NEW_PLATFORM = "`pi-v-jupyter down`, then `pi-v-jupyter up`, make it anew."

@@ -136,6 +136,10 @@ class VM(Machine):
         """The host key seen first."""
         return self._state.get(self._platform, "host_keys", vm_id)
 
+    def unpin(self) -> None:
+        """Forget the host key: the next one is trusted on sight."""
+        self._state.set(self._platform, "host_keys", self.vm_id, None)
+
     def pin(self, vm_id: str, fingerprint: str) -> None:
         """Remember it."""
         self._state.set(self._platform, "host_keys", vm_id, fingerprint)

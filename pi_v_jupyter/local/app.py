@@ -114,7 +114,7 @@ def _vms(fleet: Fleet) -> APIRouter:
             if wait_boot:
                 try:
                     await fleet.started(vm.vm_id)
-                except PlatformError:
+                except Exception:
                     await fleet.delete(vm.vm_id)  # its caller will never learn its id
                     raise
             return {"vm_id": vm.vm_id}
@@ -214,7 +214,8 @@ def _answer_errors(app: FastAPI) -> None:
 
 
 def _error(status: int, message: str) -> JSONResponse:
-    return JSONResponse({"error": message, "success": False}, status_code=status)
+    printable = message.encode(errors="replace").decode()  # half a surrogate pair has no bytes
+    return JSONResponse({"error": printable, "success": False}, status_code=status)
 
 
 class _Guard:

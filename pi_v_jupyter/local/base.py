@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import os
 import secrets
@@ -35,6 +36,7 @@ BOOT_TIMEOUT = 300.0  # seconds, under emulation on a slow computer
 CONFIGURE_TIMEOUT = 60.0
 _SETTLE_TIMEOUT = 120.0
 _LOCK_TIMEOUT = 900.0
+_ROOM_BEYOND_MEMORY_MIB = 300  # for its disk and the state of its devices
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,36 @@ async def _make(base: Base, image: Image, accel: str, resident: Resident | None,
     folder = base.folder.with_name("new.partial")
     if folder.exists():
         shutil.rmtree(folder)
+    _check_room(folder.parent)
     folder.mkdir(mode=0o700)
+    try:
+        await _make_in(folder, image, accel, resident, progress)
+        folder.rename(base.folder)
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if disks.is_full(error):
+            raise _no_room(folder.parent) from None
+        raise
+    progress("saved it")
+
+
+def _check_room(folder: Path) -> None:
+    if shutil.disk_usage(folder).free < (DEFAULT_SIZE.memory_mib + _ROOM_BEYOND_MEMORY_MIB) * 1024**2:
+        raise _no_room(folder)
+
+
+def _no_room(folder: Path) -> ImageError:
+    needed = DEFAULT_SIZE.memory_mib + _ROOM_BEYOND_MEMORY_MIB
+    free = shutil.disk_usage(folder).free // 1024**2
+    return ImageError(
+        f"The disk is full: a first machine needs {needed} MB and {folder} has {free} MB.",
+        "Free some, or set XDG_CACHE_HOME to a folder on another disk.",
+    )
+
+
+async def _make_in(
+    folder: Path, image: Image, accel: str, resident: Resident | None, progress: Progress
+) -> None:
     unfinished = Base(folder)
     disks.overlay(unfinished.disk, image.disk, "raw")
     with tempfile.TemporaryDirectory(dir=paths.runtime_dir()) as sockets:
@@ -133,8 +164,6 @@ async def _make(base: Base, image: Image, accel: str, resident: Resident | None,
         finally:
             await machine.end()
     await asyncio.to_thread(_write_out, unfinished)
-    folder.rename(base.folder)
-    progress("saved it")
 
 
 async def _boot(machine: Machine, progress: Progress) -> None:
@@ -143,7 +172,9 @@ async def _boot(machine: Machine, progress: Progress) -> None:
     try:
         await machine.guest.ask("ping", timeout=BOOT_TIMEOUT)
     except PlatformError as error:
-        words = (await machine.console()).strip().splitlines()[-3:]
+        words = []
+        with contextlib.suppress(PlatformError):  # QEMU may be gone, and is not what went wrong first
+            words = (await machine.console()).strip().splitlines()[-3:]
         raise ImageError(f"The image does not boot: {error.message}", " / ".join(words)) from None
     progress(f"it is up after {loop.time() - started:.1f} s; letting it settle")
     answer = await machine.guest.ask("settle", timeout=_SETTLE_TIMEOUT + 10, seconds=_SETTLE_TIMEOUT)

@@ -131,6 +131,8 @@ async def serve(
     ):
         ground = await prepare(resident, progress)
         with upkeep.in_use(ground.image.folder, ground.base.folder):
+            os.umask(0o077)  # not before: what an image is built from has modes of its own
+            record.remove_unfinished()
             _tidy(ground)
             await _serve(options.domain, ground, api_socket, gateway_socket, ready)
 
@@ -138,6 +140,8 @@ async def serve(
 def _tidy(ground: Ground) -> None:
     """Remove older images and machines, but for those that disks of VMs build on."""
     needed = {ground.image.digest, ground.base.folder.name}
+    if record.unreadable():
+        return  # what their disks build on is not known
     for vm in record.load_all():
         needed |= {vm.image, vm.base}
     for folder in upkeep.remove_unused(needed):

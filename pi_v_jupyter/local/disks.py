@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 from pathlib import Path
 
@@ -9,11 +11,17 @@ from pi_v_jupyter.errors import PlatformError
 from pi_v_jupyter.local import tools
 
 
+def is_full(error: BaseException) -> bool:
+    """Whether `error` says that there is no room on a disk, or none for this user."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def overlay(path: Path, under: Path, under_format: str, size_mib: int | None = None) -> None:
     """Make `path`, an overlay of `under` (`raw` or `qcow2`), grown to `size_mib` if that is given.
 
     Raises:
-        PlatformError: it cannot be written, as when the disk is full.
+        OSError: the disk is full (`is_full`).
+        PlatformError: it cannot be written.
     """
     (qemu_img,) = tools.need("qemu-img")
     command = [
@@ -30,12 +38,13 @@ def overlay(path: Path, under: Path, under_format: str, size_mib: int | None = N
     ]
     if size_mib is not None:
         command.append(f"{size_mib}M")
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60
-    )
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60
+        )
+    except subprocess.TimeoutExpired:
+        raise PlatformError("The disk of the VM was not made within 60 s.") from None
     if done.returncode != 0:
-        if "No space left" in done.stderr:
-            raise PlatformError(
-                f"The disk is full: no room for a VM in {path.parent}.", "Free some and try again."
-            )
+        if "No space left" in done.stderr or "quota exceeded" in done.stderr:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         raise PlatformError(f"The disk of the VM cannot be made: {done.stderr.strip()[-300:]}")

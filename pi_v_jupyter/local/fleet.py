@@ -31,6 +31,10 @@ log = logging.getLogger(__name__)
 _AT_ONCE = 4  # starts under way at a time; more would only slow each other down
 _OVERHEAD_MIB = 128  # QEMU's own memory beyond the guest's
 _SMALLEST_MEMORY_MIB = 128
+_LARGEST_DISK_MIB = 1024**2
+_MOST_LABELS = 64
+_LONGEST_LABEL = 256
+_PING_TIMEOUT = 3.0  # for an answer that only the log is interested in
 _IMAGE_NAMES = (None, "default")
 
 
@@ -79,6 +83,7 @@ class Fleet:
             NotPossibleError, NoRoomError: it cannot be.
         """
         size = _size(config)
+        _check_labels(config.labels or {})
         self._check_room(size)
         vm = VMRecord(
             vm_id=str(uuid.uuid4()),
@@ -94,10 +99,19 @@ class Fleet:
             base=self._base.folder.name,
         )
         login = KeyPair.generate()
-        vm.save()
-        vm.save_key(login)
+        try:
+            vm.save()
+            vm.save_key(login)
+        except BaseException as error:
+            vm.remove()
+            if disks.is_full(error):
+                raise _disk_full() from None
+            raise
         self._records[vm.vm_id] = vm
-        self._starts[vm.vm_id] = asyncio.create_task(self._start(vm, size, login))
+        start = asyncio.create_task(self._start(vm, size, login))
+        self._starts[vm.vm_id] = start
+        # Not in the task itself: one that is cancelled before its first step never runs.
+        start.add_done_callback(lambda _: self._starts.pop(vm.vm_id))
         return vm
 
     async def started(self, vm_id: str) -> None:
@@ -121,31 +135,43 @@ class Fleet:
         """End every VM. Records and disks stay; the next daemon lists them as dead."""
         await asyncio.gather(*(self._stop(vm_id) for vm_id in list(self._records)))
         for vm in self.list():
-            self._change(vm.vm_id, state=VMState.DEAD, pid=None, started=None)
+            self._bury(vm.vm_id)
 
     async def adopt(self) -> None:
-        """Take over what an earlier daemon left: running VMs go on, others are dead, strays are ended."""
+        """Take over what an earlier daemon left: running VMs go on, others are dead, strays are ended.
+
+        A VM that runs and cannot be taken over is `unknown`; the next daemon tries again.
+        """
         self._records = {vm.vm_id: vm for vm in record.load_all()}
-        await asyncio.gather(*(self._adopt(vm) for vm in self.list()))
-        known = {running.pid for running in self._machines.values()}
-        for stray in machine.left_over(f"{paths.runtime_dir().name}:", known):
+        vms = self.list()
+        outcomes = await asyncio.gather(*(self._adopt(vm) for vm in vms), return_exceptions=True)
+        for vm, outcome in zip(vms, outcomes, strict=True):
+            if isinstance(outcome, BaseException):
+                log.error("%s could not be taken over", vm.vm_id, exc_info=outcome)
+                self._records[vm.vm_id] = vm.model_copy(update={"state": VMState.UNKNOWN})
+        spared = {vm.pid for vm in self.list() if vm.pid is not None}
+        unreadable = tuple(f"{paths.runtime_dir().name}:{vm_id}" for vm_id in record.unreadable())
+        for stray in machine.left_over(f"{paths.runtime_dir().name}:", spared):
+            if unreadable and machine.name_of(stray).startswith(unreadable):
+                log.warning("QEMU process %d is of a VM whose record cannot be read: it goes on", stray.pid)
+                continue
             log.warning("ending QEMU process %d, which belongs to no VM", stray.pid)
             with contextlib.suppress(psutil.NoSuchProcess):
                 stray.kill()
 
     async def _adopt(self, vm: VMRecord) -> None:
-        if vm.state is not VMState.RUNNING or vm.pid is None or vm.started is None:
-            self._change(vm.vm_id, state=VMState.DEAD, pid=None, started=None)
+        ran = vm.state in (VMState.RUNNING, VMState.UNKNOWN)
+        if not ran or vm.pid is None or vm.started is None or not machine.is_there(vm.pid, vm.started):
+            log.info("%s is dead", vm.vm_id)
+            self._bury(vm.vm_id)
             return
+        running = await Machine.adopt(vm.pid, vm.started, vm.wiring())
         try:
-            running = await Machine.adopt(vm.pid, vm.started, vm.wiring())
-            await running.guest.ask("ping", timeout=20)
-            await self._take(vm.vm_id, running)
-        except PlatformError as error:
-            log.info("%s is dead: %s", vm.vm_id, error.message)
-            self._change(vm.vm_id, state=VMState.DEAD, pid=None, started=None)
-        else:
-            log.info("%s goes on", vm.vm_id)
+            await running.guest.ask("ping", timeout=_PING_TIMEOUT)
+        except PlatformError as error:  # a guest that is busy, or broke its agent, is a VM all the same
+            log.warning("%s: %s", vm.vm_id, error.message)
+        await self._take(vm.vm_id, running)
+        log.info("%s goes on", vm.vm_id)
 
     def _check_room(self, size: Size) -> None:
         # What is being started has not taken its memory yet.
@@ -162,18 +188,20 @@ class Fleet:
         begun = loop.time()
         try:
             async with self._start_slots:
-                running = await self._bring_up(vm, size, login)
-            await self._take(vm.vm_id, running)
-        except (PlatformError, OSError) as error:
-            log.error("%s did not come up: %s", vm.vm_id, error)  # noqa: TRY400 - the sentence says it all
-            self._change(vm.vm_id, state=VMState.DEAD, pid=None, started=None)
+                await self._bring_up(vm, size, login)
+        except BaseException as error:
+            if not isinstance(error, asyncio.CancelledError):
+                log.error("%s did not come up: %s", vm.vm_id, error)  # noqa: TRY400 - the sentence says all
+            self._bury(vm.vm_id)
+            if disks.is_full(error):
+                raise _disk_full() from None
+            if isinstance(error, OSError):
+                raise PlatformError(f"The VM cannot be started: {error.strerror}.") from error
             raise
         else:
             log.info("%s runs after %.2f s", vm.vm_id, loop.time() - begun)
-        finally:
-            del self._starts[vm.vm_id]
 
-    async def _bring_up(self, vm: VMRecord, size: Size, login: KeyPair) -> Machine:
+    async def _bring_up(self, vm: VMRecord, size: Size, login: KeyPair) -> None:
         restored = size == DEFAULT_SIZE
         wiring = vm.wiring(memory_file=self._base.memory if restored else None)
         if restored:
@@ -197,10 +225,12 @@ class Fleet:
                 await running.guest.ask("ping", timeout=BOOT_TIMEOUT)
                 await running.guest.ask("grow_disk", timeout=BOOT_TIMEOUT)
             await personalize(running.guest, name=vm.name, login=login, host=KeyPair.generate())
+            await self._take(vm.vm_id, running)
         except BaseException:
+            self._on_route(vm.vm_id, None)
+            self._machines.pop(vm.vm_id, None)
             await running.end()
             raise
-        return running
 
     async def _take(self, vm_id: str, running: Machine) -> None:
         """From here on the VM is reachable and watched."""
@@ -214,7 +244,7 @@ class Fleet:
         log.warning("%s died: its QEMU has ended", vm_id)
         self._on_route(vm_id, None)
         self._machines.pop(vm_id, None)
-        self._change(vm_id, state=VMState.DEAD, pid=None, started=None)
+        self._bury(vm_id)
 
     async def _stop(self, vm_id: str) -> None:
         start = self._starts.get(vm_id)
@@ -226,13 +256,44 @@ class Fleet:
             watcher.cancel()
         self._on_route(vm_id, None)
         running = self._machines.pop(vm_id, None)
+        vm = self._records[vm_id]
         if running is not None:
             await running.end()
+        elif vm.pid is not None and vm.started is not None:
+            await asyncio.to_thread(machine.kill, vm.pid, vm.started)  # it could not be taken over
+
+    def _bury(self, vm_id: str) -> None:
+        """From here on the VM is dead, even where there is no room to write that down."""
+        try:
+            self._change(vm_id, state=VMState.DEAD, pid=None, started=None)
+        except OSError as error:
+            log.warning("%s is dead, which could not be written down: %s", vm_id, error.strerror)
 
     def _change(self, vm_id: str, **fields: object) -> None:
         changed = self._records[vm_id].model_copy(update=fields)
         self._records[vm_id] = changed
         changed.save()
+
+
+def _disk_full() -> NoRoomError:
+    return NoRoomError(
+        f"The disk is full: there is no room for a VM in {paths.vms_dir()}.",
+        "Delete a VM or free some space, then try again.",
+    )
+
+
+def _check_labels(labels: dict[str, str]) -> None:
+    if len(labels) > _MOST_LABELS:
+        raise NotPossibleError(f"A VM cannot have {len(labels)} labels.", f"It has {_MOST_LABELS} at most.")
+    for text in (*labels.keys(), *labels.values()):
+        if len(text) > _LONGEST_LABEL:
+            raise NotPossibleError(
+                f"A label of {len(text)} characters cannot be.", f"It has {_LONGEST_LABEL} at most."
+            )
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise NotPossibleError("A label is no valid Unicode text.", "Send it as UTF-8.") from None
 
 
 def _size(config: VMConfig) -> Size:
@@ -248,6 +309,10 @@ def _size(config: VMConfig) -> Size:
     if size.vcpus > processors:
         raise NotPossibleError(
             f"A VM of {size.vcpus} vCPUs cannot be: this computer has {processors} processors."
+        )
+    if size.disk_mib > _LARGEST_DISK_MIB:
+        raise NotPossibleError(
+            f"A disk of {size.disk_mib} MB cannot be.", f"It has {_LARGEST_DISK_MIB} MB at most."
         )
     if size.memory_mib < _SMALLEST_MEMORY_MIB:
         raise NotPossibleError(

@@ -44,10 +44,12 @@ class GuestLink:
                 answer = await self._exchange(op, fields)
         except TimeoutError:
             raise PlatformError(f"The VM did not answer {op!r} within {timeout:g} s.") from None
-        except (OSError, ValueError) as error:  # ValueError: no JSON, or a line without end
+        except (OSError, ValueError, RecursionError) as error:  # no JSON, a line without end, or too deep
             raise PlatformError(f"The VM's answer to {op!r} cannot be read: {error}.") from None
         if "error" in answer:
-            raise PlatformError(f"The VM could not do {op!r}: {str(answer['error'])[:300]}.")
+            said = answer["error"] if isinstance(answer["error"], str) else "it did not say why"
+            words = said[:300].encode(errors="replace").decode()
+            raise PlatformError(f"The VM could not do {op!r}: {words}.")
         return answer
 
     async def _exchange(self, op: str, fields: dict[str, object]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from pi_v_jupyter.settings import EmbeddedPlatform
 _ANSWER_TIMEOUT = 10.0
 _START_TIMEOUT = 900.0  # another process may be building the image
 _END_TIMEOUT = 40.0
+_SECRETS = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")  # how the names of variables with secrets end
 
 
 def is_up() -> bool:
@@ -49,7 +51,7 @@ def up(options: Options, resident: Resident | None, progress: Progress) -> tuple
     Raises:
         PlatformError and its kin: it cannot start.
     """
-    with filelock.FileLock(paths.platform_dir() / "launch.lock", timeout=_START_TIMEOUT):
+    with _launching():
         if is_up():
             return _wait_for_description(), False
         daemon.bind(options.port, "the API", "--port").close()
@@ -61,9 +63,36 @@ def up(options: Options, resident: Resident | None, progress: Progress) -> tuple
 def down(*, purge: bool) -> bool:
     """End the daemon and its VMs; with `purge` delete what is kept of them too.
 
-    Returns whether there was anything to end.
+    One that is starting is waited for. Returns whether there was anything to end.
+
+    Raises:
+        PlatformError: another start does not come to an end.
     """
-    platform = EmbeddedPlatform.load() if is_up() else None
+    with _launching():
+        return _down(purge=purge)
+
+
+@contextlib.contextmanager
+def _launching() -> Iterator[None]:
+    """Meanwhile nobody else starts or ends the platform."""
+    lock = filelock.FileLock(paths.platform_dir() / "launch.lock")
+    try:
+        lock.acquire(timeout=_START_TIMEOUT)
+    except filelock.Timeout:
+        raise PlatformError(
+            "Another start of the platform does not come to an end.", "End it and try again."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _down(*, purge: bool) -> bool:
+    platform = None
+    if is_up():
+        with contextlib.suppress(PlatformError):  # it did not come up, or has just ended
+            platform = _wait_for_description()
     if platform is not None:
         _end_daemon(platform.pid)
     strays = machine.left_over(f"{paths.runtime_dir().name}:", ())
@@ -79,7 +108,9 @@ def down(*, purge: bool) -> bool:
 
 def vms_that_run() -> int:
     """How many VMs `down` would end, those of a daemon that died included."""
-    return len(machine.left_over(f"{paths.runtime_dir().name}:", ()))
+    prefix = f"{paths.runtime_dir().name}:"
+    found = machine.left_over(prefix, ())
+    return sum(machine.name_of(process) != f"{prefix}base" for process in found)
 
 
 def vms_kept() -> int:
@@ -158,7 +189,7 @@ def _spawn(options: Options) -> EmbeddedPlatform:
             pass_fds=(writing,),
             start_new_session=True,
             cwd=paths.platform_dir(),
-            env={**os.environ, "PYTHONPATH": search_path},
+            env=_without_secrets(os.environ) | {"PYTHONPATH": search_path},
         )
     os.close(writing)
     with os.fdopen(reading) as report:
@@ -170,6 +201,15 @@ def _spawn(options: Options) -> EmbeddedPlatform:
     if failure:
         raise PlatformError(failure["message"], failure["hint"])
     return _wait_for_description()
+
+
+def _without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """`environment` but for our settings and what looks like a key: the daemon outlives who set them."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if not name.startswith("VERS_") and not name.upper().endswith(_SECRETS)
+    }
 
 
 def _end_daemon(pid: int) -> None:

@@ -27,6 +27,7 @@ from pi_v_jupyter.local.image import Image
 _ANSWER_TIMEOUT = 20.0  # for one monitor command, on a computer that is busy
 _TRANSFER_TIMEOUT = 120.0  # for saving or loading the state of devices
 _END_TIMEOUT = 10.0
+_ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LANG", "LD_LIBRARY_PATH")  # all that QEMU gets to see of ours
 _FORWARD = re.compile(r"^\s*TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s", re.MULTILINE)
 
 
@@ -67,6 +68,7 @@ class Machine:
                 stderr=output,
                 start_new_session=True,
                 pass_fds=fds,
+                env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
             )
         reaper = asyncio.create_task(process.wait())
         try:
@@ -89,12 +91,8 @@ class Machine:
         Raises:
             PlatformError: it is gone, or does not answer.
         """
-        try:
-            process = psutil.Process(pid)
-            same = process.create_time() == started
-        except psutil.NoSuchProcess:
-            same = False
-        if not same:
+        process = _process(pid, started)
+        if process is None:
             raise PlatformError(f"QEMU process {pid} has ended.")
         return await cls._connect(process, wiring)
 
@@ -213,6 +211,35 @@ def _listening(path: Path) -> Iterator[socket.socket]:
         listener.bind(str(path))
         listener.listen(4)
         yield listener
+
+
+def is_there(pid: int, started: float) -> bool:
+    """Whether the process that a record names still runs."""
+    return _process(pid, started) is not None
+
+
+def kill(pid: int, started: float) -> None:
+    """End at once the process that a record names, and wait for that."""
+    process = _process(pid, started)
+    if process is not None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+        psutil.wait_procs([process], timeout=_END_TIMEOUT)
+
+
+def _process(pid: int, started: float) -> psutil.Process | None:
+    try:
+        process = psutil.Process(pid)
+        same = process.create_time() == started and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return None
+    return process if same else None
+
+
+def name_of(process: psutil.Process) -> str:
+    """The machine's name of one of the processes found by `left_over`."""
+    words = process.info["cmdline"]
+    return str(words[words.index("-name") + 1])
 
 
 def left_over(prefix: str, known: Collection[int]) -> list[psutil.Process]:

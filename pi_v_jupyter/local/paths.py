@@ -7,6 +7,7 @@ runtime  Unix sockets; short, because such a path holds at most 107 bytes, and g
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -58,7 +59,8 @@ def runtime_dir() -> Path:
     """
     mark = hashlib.sha256(os.fsencode(state_dir())).hexdigest()[:8]
     path = Path(tempfile.gettempdir()) / f"pi-v-{os.getuid()}-{mark}"
-    path.mkdir(exist_ok=True, mode=0o700)
+    with contextlib.suppress(FileExistsError):  # a file or a link that leads nowhere: refused below
+        path.mkdir(exist_ok=True, mode=0o700)
     status = path.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise PlatformError(

@@ -7,6 +7,7 @@ is `dead`, not forgotten.
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from pi_v_jupyter.local import paths
 from pi_v_jupyter.local.hardware import Wiring
 from pi_v_jupyter.local.keys import KeyPair
 from pi_v_jupyter.settings import write_private
+
+log = logging.getLogger(__name__)
 
 
 class VMRecord(VMInfo):
@@ -77,11 +80,26 @@ class VMRecord(VMInfo):
 
 
 def load_all() -> list[VMRecord]:
-    """The records on disk, oldest first. A folder without a whole record is what a killed `create` left."""
+    """The records on disk, oldest first. Whoever asks changes nothing: a VM may be in the making."""
     records = []
     for folder in paths.vms_dir().iterdir():
         try:
             records.append(VMRecord.model_validate(json.loads((folder / "vm.json").read_text())))
-        except (OSError, ValueError, ValidationError):
-            shutil.rmtree(folder, ignore_errors=True)
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, RecursionError, ValidationError) as error:
+            log.warning("%s/vm.json cannot be read, and is left as it is: %s", folder, type(error).__name__)
     return sorted(records, key=lambda record: record.created_at)
+
+
+def unreadable() -> set[str]:
+    """Ids of the VMs whose records are there, but not to be read."""
+    kept = {file.parent.name for file in paths.vms_dir().glob("*/vm.json")}
+    return kept - {vm.vm_id for vm in load_all()}
+
+
+def remove_unfinished() -> None:
+    """Remove what a killed `create` left: folders without record and disk. Only for the daemon."""
+    for folder in paths.vms_dir().iterdir():
+        if not any((folder / name).exists() for name in ("vm.json", "disk.qcow2")):
+            shutil.rmtree(folder, ignore_errors=True)

@@ -76,12 +76,19 @@ class Extension(Magics):
         with self._lock:
             if self._vers is None:
                 from pi_v_jupyter.session import Vers
+                from pi_v_jupyter.settings import Settings
 
-                self._vers = Vers(home=loops.io_loop(), on_notice=self.notice)
+                traits = {str(name): str(value) for name, value in self.shell.config.get("Vers", {}).items()}
+                self._vers = Vers(Settings(traits=traits), home=loops.io_loop(), on_notice=self.notice)
+                Vers.notebook = self._vers
         return self._vers
 
-    def wait(self, work: Coroutine[Any, Any, T], doing: str = "", stopped: str = "") -> T:
-        """The answer of the I/O loop. `doing` is said when it takes long, `stopped` when the user stops it.
+    def wait(
+        self, work: Coroutine[Any, Any, T], doing: str = "", stopped: str = "", *, speaks: bool = False
+    ) -> T:
+        """The answer of the I/O loop. `stopped` is said at a stop, `doing` also when it takes long.
+
+        `speaks`: the work says itself what it does.
 
         Raises:
             CellInterrupted: the user stopped it; `work` was cancelled.
@@ -91,6 +98,8 @@ class Extension(Magics):
         async def told() -> T:
             line = f"{doing or 'waiting for the platform'} …"
             timer = asyncio.get_running_loop().call_later(SLOW, screen.call, lambda: print(line))
+            if speaks:
+                timer.cancel()
             try:
                 return await work
             finally:
@@ -240,6 +249,7 @@ class Extension(Magics):
             self._greeting.cancel()
         try:
             if self._vers is not None:
+                type(self._vers).notebook = None
                 self.wait(self._vers.close(), "closing connections")
         finally:
             loops.stop_io_loop()

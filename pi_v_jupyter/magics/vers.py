@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
+import asyncio
+import difflib
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,7 @@ import click
 from pi_v_jupyter.doctor import Report, examine
 from pi_v_jupyter.errors import PlatformError, UsageError
 from pi_v_jupyter.fleet import VMs
-from pi_v_jupyter.settings import EmbeddedPlatform
+from pi_v_jupyter.settings import KEYS, EmbeddedPlatform
 from pi_v_jupyter.views import tables
 from pi_v_jupyter.vm import VM
 
@@ -162,28 +164,83 @@ def down(extension: Extension, purge: bool, force: bool) -> None:
     extension.vers.settings.session.pop("platform", None)
 
 
+@vers.command("forget-host-key")
+@click.argument("vm")
+@click.pass_obj
+def forget_host_key(extension: Extension, vm: str) -> None:
+    """Accept the host key VM shows next, in place of the one it showed first."""
+
+    async def forget() -> VM:
+        found = await extension.vers.vm(vm)
+        found.unpin()
+        return found
+
+    click.echo(f"The next host key of {extension.wait(forget()).label} is the one to trust.")
+
+
+@vers.command()
+@click.argument("key", required=False)
+@click.argument("value", required=False)
+@click.pass_obj
+def config(extension: Extension, key: str | None, value: str | None) -> None:
+    """Set KEY to VALUE for this session; without VALUE forget it, without KEY list what is set."""
+    session = extension.vers.settings.session
+    if key is None:
+        click.echo(
+            "\n".join(f"{name} = {shown(name, text)}" for name, text in session.items()) or "Nothing is set."
+        )
+        return
+    if key not in KEYS:
+        near = difflib.get_close_matches(key, KEYS, 1)
+        guess = f" Did you mean {near[0]!r}?" if near else ""
+        raise UsageError(f"There is no setting {key!r}.{guess}", f"There are: {', '.join(KEYS)}.")
+    if value is None:
+        session.pop(key, None)
+    else:
+        session[key] = value
+
+
+def shown(name: str, text: str) -> str:
+    """A setting as it may be seen."""
+    return "(set)" if name == "api_key" else text
+
+
 def platform_command(extension: Extension, *words: str) -> None:
     """Run our own command line and show what it says, line by line."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "pi_v_jupyter", *words],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    ) as child:
-        last = ""
-        try:
-            for line in child.stdout or ():
-                if not line.startswith("Error: "):
-                    click.echo(line, nl=False)
-                last = line.strip() or last
-        except KeyboardInterrupt:
-            child.terminate()
-            raise
-        if child.wait() != 0:
-            message, _, hint = last.removeprefix("Error: ").partition("  ")
-            raise PlatformError(message or f"`pi-v-jupyter {words[0]}` failed.", hint)
+    extension.wait(
+        _platform_command(extension, *words),
+        f"`pi-v-jupyter {words[0]}`",
+        "It ends what it had started.",
+        speaks=True,
+    )
+
+
+async def _platform_command(extension: Extension, *words: str) -> None:
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "pi_v_jupyter",
+        *words,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,  # a stop is passed on by us, once
+    )
+    assert child.stdout is not None  # noqa: S101  it is a pipe
+    last = ""
+    try:
+        async for line in child.stdout:
+            last = line.decode(errors="replace").rstrip() or last
+            if not last.startswith("Error: "):
+                extension.notice(last)
+        code = await child.wait()
+    except asyncio.CancelledError:
+        child.send_signal(signal.SIGINT)  # it has machines to end, or half an image to remove
+        await child.wait()
+        raise
+    if code != 0:
+        message, _, hint = last.removeprefix("Error: ").partition("  ")
+        raise PlatformError(message or f"`pi-v-jupyter {words[0]}` failed.", hint)
 
 
 def line(extension: Extension, vm: VM, seconds: float | None) -> str:

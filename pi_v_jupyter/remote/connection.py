@@ -15,6 +15,7 @@ from pi_v_jupyter.errors import (
     ConnectError,
     ConnectionLostError,
     PlatformUnreachableError,
+    SettingsError,
     VersError,
     VMGoneError,
 )
@@ -27,6 +28,7 @@ from pi_v_jupyter.remote.tls import PinnedClient, Pins, TLSTunnel, tls_context
 
 CONNECT_TIMEOUT = 60.0  # seconds to reach a VM that should be there
 ATTEMPT_TIMEOUT = 20.0  # seconds for one try
+SILENCE = 3.0  # seconds without a connection after which the user is told
 KEEPALIVE = 10  # seconds; three unanswered ones mean the connection is gone
 PYTHON = ("python3", "-I", "-S", "-X", "utf8", "-c")
 BOOT = "import sys;exec(compile(sys.stdin.buffer.read(int(sys.argv.pop(1))),'pi-v-resident','exec'))"
@@ -125,7 +127,7 @@ class Connection:
         try:
             async for attempt in tenacity.AsyncRetrying(
                 wait=tenacity.wait_exponential(multiplier=0.1, max=3),
-                retry=tenacity.retry_if_exception(lambda error: not self._closed and _passing(error)),
+                retry=tenacity.retry_if_exception(lambda error: not self._closed and self._passing(error)),
                 before_sleep=self._still_there,
                 reraise=True,
             ):
@@ -138,6 +140,10 @@ class Connection:
             ) from None
         except (asyncssh.Error, asyncssh.KeyImportError) as error:
             raise ConnectError(f"VM {self._endpoint.vm_id} cannot be logged in to: {error}.") from None
+
+    def _passing(self, error: BaseException) -> bool:
+        # Where commands wait over there, a platform that is down is waited for as well.
+        return _passing(error) or (self._resident.busy and isinstance(error, SettingsError))
 
     async def _still_there(self, state: tenacity.RetryCallState) -> None:
         self._failure = state.outcome.exception() if state.outcome else None
@@ -232,6 +238,8 @@ class Connection:
 
     async def _heal(self) -> None:
         """Commands are waiting: come back for them, or tell them why not."""
+        text = f"The connection to VM {self._endpoint.vm_id} broke; what it runs goes on. Reconnecting …"
+        notice = asyncio.get_running_loop().call_later(SILENCE, self._on_notice, text)
         try:
             while self._resident.busy and not self._resident.attached:
                 await self.open(self._resident.linger)
@@ -243,6 +251,8 @@ class Connection:
             if not isinstance(error, ConnectError) or type(error) is ConnectError:
                 error = ConnectionLostError(error.message, error.hint)
             self._resident.fail(error)
+        finally:
+            notice.cancel()
 
     async def close(self) -> None:
         """End this client's commands and sessions on the VM, and the connection."""

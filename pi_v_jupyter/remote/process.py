@@ -154,6 +154,10 @@ class ResidentProcess:
             self._resident.forget(self._number)
             self.fail(ConnectionLostError("Output is missing: the VM sent bytes out of order."))
             return
+        if self._received[stream] - self._consumed[stream] > wire.WINDOW + wire.CHUNK:
+            self._resident.forget(self._number)
+            self.fail(ConnectionLostError("The VM sent more output than it may before it is read."))
+            return
         data = payload[wire.CURSOR.size + max(0, self._received[stream] - offset) :]
         if data:
             self._received[stream] += len(data)

@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import json
 import secrets
+import struct
 from collections.abc import Callable
 from functools import cache
 from importlib import resources
@@ -33,6 +34,7 @@ MODULES = (
     "clients",
     "program",
 )  # each imports earlier ones
+LARGEST = 1 << 20  # bytes of one frame from the program
 PATIENCE = 0.02  # seconds a frame may wait for another to go with
 LOADER = """\
 import sys, types
@@ -186,12 +188,30 @@ class Resident:
         while len(buffer) - start >= header.size:
             kind, number, size = header.unpack_from(buffer, start)
             end = start + header.size + size
+            if size > LARGEST:
+                self._babble()
+                return
             if len(buffer) < end:
                 break
-            self._handle(kind, number, bytes(memoryview(buffer)[start + header.size : end]))
+            try:
+                self._handle(kind, number, bytes(memoryview(buffer)[start + header.size : end]))
+            except (ValueError, KeyError, TypeError, RecursionError, struct.error):
+                self._babble()
+                return
             start = end
         if start:
             del buffer[:start]
+
+    def _babble(self) -> None:
+        """What came is nothing the program would send: whoever sends it is not listened to any longer."""
+        self.fail(
+            ConnectionLostError(
+                "The VM sent what the resident program never would; its commands are given up."
+            )
+        )
+        self._buffer.clear()
+        if self._link is not None:
+            self._link.close()
 
     def _handle(self, kind: int, number: int, payload: bytes) -> None:
         if kind == wire.WELCOME:

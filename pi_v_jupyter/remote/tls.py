@@ -72,7 +72,7 @@ class PinnedClient(asyncssh.SSHClient):
         if known is not None and known != fingerprint:
             self.mismatch = HostKeyError(
                 f"VM {self._vm_id} answered with another SSH host key ({fingerprint}) than before ({known}).",
-                f"If you know why, `%vers doctor --forget-host-key {self._vm_id}` accepts the new one.",
+                f"If you know why: `%vers forget-host-key {self._vm_id}` accepts the new one.",
             )
             return False
         self._seen = fingerprint

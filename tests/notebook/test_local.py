@@ -14,7 +14,9 @@ pytestmark = pytest.mark.vm
 @pytest.fixture
 def notebook(shared_platform: Platform, request: pytest.FixtureRequest) -> Iterator[Kernel]:
     """The kernel of a notebook, as Jupyter starts it."""
-    with started(shared_platform.env | {"JPY_SESSION_NAME": f"/work/{request.node.name}.ipynb"}) as kernel:
+    with started(
+        shared_platform.env | {"JPY_SESSION_NAME": f"/notebooks/{request.node.name}.ipynb"}
+    ) as kernel:
         kernel.run("%load_ext pi_v_jupyter")
         kernel.status()
         yield kernel

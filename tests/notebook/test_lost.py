@@ -87,7 +87,7 @@ def test_a_platform_that_is_gone() -> None:
     platform = new_platform()
     try:
         told = platform.up()
-        with started(platform.env | {"JPY_SESSION_NAME": "/work/gone.ipynb"}) as kernel:
+        with started(platform.env | {"JPY_SESSION_NAME": "/notebooks/gone.ipynb"}) as kernel:
             kernel.run("%load_ext pi_v_jupyter")
             kernel.status()
             kernel.run("%vers up", timeout=60)
@@ -101,6 +101,24 @@ def test_a_platform_that_is_gone() -> None:
             lost = kernel.run("%vm echo nobody", timeout=100)
             assert lost.error is not None and "pi_v_jupyter/" not in lost.traceback
             assert "✗" in kernel.run("%vers doctor", timeout=QUICK).data[0]
+            assert kernel.run("%vers local").error is None
+            assert kernel.run("%vm echo here").stdout == "(local)\nhere\n"
+    finally:
+        platform.end()
+
+
+def test_a_platform_that_was_told_to_stop_leaves_no_cell_to_run_here_by_mistake() -> None:
+    platform = new_platform()
+    try:
+        platform.up()
+        with started(platform.env) as kernel:
+            kernel.run("%load_ext pi_v_jupyter")
+            kernel.status()
+            kernel.run("%vers up", timeout=60)
+            assert kernel.run("vm = %vers create --name left --use", timeout=60).error is None
+            assert "embedded platform down" in kernel.run("%vers down -f", timeout=60).stdout
+            refused = kernel.run("%vm echo nobody")
+            assert refused.error == "VMGoneError" and "`%vers local`" in refused.message
             assert kernel.run("%vers local").error is None
             assert kernel.run("%vm echo here").stdout == "(local)\nhere\n"
     finally:

@@ -195,7 +195,7 @@ async def test_an_api_that_answers_rubbish_is_one_clear_error(
 async def test_a_restarted_kernel_finds_its_vm(
     session: Callable[..., Vers], monkeypatch: pytest.MonkeyPatch, platform: Platform
 ) -> None:
-    monkeypatch.setenv("JPY_SESSION_NAME", "/work/a.ipynb")
+    monkeypatch.setenv("JPY_SESSION_NAME", "/notebooks/a.ipynb")
     before = session()
     before.fleet._remember(IDS[0])  # what `use` does once it is connected
     again = session()
@@ -204,14 +204,14 @@ async def test_a_restarted_kernel_finds_its_vm(
         _ = again.active
     await again.fleet.recall()
     assert again.active is not None and again.active.id == IDS[0]
-    monkeypatch.setenv("JPY_SESSION_NAME", "/work/b.ipynb")
+    monkeypatch.setenv("JPY_SESSION_NAME", "/notebooks/b.ipynb")
     assert session().active is None
 
 
 async def test_a_vm_that_is_gone_is_not_replaced_by_this_machine(
     session: Callable[..., Vers], monkeypatch: pytest.MonkeyPatch, platform: Platform
 ) -> None:
-    monkeypatch.setenv("JPY_SESSION_NAME", "/work/a.ipynb")
+    monkeypatch.setenv("JPY_SESSION_NAME", "/notebooks/a.ipynb")
     session().fleet._remember(IDS[0])
     del platform.vms[IDS[0]]
     again = session()
@@ -227,7 +227,7 @@ async def test_a_vm_that_is_gone_is_not_replaced_by_this_machine(
 async def test_nor_is_one_of_another_platform(
     session: Callable[..., Vers], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("JPY_SESSION_NAME", "/work/a.ipynb")
+    monkeypatch.setenv("JPY_SESSION_NAME", "/notebooks/a.ipynb")
     session("http://127.0.0.1:8/api/v1").fleet._remember(IDS[0])
     again = session()
     await again.fleet.recall()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
 import json
 import lzma
@@ -12,14 +13,15 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key, load_ssh_public_key
 
 from pi_v_jupyter.api.models import VMState
-from pi_v_jupyter.errors import MissingToolError, PlatformError
-from pi_v_jupyter.local import hardware, initramfs, paths, record, tools, upkeep
+from pi_v_jupyter.errors import ImageError, MissingToolError, PlatformError
+from pi_v_jupyter.local import base, hardware, initramfs, launcher, paths, record, tools, upkeep
 from pi_v_jupyter.local.base import DEFAULT_SIZE
 from pi_v_jupyter.local.guest import agent
 from pi_v_jupyter.local.guestlink import GuestLink
@@ -151,14 +153,72 @@ def test_any_label_makes_a_host_name(label: str, name: str) -> None:
     assert vm(labels={"name": label}).name == name
 
 
-def test_a_record_is_read_back_and_half_a_record_is_removed() -> None:
+def kept_folders() -> set[str]:
+    return {folder.name for folder in paths.vms_dir().iterdir()}
+
+
+def test_a_record_is_read_back_until_it_is_removed() -> None:
     kept = vm(labels={"name": "a"}, pid=5, started=1.5, mem_size_mib=512)
     kept.save()
-    (paths.vms_dir() / "half").mkdir()
     assert record.load_all() == [kept]
-    assert [folder.name for folder in paths.vms_dir().iterdir()] == [kept.vm_id]
     kept.remove()
     assert record.load_all() == []
+
+
+def test_reading_the_records_deletes_nothing_while_a_vm_is_being_created() -> None:
+    (paths.vms_dir() / "in-the-making").mkdir()  # its record is not written yet
+    assert launcher.vms_kept() == 0
+    assert launcher.status()["up"] is False
+    assert launcher.down(purge=False) is False
+    assert kept_folders() == {"in-the-making"}
+
+
+def test_the_daemon_removes_only_folders_that_hold_neither_record_nor_disk() -> None:
+    for name in ("nothing", "disk", "garbled"):
+        (paths.vms_dir() / name).mkdir()
+    (paths.vms_dir() / "disk/disk.qcow2").touch()
+    (paths.vms_dir() / "garbled/vm.json").write_text("{")
+    record.remove_unfinished()
+    assert kept_folders() == {"disk", "garbled"}
+    assert record.load_all() == []
+    assert record.unreadable() == {"garbled"}
+    assert (paths.vms_dir() / "garbled/vm.json").read_text() == "{"
+
+
+@pytest.mark.parametrize("in_the_way", ["file", "dangling link"])
+def test_what_is_in_the_way_of_the_runtime_folder_is_told(in_the_way: str) -> None:
+    path = paths.runtime_dir()
+    path.rmdir()
+    if in_the_way == "file":
+        path.touch()
+    else:
+        path.symlink_to("nowhere")
+    with pytest.raises(PlatformError, match="not a private folder"):
+        paths.runtime_dir()
+
+
+def test_the_daemon_is_given_no_secrets_and_none_of_our_settings() -> None:
+    secret = {"VERS_BASE_URL": "u", "AWS_SECRET": "s", "x_token": "t", "A_KEY": "k", "PG_PASSWORD": "p"}
+    plain = {"PATH": "/bin", "KEYS": "1"}
+    assert launcher._without_secrets(secret | plain) == plain
+
+
+async def test_a_first_machine_is_not_begun_on_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=100 * 1024**2))
+    new = base.Base(paths.machines_dir() / "key")
+    with pytest.raises(ImageError, match=f"disk is full: .* 812 MB and {paths.machines_dir()} has 100 MB"):
+        await base._make(new, IMAGE, "tcg", None, print)
+    assert list(paths.machines_dir().iterdir()) == []
+
+
+async def test_a_first_machine_that_cannot_be_made_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.EDQUOT, "quota")
+
+    monkeypatch.setattr("pi_v_jupyter.local.disks.overlay", full)
+    with pytest.raises(ImageError, match="disk is full"):
+        await base._make(base.Base(paths.machines_dir() / "key"), IMAGE, "tcg", None, print)
+    assert list(paths.machines_dir().iterdir()) == []
 
 
 def test_a_foreign_runtime_folder_is_not_used() -> None:
@@ -217,6 +277,10 @@ async def test_the_agents_answer_is_told_by_its_number(linked: Any) -> None:
         (b'{"id": 1, "error": "no such thing"}\n', "no such thing"),
         (b"garbage\n", "cannot be read"),
         (b"x" * 2_000_000 + b"\n", "cannot be read"),
+        (b"[" * 100_000 + b"\n", "cannot be read"),
+        (b'{"id": 1' + b"0" * 5000 + b"}\n", "cannot be read"),
+        (b'{"id": 1, "error": [1]}\n', "did not say why"),
+        (b'{"id": 1, "error": "\\ud800"}\n', r"ping': \?\."),
         (b"", "within 0.2 s"),
     ],
 )

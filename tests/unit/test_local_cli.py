@@ -1,0 +1,78 @@
+"""The command line's manners, without any VM."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import psutil
+import pytest
+from click.testing import CliRunner
+
+from pi_v_jupyter.cli import main
+from pi_v_jupyter.local import image, launcher
+
+
+@pytest.mark.parametrize(
+    "domain", ["", ".", "a..b", "-a.b", "a-.b", "a b", "a/b", "é.test", "a.b\n", "a" * 64, "a." * 100 + "a"]
+)
+def test_a_domain_that_is_none_is_refused_before_anything_is_done(domain: str) -> None:
+    done = CliRunner().invoke(main, ["up", "--domain", domain])
+    assert done.exit_code == 2
+    assert "is no domain name" in done.output
+
+
+def test_a_domain_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+
+    def up(options: Any, *_: object) -> None:
+        taken.append(options.domain)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launcher, "up", up)
+    CliRunner().invoke(main, ["up", "--domain", "My-vms.example2.test"])
+    assert taken == ["My-vms.example2.test"]
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(1, "1 VM of a platform that died still runs"), (2, "2 VMs of a platform that died still run ")],
+)
+def test_what_a_dead_platform_left_is_told(monkeypatch: pytest.MonkeyPatch, count: int, words: str) -> None:
+    monkeypatch.setattr(launcher, "status", lambda: {"up": False, "vms_left_running": count})
+    assert words in CliRunner().invoke(main, ["status"]).output
+
+
+def test_the_machine_in_the_making_is_no_vm_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def found(prefix: str, known: object) -> list[psutil.Process]:
+        processes = []
+        for name in ("base", "0123"):
+            process = psutil.Process()
+            process.info = {"cmdline": ["qemu-system-x86_64", "-name", prefix + name]}
+            processes.append(process)
+        return processes
+
+    monkeypatch.setattr("pi_v_jupyter.local.machine.left_over", found)
+    assert launcher.vms_that_run() == 1
+
+
+def test_sigterm_ends_a_build_and_the_programs_it_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    started = []
+
+    def ensure(*_: object, **__: object) -> None:
+        with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+            started.append(child)
+            os.kill(os.getpid(), signal.SIGTERM)
+            child.wait(30)
+            pytest.fail("SIGTERM interrupts")
+
+    monkeypatch.setattr(image, "ensure", ensure)
+    done = CliRunner().invoke(main, ["image", "build"])
+    assert done.exit_code == 1
+    assert "Aborted!" in done.output
+    assert started[0].wait(30) == -signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
