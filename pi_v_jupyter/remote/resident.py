@@ -230,9 +230,10 @@ class Resident:
         elif kind == wire.TAKEN:
             job.taken(wire.CURSOR.unpack(payload)[0])
         elif kind == wire.EXIT:
+            how = Exit(**json.loads(payload))
             self._jobs.pop(number)
             self._write_later(wire.FORGET, number)
-            job.exited(Exit(**json.loads(payload)))
+            job.exited(how)
 
     def _welcomed(self, welcome: dict[str, Any]) -> None:
         self.pid, self.socket, self._greeted = welcome["pid"], welcome["socket"], True
