@@ -217,7 +217,7 @@ class Fleet:
                 "Use letters, digits, '-', '_' and '.', a letter or digit first, at most 64 of them.",
             )
         if any(len(name) >= SHORTEST_PREFIX and info.vm_id.startswith(name.lower()) for info in infos):
-            raise UsageError(f"{name!r} is the beginning of a VM's id.", "Choose a name that is not.")
+            raise UsageError(f"A VM's id begins with {name!r} already.", "Another name avoids that.")
         if any(self._of(info).name == name for info in infos):
             raise UsageError(
                 f"There is a VM named {name!r} already.", "`%vers use` takes it, another name avoids it."
