@@ -8,9 +8,9 @@ BIN := .venv/bin
 # program -> the Debian package that has it
 VM_TOOLS := qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils mmdebstrap:mmdebstrap mke2fs:e2fsprogs \
             newuidmap:uidmap
-TEST_TOOLS := $(VM_TOOLS) sshd:openssh-server ssh:openssh-client chromium:chromium
+TEST_TOOLS := $(VM_TOOLS) sshd:openssh-server ssh:openssh-client rsync:rsync chromium:chromium
 
-.PHONY: demo lab test check bench image system-vm system-test clean
+.PHONY: demo lab test check bench image widgets system-vm system-test clean
 
 demo: system-vm $(BIN)/.ready-lab image  ## the first walkthrough, on real VMs, in this terminal
 	$(BIN)/pi-v-jupyter demo
@@ -29,6 +29,9 @@ check: $(BIN)/.ready-dev  ## format, lint, types, import laws
 
 bench: system-test $(BIN)/.ready-dev image  ## the figures; BENCH=key,key picks rows
 	$(BIN)/python tests/bench/run.py
+
+widgets:  ## what views/ shows in a browser, from js/; the result is committed
+	cd js && npm ci && npm run build
 
 image: $(BIN)/.ready-lab
 	$(BIN)/pi-v-jupyter image build

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 7730
 DEFAULT_GATEWAY_PORT = 7731
 DEFAULT_DOMAIN = "pi-v.localhost"
+MOST = click.IntRange(min=1)
 _DOMAIN_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)", re.ASCII | re.IGNORECASE)
 _LONGEST_DOMAIN = 200  # a VM's id goes in front of it, and 253 is all that a host name can have
 
@@ -108,13 +109,17 @@ def _ended_like_ctrl_c() -> Iterator[None]:
     show_default=True,
     help="VMs are at <vm-id>.vm.DOMAIN.",
 )
+@click.option("--max-vms", type=MOST, help="All VMs together: how many there may be.")
+@click.option("--max-vcpus", type=MOST, help="All VMs together: processors.")
+@click.option("--max-memory", "max_memory_mib", type=MOST, metavar="MIB", help="All VMs together: memory.")
+@click.option("--max-disk", "max_disk_mib", type=MOST, metavar="MIB", help="All VMs together: disks.")
 @click.option("--foreground", is_flag=True, help="Stay in this terminal, with the log on it.")
 @click.option("--report-fd", type=int, hidden=True)
-def up(port: int, gateway_port: int, domain: str, foreground: bool, report_fd: int | None) -> None:
+def up(foreground: bool, report_fd: int | None, **wanted: Any) -> None:
     """Start the embedded platform (and build its VM image, the first time)."""
     from pi_v_jupyter.local import daemon, launcher
 
-    options = daemon.Options(port, gateway_port, domain)
+    options = daemon.Options(**wanted)
     if foreground:
         with _ended_like_ctrl_c():
             _serve(options, report_fd)
@@ -154,16 +159,17 @@ def _serve(options: Any, report_fd: int | None) -> None:
 )
 @click.option("-f", "--force", is_flag=True, help="Do not ask.")
 def down(purge: bool, force: bool) -> None:
-    """End the embedded platform and its VMs."""
-    from pi_v_jupyter.local import launcher
+    """Save all VMs and end the embedded platform; `up` brings them back."""
+    from pi_v_jupyter.local import daemon, launcher
 
-    running, kept = launcher.vms_that_run(), launcher.vms_kept()
+    kept = launcher.vms_kept()
     if not force and purge and kept:
-        _ask(f"{_vms(kept)} will be deleted for good.")
-    elif not force and running:
-        _ask(f"{_vms(running)} will be ended; disks are kept, but nothing can start from them yet.")
-    ended = launcher.down(purge=purge)
-    click.echo("embedded platform down" if ended else "the embedded platform was not up")
+        _ask(f"{_vms(kept)} and all commits will be deleted for good.")
+    options = daemon.Options(0, 0, DEFAULT_DOMAIN)
+    ended = launcher.down(purge=purge, options=options, resident=_resident())
+    saved = launcher.vms_saved()
+    back = f" · {_vms(saved)} saved; `up` brings {'it' if saved == 1 else 'them'} back" if saved else ""
+    click.echo(("embedded platform down" if ended else "the embedded platform was not up") + back)
 
 
 def _vms(count: int) -> str:
@@ -238,6 +244,18 @@ def _resident() -> Resident | None:
     from pi_v_jupyter.remote import resident
 
     return Resident(program=resident.program(), socket_path=resident.socket_path())
+
+
+@main.command("ssh-proxy")
+@click.argument("host")
+@click.argument("port", type=click.IntRange(1, 65535))
+@click.option("--ca", "ca_file", metavar="FILE", help="Trust this authority (PEM) instead of the system's.")
+def ssh_proxy(host: str, port: int, ca_file: str | None) -> None:
+    """Carry SSH to a VM through TLS: OpenSSH's ProxyCommand, as `%vers ssh-config` writes it."""
+    from pi_v_jupyter.remote import proxy
+
+    if not proxy.run(host, port, ca_file):
+        sys.exit(1)
 
 
 @main.command()

@@ -6,6 +6,8 @@
     ├── UsageError                 a magic or a call used wrongly
     ├── UnknownVMError             no VM of that id or name
     ├── AmbiguousVMError           more than one
+    ├── UnknownCommitError         no commit, or no tag, of that id or name
+    ├── AmbiguousCommitError       more than one
     ├── ApiError                   the platform answered with an error
     │   ├── AuthenticationError    401, 403
     │   ├── NotFoundError          404
@@ -16,10 +18,13 @@
     │   ├── HostKeyError           it answered with another host key than before
     │   ├── CertificateError       its TLS certificate is not trusted
     │   ├── ConnectionLostError    the connection broke and did not come back
+    │   ├── VMPausedError          the VM is paused
     │   └── VMGoneError            the VM was deleted, or died
     ├── RemoteError                what was asked of the VM could not be done there
-    │   └── RemoteCommandError     a command ended with another code than 0
-    │       └── RemoteTimeoutError it was ended because its time was up
+    │   ├── RemoteCommandError     a command ended with another code than 0
+    │   │   └── RemoteTimeoutError it was ended because its time was up
+    │   ├── RemoteFileError        a file cannot be read, written, moved … (an OSError too)
+    │   └── EditError              an edit does not apply, and nothing was changed
     └── PlatformError              the embedded platform
         ├── MissingToolError       a program it needs is not installed
         ├── ImageError             the VM image cannot be built or used
@@ -77,6 +82,14 @@ class AmbiguousVMError(VersError):
     """More than one VM has that id prefix or name."""
 
 
+class UnknownCommitError(VersError):
+    """No commit has that id, name or tag; or no tag that name."""
+
+
+class AmbiguousCommitError(VersError):
+    """More than one commit has that id prefix or name."""
+
+
 class ApiError(VersError):
     """The platform answered with an error; `status` is the HTTP status."""
 
@@ -121,6 +134,10 @@ class ConnectionLostError(ConnectError):
     """The connection broke and could not be made again."""
 
 
+class VMPausedError(ConnectError):
+    """The VM is paused, and answers when it goes on."""
+
+
 class VMGoneError(ConnectError):
     """The VM was deleted, or died."""
 
@@ -153,6 +170,23 @@ class RemoteCommandError(RemoteError):
 
 class RemoteTimeoutError(RemoteCommandError):
     """The command was ended because its time was up."""
+
+
+class RemoteFileError(RemoteError, OSError):
+    """A file cannot be read, written, moved …: `path`. `errno` as in OSError, None for a reason of ours."""
+
+    def __init__(self, message: str, hint: str = "", *, number: int | None = None, path: str = "") -> None:
+        super().__init__(message, hint)
+        self.errno = number
+        self.path = path
+
+
+class EditError(RemoteError):
+    """An edit does not apply, and nothing was changed. `edit`: the number of the wrong one, from 1."""
+
+    def __init__(self, message: str, hint: str = "", *, edit: int | None = None) -> None:
+        super().__init__(message, hint)
+        self.edit = edit
 
 
 class PlatformError(VersError):

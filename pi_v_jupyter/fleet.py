@@ -1,42 +1,28 @@
-"""All machines of one platform: names, and the one that cells run on."""
+"""All machines of one platform: the one that cells run on, and what came from what."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import difflib
-import os
-import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
+from pi_v_jupyter import names
 from pi_v_jupyter.api.client import VersClient
-from pi_v_jupyter.api.models import VMConfig, VMInfo
-from pi_v_jupyter.errors import (
-    AmbiguousVMError,
-    NotFoundError,
-    UnknownVMError,
-    UsageError,
-    VersError,
-    VMGoneError,
-)
+from pi_v_jupyter.commits import Commit
+from pi_v_jupyter.errors import NotFoundError, UnknownCommitError, UnknownVMError, VMGoneError
+from pi_v_jupyter.lineage import Facts, Lineage, descendants, facts, lineage
+from pi_v_jupyter.remote import openssh
+from pi_v_jupyter.remote.openssh import SSHConfig
+from pi_v_jupyter.remote.pins import mismatch
+from pi_v_jupyter.remote.tunnel import Tunnels
+from pi_v_jupyter.roster import Roster, VMs
 from pi_v_jupyter.settings import Settings
 from pi_v_jupyter.state import State
 from pi_v_jupyter.vm import VM
 
-SHORTEST_PREFIX = 4
-MOST_ASKED = 32  # VMs whose size is asked for at once
 
-
-class VMs(list[VM]):
-    """A list of VMs that shows as a table in a notebook. `active` is the id of the one cells run on."""
-
-    def __init__(self, vms: Iterable[VM], active: str | None = None) -> None:
-        super().__init__(vms)
-        self.active = active
-
-
-class Fleet:
-    """The VMs of whichever platform the settings name now."""
+class Fleet(Roster):
+    """The VMs of a platform, the one that cells run on, and what came from what."""
 
     def __init__(
         self,
@@ -46,14 +32,10 @@ class Fleet:
         home: asyncio.AbstractEventLoop,
         on_notice: Callable[[str], None],
     ) -> None:
-        self._client, self._settings, self._state, self._home = client, settings, state, home
-        self._on_notice = on_notice
-        self._known: dict[tuple[str, str], VM] = {}
-        self._active: VM | None = None
-        # A notebook finds its VM again after a restart; other kernels have no name to remember it by.
-        self._notebook = os.environ.get("JPY_SESSION_NAME", "")
+        super().__init__(client, settings, state, home, on_notice)
+        self._notebook = self.state.notebook
         # Looked for on every platform: this one may be another than the VM's, for as long as that is down.
-        self._missing = self._state.where("active", self._notebook) if self._notebook else None
+        self._missing = self.state.where("active", self._notebook) if self._notebook else None
 
     @property
     def active(self) -> VM | None:
@@ -71,72 +53,47 @@ class Fleet:
         return self._active
 
     @property
-    def current(self) -> VM | None:
-        """The active VM as far as it is known: never raises."""
-        return self._active
-
-    @property
     def missing(self) -> bool:
         """Has the VM that this notebook used before a restart not been found (or looked for) yet?"""
         return self._missing is not None
 
-    def known(self) -> list[VM]:
-        """The VMs seen so far, without asking: for completion."""
-        return [vm for (platform, _), vm in self._known.items() if platform == self._settings.base_url]
+    async def lineage(self) -> Lineage:
+        """All VMs and commits, under what they came from."""
+        vms = await self._with_parents()
+        return lineage(vms, await self.commits.all(), vms.active)
 
-    async def all(self) -> VMs:
-        """Every VM of the account, oldest first."""
-        infos = sorted(await self._client.list_vms(), key=lambda info: info.created_at)
-        return VMs(map(self._of, infos), self._active.vm_id if self._active else None)
-
-    async def create(
-        self,
-        *,
-        name: str | None = None,
-        vcpu: int | None = None,
-        mem: int | None = None,
-        disk: int | None = None,
-        wait: bool = True,
-    ) -> VM:
-        """Make a root VM; `mem` and `disk` are in MiB; with `wait`, once it runs.
+    async def facts(self, what: VM | Commit | str) -> Facts:
+        """All that is known of a VM or a commit; of that name, a VM goes before a commit.
 
         Raises:
-            UsageError: it cannot be a name, or is taken.
+            UnknownVMError, UnknownCommitError, …: neither has that name.
         """
-        if name is not None:
-            self._check_name(name, await self._client.list_vms())
-        config = VMConfig(
-            vcpu_count=vcpu, mem_size_mib=mem, fs_size_mib=disk, labels={"name": name} if name else None
-        )
-        vm_id = await self._client.create_vm(config, wait_boot=wait)
-        if name is not None:  # a platform of the older vintage keeps no labels
-            self._state.set(self._settings.base_url, "names", vm_id, name)
-        return self._of(await self._client.vm_metadata(vm_id))
+        item = await self._either(what) if isinstance(what, str) else what
+        if isinstance(item, VM):
+            await item.refresh()
+        return facts(item, await self._with_parents(), await self.commits.all())
 
-    async def find(self, name: str) -> VM:
-        """The VM of that id, unique id prefix (4 characters or more) or name; `.` is the active one.
+    async def _either(self, name: str) -> VM | Commit:
+        try:
+            return await self.find(name)
+        except UnknownVMError as error:
+            if name == ".":
+                raise
+            no_vm = error
+        try:
+            return await self.commits.find(name)
+        except UnknownCommitError as no_commit:
+            raise (no_commit if names.GUESS in no_commit.message else no_vm) from None
 
-        Raises:
-            UnknownVMError, AmbiguousVMError: none, or several.
-        """
-        if name == ".":
-            if self._active is None:
-                raise UnknownVMError("No VM is active.", "`%vers use VM` makes one so.")
-            return self._active
+    async def descendants(self, vms: Iterable[VM]) -> VMs:
+        """The VMs that came from these, at whatever remove."""
+        everyone = await self._with_parents()
+        return VMs(descendants(vms, everyone), everyone.active)
+
+    async def _with_parents(self) -> VMs:
         vms = await self.all()
-        found = (
-            [vm for vm in vms if vm.vm_id == name]
-            or [vm for vm in vms if name and vm.name == name]
-            or [vm for vm in vms if len(name) >= SHORTEST_PREFIX and vm.vm_id.startswith(name.lower())]
-        )
-        if len(found) == 1:
-            return found[0]
-        if found:
-            ids = ", ".join(vm.vm_id[:13] for vm in found[:5])
-            raise AmbiguousVMError(f"{len(found)} VMs match {name!r}: {ids}.", "Give more of the id.")
-        near = difflib.get_close_matches(name, [vm.name for vm in vms if vm.name], 1)
-        guess = f" Did you mean {near[0]!r}?" if near else ""
-        raise UnknownVMError(f"No VM named {name!r}.{guess}", "`%vers ls` shows them all.")
+        await self.learn_sizes(vms, most=len(vms))
+        return vms
 
     async def use(self, vm: VM) -> None:
         """Have cells run on `vm` from now on; connects first, so that a cell does not wait for it.
@@ -156,69 +113,66 @@ class Fleet:
 
     async def recall(self) -> None:
         """Take up the VM this notebook used before its kernel was restarted."""
-        if self._missing is None or self._missing[0] != self._settings.base_url:
+        missing = self._missing
+        if missing is None or missing[0] != self.settings.base_url:
             return
         with contextlib.suppress(NotFoundError):  # `active` tells of it, when a cell is to run there
-            self._active = self._of(await self._client.vm_status(self._missing[1]))
-            self._missing = None
+            found = self._of(await self.client.vm_status(missing[1]))
+            if self._missing == missing:  # or the user has chosen meanwhile
+                self._active, self._missing = found, None
 
     async def delete(self, vm: VM) -> None:
         """Destroy a VM; cells run on this machine again if it was the active one."""
         try:
             await vm.delete()
         except NotFoundError:
-            self._state.forget_vm(self._settings.base_url, vm.vm_id)
-        self._known.pop((self._settings.base_url, vm.vm_id), None)
+            self.state.forget_vm(self.settings.base_url, vm.vm_id)
+        self._known.pop((self.settings.base_url, vm.vm_id), None)
+        await asyncio.to_thread(openssh.forget, self.settings.base_url, vm.vm_id)
         if self._active is vm:
             self.local()
+
+    def tunnels(self) -> Tunnels:
+        """Those that are open, in the order of their local ports."""
+        found = [tunnel for vm in list(self._known.values()) for tunnel in vm.tunnels]
+        return Tunnels(sorted(found, key=lambda tunnel: tunnel.local_port))
+
+    async def ssh_config(self, vms: Sequence[VM], *, write: bool) -> SSHConfig:
+        """A configuration of OpenSSH for these VMs; see `Vers.ssh_config`."""
+        logins = await asyncio.gather(*map(self._login, dict.fromkeys(vms)))
+        if not write:
+            return await asyncio.to_thread(openssh.make, logins)
+        there = await asyncio.gather(*map(self._address, await self.all()))
+        return await asyncio.to_thread(openssh.write, logins, there, self.settings.base_url)
+
+    async def _login(self, vm: VM) -> openssh.Login:
+        """What it takes to log in; the host key is the one the VM has proven to have, and the pinned one."""
+        host_key = (await vm.ssh()).get_server_host_key()
+        assert host_key is not None  # noqa: S101  only Kerberos does without
+        fingerprint, known = host_key.get_fingerprint(), vm.pinned(vm.vm_id)
+        if known not in (None, fingerprint):
+            raise mismatch(vm.vm_id, fingerprint, known)
+        kind, key, *_ = host_key.export_public_key().decode().split()
+        return openssh.Login(await self._address(vm), await vm.private_key(), f"{kind} {key}")
+
+    async def _address(self, vm: VM) -> openssh.Address:
+        return openssh.Address(self.settings.base_url, vm.vm_id, vm.name, *await vm.address())
+
+    async def let_go(self) -> None:
+        """The platform saves its VMs and ends: close every connection, and end nothing over there."""
+        await asyncio.gather(*(vm.let_go() for vm in self._known.values()))
 
     async def close(self) -> None:
         """Close every connection; the VMs go on. Cells are refused until a machine is chosen again."""
         if self._active is not None:
-            self._missing, self._active = (self._settings.base_url, self._active.vm_id), None
+            self._missing, self._active = (self.settings.base_url, self._active.vm_id), None
         await asyncio.gather(*(vm.close() for vm in self._known.values()))
         self._known.clear()
-
-    async def learn_sizes(self, vms: VMs) -> None:
-        """Ask for the sizes that a list does not tell; of many VMs, of the latest only."""
-        unknown = [vm for vm in vms if vm.info.mem_size_mib is None][-MOST_ASKED:]
-
-        async def ask(vm: VM) -> None:
-            with contextlib.suppress(VersError):  # it was deleted just now; a size is not worth failing for
-                await vm.refresh()
-
-        await asyncio.gather(*map(ask, unknown))
-
-    def _of(self, info: VMInfo) -> VM:
-        key = (self._settings.base_url, info.vm_id)
-        vm = self._known.get(key)
-        if vm is None:
-            vm = self._known[key] = VM(
-                info, self._client, self._settings, self._state, self._home, self._on_notice
-            )
-        else:
-            vm.learn(info)
-        return vm
 
     def _remember(self, vm_id: str | None) -> None:
         if not self._notebook:
             return
-        while before := self._state.where("active", self._notebook):
-            self._state.set(before[0], "active", self._notebook, None)
+        while before := self.state.where("active", self._notebook):
+            self.state.set(before[0], "active", self._notebook, None)
         if vm_id is not None:
-            self._state.set(self._settings.base_url, "active", self._notebook, vm_id)
-
-    def _check_name(self, name: str, infos: list[VMInfo]) -> None:
-        plain = unicodedata.normalize("NFKC", name) == name  # or two names could look the same
-        plain = plain and name[:1].isalnum() and all(c.isalnum() or c in "-_." for c in name)
-        if not plain or len(name) > 64:
-            raise UsageError(
-                f"{name!r} cannot name a VM.",
-                "Use letters, digits, '-', '_' and '.', a letter or digit first, at most 64 of them.",
-            )
-        if any(len(name) >= SHORTEST_PREFIX and info.vm_id.startswith(name.lower()) for info in infos):
-            raise UsageError(f"A VM's id begins with {name!r} already.", "Another name avoids that.")
-        if any(self._of(info).name == name for info in infos):
-            raise UsageError(
-                f"There is a VM named {name!r} already.", "`%vers use` takes it, another name avoids it."
-            )
+            self.state.set(self.settings.base_url, "active", self._notebook, vm_id)

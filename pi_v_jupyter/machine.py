@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -13,6 +13,7 @@ from typing import Protocol
 from pi_v_jupyter.errors import RemoteCommandError, RemoteTimeoutError, UsageError
 from pi_v_jupyter.loops import at_home, cross
 from pi_v_jupyter.remote.channel import Exit, Process, Request, StreamName, TextDecoder
+from pi_v_jupyter.remote.files import Files
 from pi_v_jupyter.remote.here import HereConnection
 
 TAIL = 4096  # bytes of stderr an error carries
@@ -134,15 +135,11 @@ class Command:
         self._shown.set()
 
 
-class Machine(ABC):
-    """What a VM and this computer have in common: commands run on it. `home` is the loop it lives on."""
+class Machine(Files):
+    """What a VM and this computer have in common: commands run on it, and it has files.
 
-    home: asyncio.AbstractEventLoop
-
-    @property
-    @abstractmethod
-    def label(self) -> str:
-        """What to call it in a sentence."""
+    `home` is the loop it lives on.
+    """
 
     @abstractmethod
     def _connection(self) -> Starts:

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -14,9 +14,15 @@ from typing import Any, ClassVar, Self
 from pi_v_jupyter import loops
 from pi_v_jupyter.api.client import VersClient
 from pi_v_jupyter.api.models import SystemVersion, WhoAmI
+from pi_v_jupyter.commits import Commit, Commits, Tags
 from pi_v_jupyter.errors import UsageError
-from pi_v_jupyter.fleet import Fleet, VMs
+from pi_v_jupyter.fleet import Fleet
+from pi_v_jupyter.lineage import Facts, Lineage
 from pi_v_jupyter.machine import Here, Machine
+from pi_v_jupyter.remote.copying import Copied, OnProgress
+from pi_v_jupyter.remote.openssh import SSHConfig
+from pi_v_jupyter.remote.tunnel import Tunnel, Tunnels
+from pi_v_jupyter.roster import VMs
 from pi_v_jupyter.settings import Settings
 from pi_v_jupyter.state import State
 from pi_v_jupyter.vm import VM
@@ -45,7 +51,7 @@ class Vers:
         self.settings: Settings = settings or (Vers.notebook.settings if Vers.notebook else Settings())
         self.on_notice = on_notice
         self._home = home
-        self._parts: tuple[VersClient, Fleet, Here] | None = None
+        self._parts: tuple[VersClient, Fleet] | None = None
         self._making = threading.Lock()  # a cell and the I/O loop may be the first at once
 
     @property
@@ -55,12 +61,12 @@ class Vers:
             self._home = loops.running_io_loop() or asyncio.get_running_loop()
         return self._home
 
-    def _made(self) -> tuple[VersClient, Fleet, Here]:
+    def _made(self) -> tuple[VersClient, Fleet]:
         with self._making:
             if self._parts is None:
                 client = VersClient(self.settings)
                 fleet = Fleet(client, self.settings, State(), self.home, lambda text: self.on_notice(text))
-                self._parts = client, fleet, Here(self.home)
+                self._parts = client, fleet
             return self._parts
 
     @property
@@ -76,7 +82,7 @@ class Vers:
     @property
     def here(self) -> Here:
         """This computer, as a machine commands can run on."""
-        return self._made()[2]
+        return self.fleet.here
 
     @property
     def active(self) -> VM | None:
@@ -106,9 +112,9 @@ class Vers:
     async def close(self) -> None:
         """End this session's commands and connections. VMs go on."""
         if self._parts is not None:
-            (client, fleet, here), self._parts = self._parts, None
+            (client, fleet), self._parts = self._parts, None
             await fleet.close()
-            await here.close()
+            await fleet.here.close()
             await client.close()
 
     @loops.at_home
@@ -149,13 +155,109 @@ class Vers:
         self.fleet.local()
 
     @loops.at_home
-    async def delete(self, *vms: VM | str) -> None:
-        """Destroy VMs and their disks, all at once. One that cannot be deleted spares no other."""
+    async def delete(self, *vms: VM | str, branches: bool = False) -> None:
+        """Destroy VMs and their disks, all at once. One that cannot be deleted spares no other.
+
+        With `branches`, all that came from them too, at whatever remove.
+        """
         found = [await self.fleet.find(vm) if isinstance(vm, str) else vm for vm in vms]
+        if branches:
+            found += await self.fleet.descendants(found)
         outcomes = await asyncio.gather(*map(self.fleet.delete, found), return_exceptions=True)
         failed = [outcome for outcome in outcomes if outcome is not None]
         if failed:
             raise failed[0]
+
+    @loops.at_home
+    async def restore(self, commit: Commit | str, *, name: str | None = None) -> VM:
+        """A new VM that goes on from a commit; that is named by id, unique id prefix, name or tag."""
+        return await self.fleet.restore(commit, name)
+
+    @loops.at_home
+    async def commits(self) -> Commits:
+        """Every commit of the account, oldest first."""
+        return await self.fleet.commits.all()
+
+    @loops.at_home
+    async def commit(self, name: str) -> Commit:
+        """The commit of that id, unique id prefix, name or tag."""
+        return await self.fleet.commits.find(name)
+
+    @loops.at_home
+    async def delete_commits(self, *commits: Commit | str) -> None:
+        """Remove commits. One that something still needs is refused (ConflictError), with what needs it."""
+        for commit in commits:
+            found = await self.fleet.commits.find(commit) if isinstance(commit, str) else commit
+            await self.fleet.forget_commit(found)
+
+    @loops.at_home
+    async def tags(self) -> Tags:
+        """Every tag of the account, by name."""
+        return await self.fleet.commits.tags()
+
+    @loops.at_home
+    async def tag(self, name: str, commit: Commit | str | None = None) -> Commit:
+        """Have the tag `name` name that commit from now on; without one, the active VM's last."""
+        return await self.fleet.tag(name, commit)
+
+    @loops.at_home
+    async def untag(self, name: str) -> None:
+        """Remove a tag; the commit stays."""
+        await self.fleet.commits.untag(name)
+
+    def tunnels(self) -> Tunnels:
+        """The tunnels of this session that are open; `await vm.tunnel(PORT)` makes one."""
+        return self.fleet.tunnels()
+
+    @loops.at_home
+    async def ssh_config(self, *vms: VM | str, write: bool = False) -> SSHConfig:
+        """A configuration with which plain `ssh`, `scp` or `rsync` reaches these VMs, or the active one.
+
+        `write` has `~/.ssh/config` include it, with those written earlier that are still there. The VMs' keys
+        are kept in files of the state folder until the VMs are deleted.
+
+        Raises:
+            UnknownVMError: there is no such VM, or none is active.
+            ConnectError: one cannot be reached; HostKeyError: it has another host key than before.
+            SettingsError: a file cannot be written.
+        """
+        found = [await self.fleet.find(vm) if isinstance(vm, str) else vm for vm in vms or (".",)]
+        return await self.fleet.ssh_config(found, write=write)
+
+    @loops.at_home
+    async def lineage(self) -> Lineage:
+        """All VMs and commits, under what they came from."""
+        return await self.fleet.lineage()
+
+    @loops.at_home
+    async def descendants(self, *vms: VM) -> VMs:
+        """The VMs that came from these, by branch or restore, at whatever remove."""
+        return await self.fleet.descendants(vms)
+
+    @loops.at_home
+    async def info(self, what: VM | Commit | str) -> Facts:
+        """All that is known of a VM or a commit."""
+        return await self.fleet.facts(what)
+
+    @loops.at_home
+    async def copy(
+        self,
+        sources: str | Sequence[str],
+        target: str,
+        *,
+        on_progress: OnProgress = lambda done, total: None,
+    ) -> Copied:
+        """Copy files and folders between machines, as `scp -rp` would, in one stream.
+
+        `NAME:/path` is on that VM, `:/path` on the active one, any other path on this computer. Modes,
+        times, links, empty folders and holes are kept. Files take their places in one moment each; what is
+        stopped leaves no half file, and one large file goes on from there the next time. `on_progress` is
+        called on this session's loop with the bytes so far and, where known, all there will be.
+
+        Raises:
+            RemoteFileError: it cannot be copied, or parts of it cannot be read: then all else was copied.
+        """
+        return await self.fleet.places().copy(sources, target, on_progress=on_progress)
 
     @loops.at_home
     async def whoami(self) -> WhoAmI:
@@ -169,9 +271,9 @@ class Vers:
 
 
 class Sync:
-    """The blocking form of a `Vers` or a machine: the same methods, waited for."""
+    """The blocking form of a `Vers`, a machine or a tunnel: the same methods, waited for."""
 
-    def __init__(self, target: Vers | Machine) -> None:
+    def __init__(self, target: Vers | Machine | Tunnel) -> None:
         self._target = target
 
     def __getattr__(self, name: str) -> Any:
@@ -204,8 +306,8 @@ class Sync:
 
 
 def _blocking(value: Any) -> Any:
-    if isinstance(value, Machine):
+    if isinstance(value, Machine | Tunnel):
         return Sync(value)
-    if isinstance(value, VMs):
-        return [Sync(vm) for vm in value]
+    if isinstance(value, VMs | Tunnels):
+        return [Sync(one) for one in value]
     return value

@@ -1,4 +1,4 @@
-"""What must survive a kernel: names of VMs, pinned host keys, which VM a notebook was using.
+"""What must survive a kernel: names, host keys and sessions of VMs and commits, what a notebook used.
 
 One small JSON file in the user's state folder, replaced whole under a lock: kernels may share it.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,11 +25,13 @@ class State:
     """The state file. Values are grouped by platform (its base URL), since ids mean nothing elsewhere."""
 
     def __init__(self, path: Path | None = None) -> None:
+        # A notebook finds its VM and sessions again after a restart; other kernels have no name for that.
+        self.notebook = os.environ.get("JPY_SESSION_NAME", "")
         self._path = path or state_dir() / "state.json"
         self._cached: tuple[tuple[int, int, int], dict[str, Any]] | None = None
 
     def get(self, platform: str, kind: str, key: str) -> str | None:
-        """One value: `kind` is "names", "host_keys" or "active"."""
+        """One value: `kind` is "names", "host_keys", "sessions" (of commits), "active" or "seats"."""
         value = self._read().get(platform, {}).get(kind, {}).get(key)
         return value if isinstance(value, str) else None
 
@@ -53,12 +56,47 @@ class State:
             else:
                 values[key] = value
 
+    def claim_seat(self, platform: str, vm_id: str) -> tuple[bool, tuple[str, str | None] | None]:
+        """Take the place of an earlier kernel of this notebook on a VM; at most one session has it.
+
+        Whether this one has it now, and as which client, at which socket, the former was connected.
+        """
+        key = f"{vm_id} {self.notebook}"
+        if not self.notebook:
+            return False, None
+        with self._changing() as state:
+            seats = state.setdefault(platform, {}).setdefault("seats", {})
+            try:
+                kept = json.loads(seats.get(key) or "null") or {}
+                former, pid = (kept.get("client"), kept.get("socket")), int(kept.get("pid", 0))
+            except (ValueError, TypeError, AttributeError):  # damaged: only comfort is lost
+                former, pid = (None, None), 0
+            if key in _seated if pid == os.getpid() else _runs(pid):
+                return False, None
+            _seated.add(key)
+            seats[key] = json.dumps({"client": former[0], "socket": former[1], "pid": os.getpid()})
+        return True, (str(former[0]), former[1]) if former[0] else None
+
+    def keep_seat(self, platform: str, vm_id: str, seat: tuple[str, str | None]) -> None:
+        """Remember it for the next kernel of this notebook; for the session that has claimed it."""
+        kept = json.dumps({"client": seat[0], "socket": seat[1], "pid": os.getpid()})
+        if self.get(platform, "seats", f"{vm_id} {self.notebook}") != kept:
+            self.set(platform, "seats", f"{vm_id} {self.notebook}", kept)
+
+    def leave_seat(self, platform: str, vm_id: str) -> None:
+        """There is nothing to come back to."""
+        _seated.discard(f"{vm_id} {self.notebook}")
+        self.set(platform, "seats", f"{vm_id} {self.notebook}", None)
+
     def forget_vm(self, platform: str, vm_id: str) -> None:
         """Drop all that is known of a VM that is no more."""
         with self._changing() as state:
             known = state.get(platform, {})
             known.get("names", {}).pop(vm_id, None)
             known.get("host_keys", {}).pop(vm_id, None)
+            seats = known.get("seats", {})
+            for seat in [seat for seat in seats if seat.startswith(f"{vm_id} ")]:
+                seats.pop(seat)
             active = known.get("active", {})
             for notebook in [notebook for notebook, used in active.items() if used == vm_id]:
                 active.pop(notebook)
@@ -89,6 +127,21 @@ class State:
             raise SettingsError(
                 f"{self._path} cannot be written: {error.strerror}.", "Free some space?"
             ) from None
+
+
+_seated: set[str] = set()  # what sessions of this process have claimed
+
+
+def _runs(pid: int) -> bool:
+    if pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _platforms(value: Any) -> dict[str, Any]:

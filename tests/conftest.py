@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import platformdirs
@@ -20,3 +21,10 @@ def shared_platform() -> Iterator[Platform]:
         yield Platform(platform.folder, platform.env | {"XDG_CACHE_HOME": str(platform.folder / "used")})
     finally:
         platform.end()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def leaks_fail_here() -> Iterator[None]:
+    """What a module leaves open fails its own last test, not some later one that happens to find it."""
+    yield
+    gc.collect()

@@ -122,6 +122,12 @@ class Kernel:
         """A cell from its beginning to its end."""
         return self.start(code, answer).finish(timeout)
 
+    def complete(self, code: str) -> list[str]:
+        """What Tab offers at the end of `code`: the line as each offer would make it."""
+        message = self.client.complete(code, len(code), reply=True, timeout=30)["content"]
+        start, end = message["cursor_start"], message["cursor_end"]
+        return [code[:start] + each + code[end:] for each in message["matches"]]
+
     def value(self, code: str) -> Any:
         """The value of an expression there; it must be one that `repr` tells."""
         shown = self.run(f"print(repr({code}))")

@@ -84,11 +84,13 @@ class TLSFront:
     certificate: Path
     key: Path
     target: int
-    port: int = field(default_factory=free_port)
 
     def __post_init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
         self._loop = asyncio.new_event_loop()
         self._writers: set[asyncio.StreamWriter] = set()
+        self._stalled: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.accepted = 0
         self.refuse = False
@@ -100,7 +102,7 @@ class TLSFront:
     def _run(self, ready: threading.Event) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.certificate, self.key)
-        start = asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=context, limit=1 << 20)
+        start = asyncio.start_server(self._serve, sock=self._listener, ssl=context, limit=1 << 20)
         self._server = self._loop.run_until_complete(start)
         ready.set()
         self._loop.run_forever()
@@ -129,6 +131,8 @@ class TLSFront:
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(1 << 18):
+                if writer in self._stalled:
+                    continue
                 writer.write(data)
                 await writer.drain()
         writer.transport.abort()
@@ -141,6 +145,10 @@ class TLSFront:
                 writer.transport.abort()
 
         self._loop.call_soon_threadsafe(abort)
+
+    def stall(self) -> None:
+        """Swallow, from now on, what comes over the connections that are open."""
+        self._stalled |= self._writers
 
     def close(self) -> None:
         self.cut()
@@ -189,6 +197,29 @@ class MemoryPins:
         self.known[vm_id] = fingerprint
 
 
+def start_sshd(folder: Path, sessions: int, extra: str) -> tuple[subprocess.Popen[bytes], int]:
+    """The server, listening, and its port; another port where somebody was quicker to take the first."""
+    sshd = shutil.which("sshd", path="/usr/sbin:/sbin:/usr/bin")
+    assert sshd, "openssh-server is needed: apt-get install openssh-server"
+    with contextlib.suppress(PermissionError):
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+    config, log_file = folder / "sshd_config", folder / "sshd.log"
+    for _ in range(20):
+        port = free_port()
+        config.write_text(CONFIG.format(port=port, folder=folder, sessions=sessions, extra=extra))
+        with log_file.open("wb") as log:
+            server = subprocess.Popen([sshd, "-D", "-e", "-f", config], stderr=log)
+        deadline = time.monotonic() + 20
+        # Its own sign that it listens: a connection could have been to another's server.
+        while server.poll() is None and not (folder / "sshd.pid").exists():
+            assert time.monotonic() < deadline, "sshd does not listen"
+            time.sleep(0.02)
+        if server.poll() is None:
+            return server, port
+        assert "Address already in use" in log_file.read_text(), log_file.read_text()
+    raise AssertionError("no port for sshd")
+
+
 @contextlib.contextmanager
 def loopback_sshd(folder: Path, extra: str = "", sessions: int = 500) -> Iterator[Loopback]:
     """Start sshd and its TLS front; end both."""
@@ -199,24 +230,10 @@ def loopback_sshd(folder: Path, extra: str = "", sessions: int = 500) -> Iterato
     private = client_key.export_private_key()
     (folder / "client_key").write_bytes(private)
     (folder / "client_key").chmod(0o600)
-    ssh_port = free_port()
-    (folder / "sshd_config").write_text(
-        CONFIG.format(port=ssh_port, folder=folder, sessions=sessions, extra=extra)
-    )
-    sshd = shutil.which("sshd", path="/usr/sbin:/sbin:/usr/bin")
-    assert sshd, "openssh-server is needed: apt-get install openssh-server"
-    with contextlib.suppress(PermissionError):
-        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-    with (folder / "sshd.log").open("wb") as log:
-        server = subprocess.Popen([sshd, "-D", "-e", "-f", folder / "sshd_config"], stderr=log)
+    server, ssh_port = start_sshd(folder, sessions, extra)
     certificate, key_file = make_certificate(folder, HOST)
     front = TLSFront(certificate, key_file, ssh_port)
     try:
-        for _ in range(500):
-            if (folder / "sshd.pid").exists():  # it listens: a connection could have been to another's server
-                break
-            assert server.poll() is None, (folder / "sshd.log").read_text()
-            time.sleep(0.02)
         yield Loopback(folder, front.port, ssh_port, certificate, private.decode(), front)
     finally:
         front.close()

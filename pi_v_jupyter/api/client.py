@@ -1,40 +1,47 @@
-"""The Vers API, typed: one method per request, both vintages of the platform, the cloud and the embedded one.
-
-What may be repeated is decided in `retries`, what a person reads when it fails in `failures`.
-"""
+"""The Vers API, typed: one method per request, both vintages of the platform, cloud and embedded alike."""
 
 from __future__ import annotations
 
-import asyncio
-import ipaddress
-import ssl
-from collections.abc import Awaitable, Callable
-from functools import partial
-from types import TracebackType
-from typing import Self, TypeVar
-from urllib.parse import urlsplit
-from urllib.request import getproxies
+from dataclasses import replace
 
-import httpx
-from pydantic import TypeAdapter, ValidationError
-from tenacity import AsyncRetrying, retry_if_result, stop_after_attempt
+from pydantic import TypeAdapter
 
-from pi_v_jupyter.api import failures
-from pi_v_jupyter.api.exchange import Answer, Lost, Outcome, Request
-from pi_v_jupyter.api.models import NewRootRequest, SSHKey, SystemVersion, VMConfig, VMInfo, VMRef, WhoAmI
-from pi_v_jupyter.api.retries import TRIES, may_have_run, may_repeat, seconds_to_wait
-from pi_v_jupyter.errors import ApiError, SettingsError, UsageError
-from pi_v_jupyter.settings import Endpoint, Settings
+from pi_v_jupyter.api import exchange
+from pi_v_jupyter.api.calls import Calls
+from pi_v_jupyter.api.exchange import Request
+from pi_v_jupyter.api.models import (
+    BranchAnswer,
+    CommitInfo,
+    CommitPage,
+    CommitRef,
+    CommitRequest,
+    FromCommitRequest,
+    LabelsRequest,
+    NewRootRequest,
+    SSHKey,
+    StateRequest,
+    SystemVersion,
+    TagChange,
+    TagInfo,
+    TagList,
+    TagRequest,
+    VMConfig,
+    VMInfo,
+    VMRef,
+    WantedState,
+    WhoAmI,
+)
+from pi_v_jupyter.settings import Endpoint
 
-LARGEST_ANSWER = 16 * 1024 * 1024  # bytes, unpacked
 BOOT_TIMEOUT = 180.0  # seconds; without hardware virtualisation a VM of unusual size boots for a minute
-
-T = TypeVar("T")
+SNAPSHOT_TIMEOUT = 180.0  # seconds for the memory and the disk of a large machine to be written
+RESTORE_TIMEOUT = 60.0  # seconds more for each machine that is made of it
+PAGE = 100  # commits asked for at once
 
 _read_vms = TypeAdapter(list[VMInfo]).validate_json
 
 
-class VersClient:
+class VersClient(Calls):
     """The platform that `settings` name, asked over HTTP.
 
     Address and key are read from `settings` at each call, so that both may change while the client
@@ -50,55 +57,13 @@ class VersClient:
         ApiError: it answered with an error (AuthenticationError, NotFoundError, …), or in no shape we know.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        transport: httpx.AsyncBaseTransport | None = None,
-        timeout: float = 30.0,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
-        self._settings = settings
-        self._transport = transport
-        self._timeout = timeout
-        self._sleep = sleep
-        self._clients: dict[bool, httpx.AsyncClient] = {}  # by: is it for loopback?
-        self._list_paths: dict[str, str] = {}  # by base URL: what the platform there lists its VMs under
-        self._closed = False
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Close every connection. A call after this is a UsageError."""
-        self._closed = True
-        while self._clients:
-            await self._clients.popitem()[1].aclose()
-
     async def list_vms(self) -> list[VMInfo]:
         """All VMs of the account, as far as a list tells of them (no sizes)."""
-        # The newer vintage answers /vm and the older /vms; one that was upgraded is found again.
-        endpoint = self._settings.endpoint()
-        paths = ["/vm", "/vms"]
-        if self._list_paths.get(endpoint.base_url) == "/vms":
-            paths.reverse()
-        missing = []
-        for path in paths:
-            try:
-                vms = await self._ask(Request("GET", path), _read_vms, endpoint)
-            except ApiError as error:
-                if error.status not in (404, 405):
-                    raise
-                missing.append(error)
-            else:
-                self._list_paths[endpoint.base_url] = path
-                return vms
-        raise missing[0]
+
+        async def ask(path: str, endpoint: Endpoint) -> list[VMInfo]:
+            return await self._ask(Request("GET", path), _read_vms, endpoint)
+
+        return await self._in_either_vintage(("/vm", "/vms"), ask, (404, 405))
 
     async def create_vm(self, config: VMConfig, *, wait_boot: bool = True) -> str:
         """Make a root VM and return its id; with `wait_boot`, once it has booted (at most 180 s)."""
@@ -123,6 +88,105 @@ class VersClient:
         """Destroy the VM and what is on its disk."""
         await self._send(Request.of_vm("DELETE", vm_id), self._settings.endpoint())
 
+    async def set_state(self, vm_id: str, *, running: bool) -> None:
+        """Pause the VM, or have it go on; once it has. Memory and processes stay as they are."""
+
+        async def ask(word: str, endpoint: Endpoint) -> None:
+            body = StateRequest(state=WantedState(word))
+            request = replace(Request.of_vm("PATCH", vm_id, "/state"), body=body, timeout=self._long(0))
+            await self._send(request, endpoint)
+
+        if running:
+            await ask(WantedState.RUNNING, self._settings.endpoint())
+        else:
+            words = (WantedState.SLEEPING.value, WantedState.PAUSED.value)
+            await self._in_either_vintage(words, ask, (400, 422))
+
+    async def label_vm(self, vm_id: str, labels: dict[str, str]) -> None:
+        """Give the VM labels beside those it has."""
+        request = replace(Request.of_vm("PATCH", vm_id, "/label"), body=LabelsRequest(labels=labels))
+        await self._send(request, self._settings.endpoint())
+
+    async def branch_vm(self, vm_id: str, count: int = 1) -> list[str]:
+        """Fork the VM, memory and processes included; the ids of the branches.
+
+        All are of one moment, unless the platform is of the older vintage, which makes one at a time.
+        """
+        made: list[str] = []
+        while len(made) < count:
+            left = count - len(made)
+            request = replace(
+                Request.of_vm("POST", vm_id, "/branch"),
+                query={"count": left} if left > 1 else {},
+                timeout=self._long(left),
+            )
+            made += (await self._ask(request, BranchAnswer.model_validate_json)).vm_ids
+        return made[:count]
+
+    async def commit_vm(
+        self,
+        vm_id: str,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        keep_paused: bool = False,
+    ) -> str:
+        """Keep the VM as it is now, memory included; the commit's id. With `keep_paused` it stays paused."""
+        request = replace(
+            Request.of_vm("POST", vm_id, "/commit"),
+            query={"keep_paused": True} if keep_paused else {},
+            body=CommitRequest(name=name, description=description),
+            timeout=self._long(0),
+            look="%vers commits",
+        )
+        return (await self._ask(request, CommitRef.model_validate_json)).commit_id
+
+    async def restore_commit(self, commit_id: str) -> str:
+        """A new VM that goes on from the commit; its id."""
+        request = Request(
+            "POST",
+            "/vm/from_commit",
+            body=FromCommitRequest(commit_id=exchange.known_commit(commit_id)),
+            timeout=self._long(1),
+            look="%vers commits",
+        )
+        return (await self._ask(request, BranchAnswer.model_validate_json)).vm_ids[0]
+
+    async def list_commits(self, *, public: bool = False) -> list[CommitInfo]:
+        """All commits of the account, or all that are public."""
+        endpoint = self._settings.endpoint()
+        path = "/commits/public" if public else "/commits"
+        found: list[CommitInfo] = []
+        while True:
+            request = Request("GET", path, query={"limit": PAGE, "offset": len(found)})
+            page = await self._ask(request, CommitPage.model_validate_json, endpoint)
+            found += page.commits
+            if not page.commits or len(found) >= page.total:
+                return found
+
+    async def delete_commit(self, commit_id: str) -> None:
+        """Remove a commit; refused (ConflictError) while something needs it."""
+        await self._send(Request.of_commit("DELETE", commit_id), self._settings.endpoint())
+
+    async def list_tags(self) -> list[TagInfo]:
+        """All tags of the account."""
+        return (await self._ask(Request("GET", "/commit_tags"), TagList.model_validate_json)).tags
+
+    async def create_tag(self, tag_name: str, commit_id: str) -> None:
+        """Give a commit a name of its own, which may be moved to another."""
+        body = TagRequest(tag_name=exchange.tag_name(tag_name), commit_id=commit_id)
+        request = Request("POST", "/commit_tags", body=body, look="%vers tag")
+        await self._send(request, self._settings.endpoint())
+
+    async def move_tag(self, tag_name: str, commit_id: str) -> None:
+        """Have a tag name another commit."""
+        request = replace(Request.of_tag("PATCH", tag_name), body=TagChange(commit_id=commit_id))
+        await self._send(request, self._settings.endpoint())
+
+    async def delete_tag(self, tag_name: str) -> None:
+        """Remove a tag; the commit stays."""
+        await self._send(Request.of_tag("DELETE", tag_name), self._settings.endpoint())
+
     async def ssh_key(self, vm_id: str) -> SSHKey:
         """The private key that logs in to the VM as root."""
         return await self._ask(Request.of_vm("GET", vm_id, "/ssh_key"), SSHKey.model_validate_json)
@@ -135,116 +199,6 @@ class VersClient:
         """What the platform runs."""
         return await self._ask(Request("GET", "/system/version"), SystemVersion.model_validate_json)
 
-    async def _ask(self, request: Request, read: Callable[[bytes], T], endpoint: Endpoint | None = None) -> T:
-        """What the platform answers, made into an object by `read`."""
-        endpoint = endpoint or self._settings.endpoint()
-        answer = await self._send(request, endpoint)
-        try:
-            return read(answer.body)
-        except ValidationError:
-            pass
-        # Raised out here: the validator's error holds the answer, and would ride along as the context.
-        raise failures.misshapen(request, endpoint, answer)
-
-    async def _send(self, request: Request, endpoint: Endpoint) -> Answer:
-        """The answer that says yes, after another try or two where those are safe."""
-        tries: list[Outcome] = []
-
-        async def attempt() -> Outcome:
-            tries.append(await self._try(request, endpoint))
-            return tries[-1]
-
-        # Outcomes are values until the last is judged: so no error drags a chain of others along.
-        await AsyncRetrying(
-            sleep=self._sleep,
-            stop=stop_after_attempt(TRIES),
-            wait=seconds_to_wait,
-            retry=retry_if_result(partial(may_repeat, request)),
-            retry_error_callback=lambda state: state.outcome,
-        )(attempt)
-
-        *earlier, last = tries
-        if isinstance(last, Lost):
-            raise failures.unreachable(request, endpoint, last)
-        already_gone = request.method == "DELETE" and last.status == 404 and any(map(may_have_run, earlier))
-        if not already_gone and not 200 <= last.status < 300:
-            raise failures.refused(request, endpoint, last)
-        return last
-
-    async def _try(self, request: Request, endpoint: Endpoint) -> Outcome:
-        """What comes of sending the request once."""
-        client = self._client_for(endpoint)
-        try:
-            url = httpx.URL(endpoint.base_url + request.path, params=request.query)
-        except httpx.InvalidURL:
-            return Lost("is no host name", sent=False, final=True)
-        seconds = request.timeout or self._timeout
-        headers = {}
-        content = None
-        if request.method != "GET":
-            headers["X-Idempotency-Key"] = request.idempotency_key
-        if request.body is not None:
-            headers["Content-Type"] = "application/json"
-            content = request.body.model_dump_json(exclude_none=True)
-        try:
-            async with (
-                # The library times each read; an answer that drips in must end as well.
-                asyncio.timeout(seconds),
-                client.stream(
-                    request.method,
-                    url,
-                    content=content,
-                    headers={**headers, "Authorization": f"Bearer {endpoint.api_key}"},
-                    timeout=httpx.Timeout(seconds, connect=self._timeout / 3),
-                ) as response,
-            ):
-                body = bytearray()
-                async for chunk in response.aiter_bytes():
-                    body += chunk
-                    if len(body) > LARGEST_ANSWER:
-                        return Lost(f"answered with over {LARGEST_ANSWER >> 20} MB", sent=True, final=True)
-                return Answer(response.status_code, response.headers, bytes(body))
-        except TimeoutError:
-            return Lost(f"gave no whole answer within {seconds:g} s", sent=True)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            return failures.lost(error, proxied=client.trust_env and bool(getproxies()))
-
-    def _client_for(self, endpoint: Endpoint) -> httpx.AsyncClient:
-        """The HTTP client for a platform; the one for loopback knows no proxy."""
-        if self._closed:
-            raise UsageError("This VersClient is closed.", "Make a new one.")
-        loopback = _is_loopback(urlsplit(endpoint.base_url).hostname or "")
-        if loopback not in self._clients:
-            client = _http_client(self._transport, trust_env=self._transport is None and not loopback)
-            if client is None:
-                raise SettingsError(
-                    "The proxy that HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names cannot be used.",
-                    "Name it as http://host:port; a SOCKS proxy needs `pip install httpx[socks]`.",
-                )
-            self._clients[loopback] = client
-        return self._clients[loopback]
-
-
-def _http_client(transport: httpx.AsyncBaseTransport | None, *, trust_env: bool) -> httpx.AsyncClient | None:
-    """A client that trusts what the system trusts; None when the environment's proxies make no sense."""
-    try:
-        return httpx.AsyncClient(
-            transport=transport,
-            trust_env=trust_env,
-            verify=ssl.create_default_context(),
-            follow_redirects=False,  # the key is for this platform alone
-            headers={"Accept": "application/json", "User-Agent": "pi-v-jupyter"},
-            # Under the 5 s after which common servers hang up: a write must not meet a closing connection.
-            limits=httpx.Limits(max_keepalive_connections=20, keepalive_expiry=4.0),
-        )
-    except (ValueError, ImportError, httpx.InvalidURL):
-        return None  # what they say may hold the proxy's password
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    def _long(self, restored: int) -> float:
+        """Seconds for a snapshot, and that many machines made of it."""
+        return max(self._timeout, SNAPSHOT_TIMEOUT + RESTORE_TIMEOUT * restored)

@@ -38,7 +38,6 @@ _BY_STATUS: dict[int, type[ApiError]] = {
     409: ConflictError,
     501: UnsupportedError,
 }
-_MAY_HAVE_RUN = "It may have been done all the same: `%vers ls` shows."
 _LOOK = "`%vers doctor` looks for the cause."
 # Colours, cursor movements and window titles of terminals.
 _TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)")
@@ -91,7 +90,7 @@ def unreachable(request: Request, endpoint: Endpoint, outcome: Lost) -> Platform
     message = f"{urlsplit(endpoint.base_url).netloc} {outcome.why} ({request})."
     hint = outcome.hint or _LOOK
     if outcome.sent and not request.repeatable:
-        hint = f"{_MAY_HAVE_RUN} {hint}"
+        hint = f"{_may_have_run(request)} {hint}"
     elif endpoint.embedded:
         hint = f"`%vers up` starts it anew. {hint}"
     return PlatformUnreachableError(message, hint)
@@ -123,7 +122,11 @@ def misshapen(request: Request, endpoint: Endpoint, answer: Answer) -> ApiError:
         shape = "is a web page"
     else:
         shape = "is not what the Vers API answers"
-    hint = _MAY_HAVE_RUN if not request.repeatable else f"Is VERS_BASE_URL right? It is {endpoint.base_url}."
+    hint = (
+        _may_have_run(request)
+        if not request.repeatable
+        else f"Is VERS_BASE_URL right? It is {endpoint.base_url}."
+    )
     return ApiError(
         f"The platform's answer {shape} ({request}, HTTP {answer.status}).", hint, status=answer.status
     )
@@ -140,15 +143,19 @@ def _hint(request: Request, endpoint: Endpoint, status: int) -> str:
             else "Set VERS_API_KEY, or write it to ~/.vers/keys.json."
         )
         return f"The key came from {endpoint.key_origin}. {remedy}"
-    if status == 404 and request.names_vm:
-        return "%vers ls shows them all."
+    if status == 404 and request.look:
+        return f"{request.look} shows them all."
     if status in (404, 405):
         return f"Is VERS_BASE_URL right? It is {endpoint.base_url}."
     if status == 429:
         return "The platform asks for fewer requests: wait a little."
-    if status >= 500 and status != 501:
-        return _LOOK if request.repeatable else f"{_MAY_HAVE_RUN} {_LOOK}"
+    if status >= 500 and status not in (501, 507):  # which are certain: it was not done
+        return _LOOK if request.repeatable else f"{_may_have_run(request)} {_LOOK}"
     return ""
+
+
+def _may_have_run(request: Request) -> str:
+    return f"It may have been done all the same: `{request.look or '%vers ls'}` shows."
 
 
 def _sentence(answer: Answer) -> str:

@@ -7,6 +7,7 @@ answer is kept for as long as the computer is not restarted and QEMU and the ker
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import platform
@@ -34,6 +35,11 @@ def qemu_version() -> str:
         MissingToolError: QEMU is not installed.
     """
     (program,) = tools.need(hardware.program())
+    return _version_of(program, Path(program).stat().st_mtime_ns)
+
+
+@functools.cache
+def _version_of(program: str, _changed_ns: int) -> str:
     done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=30)
     if done.returncode != 0:
         raise PlatformError(f"{program} does not run: {done.stderr.strip()[-200:]}")

@@ -7,6 +7,7 @@ import ssl
 import tarfile
 from pathlib import Path
 
+NAME_SERVER = "10.0.3.3"  # QEMU's own, in the network that leads out
 GUEST = Path(__file__).parent / "guest"
 # Hardware, consoles and housekeeping that a VM of a few hours has no use for; each costs boot time.
 MASKED = (
@@ -32,9 +33,11 @@ FILES = {
     "etc/environment": "LANG=C.UTF-8\n",
     "etc/fstab": "/dev/vda / ext4 rw,noatime 0 0\n",
     "etc/hostname": "vm\n",
+    "etc/hosts": "127.0.0.1 localhost\n::1 localhost\n",  # the agent adds the VM's own name
     # Not the VM's own, which the agent writes: without one systemd would take this for a first boot.
     "etc/machine-id": "0123456789abcdef0123456789abcdef\n",
-    "etc/resolv.conf": "nameserver 10.0.2.3\n",
+    "etc/resolv.conf": f"nameserver {NAME_SERVER}\n",
+    "usr/local/lib/pi-v/__main__.py": "from guest.agent import main\n\nmain()\n",
     "etc/systemd/journald.conf.d/pi-v.conf": "[Journal]\nStorage=volatile\nRuntimeMaxUse=8M\n",
 }
 
@@ -42,7 +45,8 @@ FILES = {
 def write(archive: Path, bundle: str) -> None:
     """Write the additions to the tar file `archive`. `bundle`: the CA certificates Debian has (PEM)."""
     files = {name: (text.encode(), 0o644) for name, text in FILES.items()}
-    files["usr/local/lib/pi-v/agent.py"] = ((GUEST / "agent.py").read_bytes(), 0o644)
+    for module in GUEST.glob("*.py"):
+        files[f"usr/local/lib/pi-v/guest/{module.name}"] = (module.read_bytes(), 0o644)
     files["etc/systemd/system/pi-v-agent.service"] = ((GUEST / "pi-v-agent.service").read_bytes(), 0o644)
     files["etc/ssh/sshd_config.d/pi-v.conf"] = ((GUEST / "sshd.conf").read_bytes(), 0o644)
     # Certificates this computer trusts beyond Debian's: a company's proxy, most often.

@@ -12,7 +12,6 @@ import asyncio
 import base64
 import contextlib
 import hashlib
-import os
 import secrets
 import shutil
 import tempfile
@@ -23,7 +22,7 @@ from pathlib import Path
 import filelock
 
 from pi_v_jupyter.errors import ImageError, PlatformError
-from pi_v_jupyter.local import accelerator, disks, hardware, paths
+from pi_v_jupyter.local import accelerator, disks, hardware, memory, paths
 from pi_v_jupyter.local.guestlink import GuestLink
 from pi_v_jupyter.local.hardware import Size, Wiring
 from pi_v_jupyter.local.image import DISK_MIB, Image
@@ -34,6 +33,7 @@ from pi_v_jupyter.local.rootfs import Progress
 DEFAULT_SIZE = Size(vcpus=1, memory_mib=512, disk_mib=DISK_MIB)
 BOOT_TIMEOUT = 300.0  # seconds, under emulation on a slow computer
 CONFIGURE_TIMEOUT = 60.0
+_TIME_TIMEOUT = 15.0
 _SETTLE_TIMEOUT = 120.0
 _LOCK_TIMEOUT = 900.0
 _ROOM_BEYOND_MEMORY_MIB = 300  # for its disk and the state of its devices
@@ -96,17 +96,17 @@ async def ensure(image: Image, accel: str, resident: Resident | None, progress: 
 
 def _key(image: Image, accel: str, resident: Resident | None) -> str:
     digest = hashlib.sha256()
-    parts = [
-        str(image.folder.resolve()),
-        image.digest,
-        accelerator.qemu_version(),
-        accel,
-        hardware.fingerprint(DEFAULT_SIZE, accel),
-    ]
+    parts = [image.digest, machine_digest(DEFAULT_SIZE, accel)]
     if resident is not None:
         parts += [resident.socket_path, hashlib.sha256(resident.program).hexdigest()]
     digest.update("\0".join(parts).encode())
     return digest.hexdigest()[:16]
+
+
+def machine_digest(size: Size, accel: str) -> str:
+    """Of all that must be the same for one machine to take up the state of another."""
+    parts = (accelerator.qemu_version(), hardware.fingerprint(size, accel))
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 async def _make(base: Base, image: Image, accel: str, resident: Resident | None, progress: Progress) -> None:
@@ -145,25 +145,27 @@ async def _make_in(
     folder: Path, image: Image, accel: str, resident: Resident | None, progress: Progress
 ) -> None:
     unfinished = Base(folder)
-    disks.overlay(unfinished.disk, image.disk, "raw")
+    disks.overlay(unfinished.disk, image.disk, DEFAULT_SIZE.disk_mib)
+    memory.blank(unfinished.memory, DEFAULT_SIZE.memory_mib * 1024**2)
     with tempfile.TemporaryDirectory(dir=paths.runtime_dir()) as sockets:
         wiring = Wiring(
-            disk=unfinished.disk,
+            layers=(image.disk, unfinished.disk),
+            memory=unfinished.memory,
             monitor=Path(sockets) / "qmp",
             agent=Path(sockets) / "agent",
-            memory_file=unfinished.memory,
             writes_memory=True,
         )
-        log = folder / "qemu.log"
         name = f"{paths.runtime_dir().name}:base"
-        machine = await Machine.start(image, DEFAULT_SIZE, accel, wiring, name=name, log=log)
+        machine = await Machine.start(image, DEFAULT_SIZE, accel, wiring, name=name)
         try:
             await _boot(machine, progress)
             await _warm(machine, resident)
-            await machine.save(unfinished.devices)
+            await machine.pause()
+            await machine.save_devices(unfinished.devices)
         finally:
             await machine.end()
-    await asyncio.to_thread(_write_out, unfinished)
+    for file in (unfinished.memory, unfinished.devices, unfinished.disk):
+        await asyncio.to_thread(memory.write_out, file)
 
 
 async def _boot(machine: Machine, progress: Progress) -> None:
@@ -195,26 +197,30 @@ async def _warm(machine: Machine, resident: Resident | None) -> None:
     await guest.ask("forget", timeout=60)
 
 
-async def personalize(guest: GuestLink, *, name: str, login: KeyPair, host: KeyPair) -> None:
-    """Make the machine itself: own name, keys, clock and randomness. Its SSH server listens after this."""
+async def personalize(
+    guest: GuestLink, *, name: str, login: KeyPair, host: KeyPair | None, env: dict[str, str] | None = None
+) -> None:
+    """Make the machine itself: own name, keys, clock and randomness; `env` is added to its environment.
+
+    Its SSH server listens after this. Without `host` it keeps the key it proves itself by.
+    """
     await guest.ask(
         "configure",
         timeout=CONFIGURE_TIMEOUT,
         name=name,
         machine_id=secrets.token_hex(16),
-        seed=base64.b64encode(secrets.token_bytes(64)).decode(),
-        now=time.time(),
         authorized_key=login.public,
-        host_key=host.private,
-        host_public_key=host.public,
+        host_key=host.private if host else None,
+        host_public_key=host.public if host else None,
+        env=env or {},
+        **_moment(),
     )
 
 
-def _write_out(base: Base) -> None:
-    """What is not on the disk when the power fails would look whole and not be."""
-    for file in (base.memory, base.devices, base.disk):
-        fd = os.open(file, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+async def set_right(guest: GuestLink) -> None:
+    """Give a machine that stood still the time, and randomness of its own."""
+    await guest.ask("time", timeout=_TIME_TIMEOUT, **_moment())
+
+
+def _moment() -> dict[str, object]:
+    return {"now": time.time(), "seed": base64.b64encode(secrets.token_bytes(64)).decode()}

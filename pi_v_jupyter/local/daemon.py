@@ -26,11 +26,18 @@ import uvicorn
 
 from pi_v_jupyter.errors import ConflictingPlatformError, PlatformError
 from pi_v_jupyter.local import accelerator, app, base, certificates, image, paths, record, upkeep
+from pi_v_jupyter.local.access import Access
 from pi_v_jupyter.local.base import Base, Resident
+from pi_v_jupyter.local.capacity import Limits
+from pi_v_jupyter.local.catalog import Catalog
 from pi_v_jupyter.local.fleet import Fleet
+from pi_v_jupyter.local.foundry import Foundry
 from pi_v_jupyter.local.gateway import Gateway
 from pi_v_jupyter.local.image import Image
 from pi_v_jupyter.local.rootfs import Progress
+from pi_v_jupyter.local.roster import Roster
+from pi_v_jupyter.local.routes.access import Address
+from pi_v_jupyter.local.sieve import Sieve
 from pi_v_jupyter.settings import EmbeddedPlatform, write_private
 
 log = logging.getLogger(__name__)
@@ -40,11 +47,26 @@ _GRACE = 5  # seconds that requests under way get at the end
 
 @dataclass(frozen=True)
 class Options:
-    """What `up` can be told. Port 0 takes a free one."""
+    """What `up` can be told. Port 0 takes a free one; a limit of None is what this computer can bear."""
 
     port: int
     gateway_port: int
     domain: str
+    max_vms: int | None = None
+    max_vcpus: int | None = None
+    max_memory_mib: int | None = None
+    max_disk_mib: int | None = None
+
+    @property
+    def limits(self) -> Limits:
+        """What all VMs together may have."""
+        sensible = Limits.sensible()
+        return Limits(
+            vms=self.max_vms or sensible.vms,
+            vcpus=self.max_vcpus or sensible.vcpus,
+            memory_mib=self.max_memory_mib or sensible.memory_mib,
+            disk_mib=self.max_disk_mib or sensible.disk_mib,
+        )
 
 
 @dataclass(frozen=True)
@@ -133,34 +155,39 @@ async def serve(
         with upkeep.in_use(ground.image.folder, ground.base.folder):
             os.umask(0o077)  # not before: what an image is built from has modes of its own
             record.remove_unfinished()
-            _tidy(ground)
-            await _serve(options.domain, ground, api_socket, gateway_socket, ready)
-
-
-def _tidy(ground: Ground) -> None:
-    """Remove older images and machines, but for those that disks of VMs build on."""
-    needed = {ground.image.digest, ground.base.folder.name}
-    if record.unreadable():
-        return  # what their disks build on is not known
-    for vm in record.load_all():
-        needed |= {vm.image, vm.base}
-    for folder in upkeep.remove_unused(needed):
-        log.info("removed %s, which nothing uses", folder)
+            for folder in upkeep.remove_unused():
+                log.info("removed %s, which nothing uses", folder)
+            await _serve(options, ground, api_socket, gateway_socket, ready)
 
 
 async def _serve(
-    domain: str,
+    options: Options,
     ground: Ground,
     api_socket: socket.socket,
     gateway_socket: socket.socket,
     ready: Callable[[EmbeddedPlatform], None],
 ) -> None:
-    folder = paths.platform_dir()
+    folder, domain = paths.platform_dir(), options.domain
     context = certificates.server_context(folder, domain)
     gateway = Gateway(gateway_socket, context, domain)
     owner = str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{getpass.getuser()}.{domain}"))
-    fleet = Fleet(ground.image, ground.base, ground.accelerator, owner, gateway.route)
-    server = _Server(app.build(fleet, _api_key(folder / "api_key")))
+    sieve = Sieve()
+    catalog = Catalog.load()
+    foundry = Foundry(ground.image, ground.base, ground.accelerator, catalog.env_vars.all)
+    roster = Roster(foundry, gateway.route, sieve.connect)
+    fleet = Fleet(foundry, roster, catalog, options.limits, owner)
+    address = Address(
+        api_port=api_socket.getsockname()[1],
+        gateway_port=gateway_socket.getsockname()[1],
+        domain=domain,
+        ca_pem=certificates.authority_file(folder).read_text(),
+    )
+    keys = Access(
+        folder / "vm_keys.json",
+        fleet.get,
+        lambda vm_id, opened: sieve.open(vm_id, address.ports if opened else frozenset()),
+    )
+    server = _Server(app.build(fleet, keys, address, _api_key(folder / "api_key")))
     description = EmbeddedPlatform(
         base_url=f"http://127.0.0.1:{api_socket.getsockname()[1]}/api/v1",
         domain=domain,
@@ -174,8 +201,10 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stop)
     gateway.start()
+    sieve.start()
     try:
-        await fleet.adopt()
+        await fleet.begin()
+        keys.open_all()
         serving = asyncio.create_task(server.serve(sockets=[api_socket]))
         await server.answers(serving)
         description.save()
@@ -186,8 +215,9 @@ async def _serve(
         await serving
     finally:
         EmbeddedPlatform.path().unlink(missing_ok=True)
-        await fleet.end_all()
+        await fleet.end()
         gateway.stop()
+        sieve.stop()
         log.info("down")
 
 

@@ -8,7 +8,8 @@ import subprocess
 from pathlib import Path
 
 from pi_v_jupyter.errors import PlatformError
-from pi_v_jupyter.local import tools
+from pi_v_jupyter.local import paths, tools
+from pi_v_jupyter.local.problems import NoRoomError
 
 
 def is_full(error: BaseException) -> bool:
@@ -16,28 +17,17 @@ def is_full(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def overlay(path: Path, under: Path, under_format: str, size_mib: int | None = None) -> None:
-    """Make `path`, an overlay of `under` (`raw` or `qcow2`), grown to `size_mib` if that is given.
+def overlay(path: Path, under: Path, size_mib: int) -> None:
+    """Make `path`, an empty layer over `under`, for a disk of `size_mib`.
 
     Raises:
-        OSError: the disk is full (`is_full`).
+        OSError: the disk of the host is full (`is_full`).
         PlatformError: it cannot be written.
     """
     (qemu_img,) = tools.need("qemu-img")
-    command = [
-        qemu_img,
-        "create",
-        "-q",
-        "-f",
-        "qcow2",
-        "-F",
-        under_format,
-        "-b",
-        str(under.resolve()),  # it may be reached through a link that does not last
-        str(path),
-    ]
-    if size_mib is not None:
-        command.append(f"{size_mib}M")
+    # What is under it is told to QEMU each time; it is written into the file for whoever looks at it alone.
+    below = ("-u", "-b", str(under), "-F", "raw" if under.suffix == ".raw" else "qcow2")
+    command = [qemu_img, "create", "-q", "-f", "qcow2", *below, str(path), f"{size_mib}M"]
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60
@@ -48,3 +38,11 @@ def overlay(path: Path, under: Path, under_format: str, size_mib: int | None = N
         if "No space left" in done.stderr or "quota exceeded" in done.stderr:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         raise PlatformError(f"The disk of the VM cannot be made: {done.stderr.strip()[-300:]}")
+
+
+def no_room(what: str) -> NoRoomError:
+    """The refusal when `what` does not fit on the disk."""
+    return NoRoomError(
+        f"The disk is full: there is no room for {what} in {paths.platform_dir()}.",
+        "Delete a VM or a commit, or free some space, then try again.",
+    )

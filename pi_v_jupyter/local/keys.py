@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
     PublicFormat,
+    load_ssh_private_key,
 )
 
 
@@ -23,7 +24,22 @@ class KeyPair:
     @classmethod
     def generate(cls) -> KeyPair:
         """A new key."""
-        key = Ed25519PrivateKey.generate()
+        return cls._of(Ed25519PrivateKey.generate())
+
+    @classmethod
+    def load(cls, private: str) -> KeyPair:
+        """The pair that a private key belongs to.
+
+        Raises:
+            ValueError: it is none of ours.
+        """
+        key = load_ssh_private_key(private.encode(), None)
+        if not isinstance(key, Ed25519PrivateKey):
+            raise ValueError("no Ed25519 key")  # noqa: TRY004 - of a text that was read
+        return cls._of(key)
+
+    @classmethod
+    def _of(cls, key: Ed25519PrivateKey) -> KeyPair:
         private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
         public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
         return cls(private=private.decode(), public=public.decode())

@@ -30,7 +30,7 @@ from pi_v_jupyter.settings import EmbeddedPlatform
 
 _ANSWER_TIMEOUT = 10.0
 _START_TIMEOUT = 900.0  # another process may be building the image
-_END_TIMEOUT = 40.0
+_END_TIMEOUT = 600.0  # it has memories to write
 _SECRETS = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")  # how the names of variables with secrets end
 
 
@@ -60,15 +60,19 @@ def up(options: Options, resident: Resident | None, progress: Progress) -> tuple
         return _spawn(options), True
 
 
-def down(*, purge: bool) -> bool:
-    """End the daemon and its VMs; with `purge` delete what is kept of them too.
+def down(*, purge: bool, options: Options, resident: Resident | None) -> bool:
+    """End the daemon, which saves its VMs; with `purge` delete them and all else that is kept.
 
-    One that is starting is waited for. Returns whether there was anything to end.
+    One that is starting is waited for. VMs that one which died left running are taken over first, by one
+    started with `options`, so that they are saved too. Returns whether there was anything to end.
 
     Raises:
         PlatformError: another start does not come to an end.
     """
     with _launching():
+        if not purge and not is_up() and vms_that_run():
+            asyncio.run(daemon.prepare(resident, lambda _: None))
+            _spawn(options)
         return _down(purge=purge)
 
 
@@ -95,7 +99,8 @@ def _down(*, purge: bool) -> bool:
             platform = _wait_for_description()
     if platform is not None:
         _end_daemon(platform.pid)
-    strays = machine.left_over(f"{paths.runtime_dir().name}:", ())
+    unsaved = set() if purge else {vm.pid for vm in record.load_all() if vm.pid is not None}
+    strays = machine.left_over(f"{paths.runtime_dir().name}:", unsaved)
     for stray in strays:
         with contextlib.suppress(psutil.NoSuchProcess):
             stray.kill()
@@ -103,11 +108,16 @@ def _down(*, purge: bool) -> bool:
     if purge:
         shutil.rmtree(paths.platform_dir())
         shutil.rmtree(paths.runtime_dir())
+    elif vms_that_run():
+        raise PlatformError(
+            f"{vms_that_run()} of the VMs could not be saved, and still run; why is in {paths.log_file()}.",
+            "`pi-v-jupyter up` takes them over; then free some space, and `down` again.",
+        )
     return platform is not None or bool(strays)
 
 
 def vms_that_run() -> int:
-    """How many VMs `down` would end, those of a daemon that died included."""
+    """How many VMs there are running, those of a daemon that died included."""
     prefix = f"{paths.runtime_dir().name}:"
     found = machine.left_over(prefix, ())
     return sum(machine.name_of(process) != f"{prefix}base" for process in found)
@@ -116,6 +126,11 @@ def vms_that_run() -> int:
 def vms_kept() -> int:
     """How many VMs `down --purge` would delete."""
     return len(record.load_all())
+
+
+def vms_saved() -> int:
+    """How many VMs the next `up` brings back."""
+    return sum(vm.saved is not None for vm in record.load_all())
 
 
 def status() -> dict[str, Any]:
@@ -180,6 +195,14 @@ def _spawn(options: Options) -> EmbeddedPlatform:
             options.domain,
         ),
     ]
+    for option, limit in (
+        ("--max-vms", options.max_vms),
+        ("--max-vcpus", options.max_vcpus),
+        ("--max-memory", options.max_memory_mib),
+        ("--max-disk", options.max_disk_mib),
+    ):
+        if limit is not None:
+            command += [option, str(limit)]
     with log_file.open("wb") as log:
         subprocess.Popen(
             command,

@@ -1,4 +1,4 @@
-"""What is kept on disk of each VM: one folder, with a record, a disk and a private key.
+"""What is kept on disk of each VM: one folder, with a record and a private key; its disk is in `store`.
 
 The record is written before the VM exists and outlives it until it is deleted: a VM whose QEMU is gone
 is `dead`, not forgotten.
@@ -13,23 +13,45 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from pi_v_jupyter.api.models import VMInfo
-from pi_v_jupyter.local import paths
-from pi_v_jupyter.local.hardware import Wiring
+from pi_v_jupyter.api.models import VMInfo, VMState
+from pi_v_jupyter.local import kept, paths, store
+from pi_v_jupyter.local.hardware import Size, Wiring
 from pi_v_jupyter.local.keys import KeyPair
-from pi_v_jupyter.settings import write_private
 
 log = logging.getLogger(__name__)
 
 
 class VMRecord(VMInfo):
-    """`VMInfo`, the process behind it (its id, its start in Unix seconds) and what its disk builds on."""
+    """`VMInfo`, what the machine is made of, and the process behind it (its id, its start in Unix seconds).
 
-    image: str = ""
-    base: str = ""
+    Files are named as in `store`: the `layers` of its disk, the lowest first, and the `memory` under the
+    pages it wrote. `machine` is a digest of how it is built. `last_commit` is the latest in its history.
+    `saved` is the snapshot that it is while no process runs it, `saved_state` what it was before.
+    `made_by`: the VMs whose keys it was made with (`access`), the nearest first.
+    """
+
+    image: str
+    machine: str
+    layers: tuple[str, ...]
+    memory: str
+    last_commit: str | None = None
+    saved: str | None = None
+    saved_state: VMState | None = None
+    made_by: tuple[str, ...] = ()
 
     pid: int | None = None
     started: float | None = None
+
+    @property
+    def size(self) -> Size:
+        """How large it is."""
+        return Size(self.vcpu_count or 1, self.mem_size_mib or 0, self.fs_size_mib or 0)
+
+    @property
+    def needs(self) -> set[str]:
+        """Names of all files without which it is nothing."""
+        saved = {f"snapshots/{self.saved}"} if self.saved else set()
+        return {f"ground/{self.image}", self.memory, *self.layers, *saved}
 
     @property
     def folder(self) -> Path:
@@ -44,29 +66,41 @@ class VMRecord(VMInfo):
         return name or f"vm-{self.vm_id[:8]}"
 
     @property
+    def called(self) -> str:
+        """What a person calls it: its label `name`, or the start of its id."""
+        return self.labels.get("name") or self.vm_id[:8]
+
+    @property
     def process_name(self) -> str:
         """What QEMU is told its name is; by it a process is known to be this VM's."""
         return f"{paths.runtime_dir().name}:{self.vm_id}"
 
-    def wiring(self, *, memory_file: Path | None = None) -> Wiring:
-        """Files and sockets of the VM; with `memory_file` it is restored from there."""
+    def wiring(self, *, restored: bool) -> Wiring:
+        """Files and sockets of the VM."""
         sockets = paths.runtime_dir() / self.vm_id[:13]
         return Wiring(
-            disk=self.folder / "disk.qcow2",
+            layers=tuple(map(store.locate, self.layers)),
+            memory=store.locate(self.memory),
             monitor=sockets.with_suffix(".qmp"),
             agent=sockets.with_suffix(".agent"),
-            memory_file=memory_file,
-            restored=memory_file is not None,
+            restored=restored,
         )
 
     def save(self) -> None:
-        """Write the record."""
-        self.folder.mkdir(exist_ok=True, mode=0o700)
-        write_private(self.folder / "vm.json", self.model_dump_json(indent=1))
+        """Write the record.
+
+        Raises:
+            NoRoomError, PlatformError: it cannot be written.
+        """
+        kept.write(self.folder / "vm.json", self.model_dump_json(indent=1))
 
     def save_key(self, key: KeyPair) -> None:
-        """Write the key that logs in to the VM."""
-        write_private(self.folder / "id_ed25519", key.private)
+        """Write the key that logs in to the VM.
+
+        Raises:
+            NoRoomError, PlatformError: it cannot be written.
+        """
+        kept.write(self.folder / "id_ed25519", key.private)
 
     def private_key(self) -> str:
         """The key that logs in to the VM, in OpenSSH's format."""
@@ -75,7 +109,8 @@ class VMRecord(VMInfo):
     def remove(self) -> None:
         """Delete everything that is kept of the VM."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        for socket in (self.wiring().monitor, self.wiring().agent):
+        wiring = self.wiring(restored=False)
+        for socket in (wiring.monitor, wiring.agent):
             socket.unlink(missing_ok=True)
 
 
@@ -99,7 +134,7 @@ def unreadable() -> set[str]:
 
 
 def remove_unfinished() -> None:
-    """Remove what a killed `create` left: folders without record and disk. Only for the daemon."""
+    """Remove what a killed `create` left: folders without record. Only for the daemon."""
     for folder in paths.vms_dir().iterdir():
-        if not any((folder / name).exists() for name in ("vm.json", "disk.qcow2")):
+        if not (folder / "vm.json").exists():
             shutil.rmtree(folder, ignore_errors=True)

@@ -33,6 +33,7 @@ PACKAGES = (
     "openssh-server",
     "procps",
     "python3",
+    "rsync",
     "systemd-sysv",
     "tmux",
 )

@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 import os
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from pi_v_jupyter.local import paths
@@ -27,13 +27,13 @@ def in_use(*folders: Path) -> Iterator[None]:
         yield
 
 
-def remove_unused(needed: Collection[str]) -> list[Path]:
-    """Remove, and return, the finished folders that no daemon uses and whose names are not `needed`."""
+def remove_unused() -> list[Path]:
+    """Remove, and return, the finished folders that no daemon uses: VMs have links to what they need."""
     removed = []
     for parent in (paths.images_dir(), paths.machines_dir()):
         for folder in parent.iterdir():
             finished = folder.is_dir() and folder.suffix != ".partial"
-            if finished and folder.name not in needed and _is_free(folder):
+            if finished and _is_free(folder):
                 shutil.rmtree(folder)
                 removed.append(folder)
     return removed

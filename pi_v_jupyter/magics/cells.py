@@ -5,25 +5,24 @@ from __future__ import annotations
 import asyncio
 import collections
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pi_v_jupyter import loops
 from pi_v_jupyter.errors import RemoteCommandError, UsageError, VersError
 from pi_v_jupyter.machine import TAIL, Command, Machine, Result, Results
-from pi_v_jupyter.magics import output, words
-from pi_v_jupyter.magics.options import CELL, LINE, Options
+from pi_v_jupyter.magics import files, output, words
+from pi_v_jupyter.magics.options import CELL, LINE, SESSION, Options
 from pi_v_jupyter.remote.channel import Request
 from pi_v_jupyter.vm import VM
 
 if TYPE_CHECKING:
     from pi_v_jupyter.magics.extension import Extension
 
-SESSION = "cells"  # the shell session that cells of one notebook share on a VM
 KEPT = 1 << 20  # bytes of each stream in a cell's result
 PATIENCE = 1.0  # seconds after a stop until the user is told that it was not obeyed
-RESERVED = ("python", "write", "edit")
+RESERVED = ("python",)
 
 
 def line_magic(extension: Extension, line: str) -> Result | Results | None:
@@ -41,18 +40,18 @@ def line_magic(extension: Extension, line: str) -> Result | Results | None:
     return execute(extension, "bash", command, Options(**given))
 
 
-def cell_magic(extension: Extension, line: str, body: str) -> Result | Results | None:
+def cell_magic(extension: Extension, line: str, body: str) -> Any:
     """`%%vm [KIND] [options]` with a body."""
-    given = words.run(CELL, "%%vm", words.split(line)[0], None)
+    given_words = words.split(line)[0]
+    if given_words[:1] in (["write"], ["edit"]):
+        return files.cell(extension, given_words[0], given_words[1:], body)
+    given = words.run(CELL, "%%vm", given_words, None)
     if not isinstance(given, dict):  # help was asked for, and shown
         return None
     kind = given.pop("kind")
     if kind in RESERVED:
         raise UsageError(
-            f"`%%vm {kind}` is not in this release.",
-            "`%%vm python3` runs a cell with Python's interpreter."
-            if kind == "python"
-            else "`%%vm` runs bash.",
+            f"`%%vm {kind}` is not in this release.", "`%%vm python3` runs a cell with Python's interpreter."
         )
     return execute(extension, kind, body, Options(**given))
 
@@ -73,18 +72,11 @@ def execute(extension: Extension, kind: str, body: str, options: Options) -> Res
     limit = vers.settings.ssh_timeout if options.timeout is None else options.timeout
     asked = request(kind, body, options, limit)
     stdin = body.encode("utf-8", "surrogateescape") if asked.stdin else None
-    machines: list[Machine]
+    machines: dict[Machine, str]  # and the variable by which each was named
     if options.on:
-        names = list(dict.fromkeys(name.strip() for name in options.on.split(",") if name.strip()))
-        if not names:
-            raise UsageError("--on names no VM.", "`%vers ls` shows them all.")
-
-        async def find() -> list[Machine]:
-            return list(dict.fromkeys([await vers.vm(name) for name in names]))
-
-        machines = extension.wait(find(), f"looking for {options.on}")
+        machines = extension.find_all(options.on)
     else:
-        machines = [vers.machine]
+        machines = {vers.machine: ""}
         if vers.active is None:
             output.to_cell("stdout", "(local)\n")
     batch = Batch(extension, machines, asked, stdin, options)
@@ -173,14 +165,13 @@ class Run:
             self.machine.raise_unless_ok(replace(self.result, stderr_bytes=self._errors))
 
 
-def labels(machines: Sequence[Machine]) -> list[str]:
-    """What to call each; nothing keeps people from giving two VMs the same name."""
-    count = collections.Counter(machine.label for machine in machines)
+def labels(machines: Mapping[Machine, str]) -> list[str]:
+    """What to call each, as the user did; nothing keeps people from giving two VMs the same name."""
+    called = {machine: name or machine.label for machine, name in machines.items()}
+    count = collections.Counter(called.values())
     return [
-        f"{machine.label} {machine.vm_id[:8]}"
-        if count[machine.label] > 1 and isinstance(machine, VM)
-        else machine.label
-        for machine in machines
+        f"{label} {machine.vm_id[:8]}" if count[label] > 1 and isinstance(machine, VM) else label
+        for machine, label in called.items()
     ]
 
 
@@ -190,7 +181,7 @@ class Batch:
     def __init__(
         self,
         extension: Extension,
-        machines: Sequence[Machine],
+        machines: Mapping[Machine, str],
         asked: Request,
         stdin: bytes | None,
         options: Options,

@@ -6,9 +6,9 @@ import asyncio
 import concurrent.futures
 import itertools
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from IPython.core.error import StdinNotImplementedError
 from IPython.core.interactiveshell import InteractiveShell
@@ -16,9 +16,11 @@ from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
 from IPython.display import DisplayHandle, display
 
 from pi_v_jupyter import loops
-from pi_v_jupyter.errors import CellInterrupted, UsageError, VersError, VMGoneError
+from pi_v_jupyter.errors import CellInterrupted, UnknownVMError, UsageError, VersError, VMGoneError
+from pi_v_jupyter.magics import exact
 
 if TYPE_CHECKING:
+    from pi_v_jupyter.machine import Machine
     from pi_v_jupyter.magics.cells import Batch
     from pi_v_jupyter.session import Vers
     from pi_v_jupyter.vm import VM
@@ -27,6 +29,15 @@ T = TypeVar("T")
 SLOW = 2.0  # seconds after which a wait is worth a line
 GREETING = "vers: asking the platform …"
 GREETING_TIMEOUT = 1.0  # seconds a terminal, which cannot change a line later, waits for it
+
+
+class Closes(Protocol):
+    """What is open until it ends by itself, or is closed."""
+
+    ended: bool
+
+    async def close(self) -> None:
+        """End it."""
 
 
 @magics_class
@@ -42,9 +53,11 @@ class Extension(Magics):
         self._vers: Vers | None = None
         self._quiet: tuple[int, object] | None = None
         self._formats: list[tuple[Any, type]] = []
+        self._matchers: list[Callable[..., Any]] = []
         self._speak: Callable[[], None] | None = None
         self._numbers = itertools.count(1)
         self._batches: dict[int, Batch] = {}
+        self._owned: list[Closes] = []
         self._lock = threading.Lock()
         self._cell: asyncio.Task[Any] | None = None  # the task that runs the user's cell
         self._greeting: concurrent.futures.Future[str] | None = None
@@ -82,6 +95,41 @@ class Extension(Magics):
                 self._vers = Vers(Settings(traits=traits), home=loops.io_loop(), on_notice=self.notice)
                 Vers.notebook = self._vers
         return self._vers
+
+    async def find(self, name: str) -> VM:
+        """The VM of that name or, where none has it, the one that a variable of that name holds.
+
+        Raises:
+            UnknownVMError, AmbiguousVMError: none, or several.
+        """
+        from pi_v_jupyter.vm import VM
+
+        try:
+            return await self.vers.vm(name)
+        except UnknownVMError:
+            held = self.held(name, VM)
+            if held is None:
+                raise
+            return held
+
+    def find_all(self, listed: str) -> dict[Machine, str]:
+        """The VMs named in a list with commas; and the variable by which each was named, if by one."""
+        from pi_v_jupyter.vm import VM
+
+        names = list(dict.fromkeys(name.strip() for name in listed.split(",") if name.strip()))
+        if not names:
+            raise UsageError("--on names no VM.", "`%vers ls` shows them all.")
+
+        async def find() -> dict[Machine, str]:
+            found = [(await self.find(name), name) for name in names]
+            return {vm: name if self.held(name, VM) is vm else "" for vm, name in found}
+
+        return self.wait(find(), f"looking for {listed}")
+
+    def held(self, name: str, kind: type[T]) -> T | None:
+        """What a variable of the user's holds, if it is of that kind."""
+        value = self.shell.user_ns.get(name)
+        return value if isinstance(value, kind) else None
 
     def wait(
         self, work: Coroutine[Any, Any, T], doing: str = "", stopped: str = "", *, speaks: bool = False
@@ -135,8 +183,11 @@ class Extension(Magics):
 
     def notice(self, text: str) -> None:
         """Tell the user something no answer says, in the cell that waits now or next. From any thread."""
-        screen = self._screens[-1] if self._screens else self._untold
-        screen.call(lambda: print(text))
+        self.show(lambda: print(text))
+
+    def show(self, function: Callable[[], object]) -> None:
+        """Have the cell that waits, now or next, call `function`. From any thread."""
+        (self._screens[-1] if self._screens else self._untold).call(function)
 
     def ask(self, question: str, forced: str) -> None:
         """Go on only if the user says yes.
@@ -186,12 +237,17 @@ class Extension(Magics):
             left = ", ".join(map(str, self._batches)) or "none"
             raise UsageError(f"No command {number} was left running.", f"There are: {left}.") from None
 
+    def own(self, thing: Closes) -> None:
+        """Close it when the extension is unloaded, unless it has ended by then."""
+        self._owned = [*(one for one in self._owned if not one.ended), thing]
+
     # Loading and unloading.
 
     def load(self) -> None:
         """Register everything; the status line follows when the platform has answered."""
         self.shell.register_magics(self)
         self.shell.events.register("pre_execute", self._cell_begins)
+        self.shell.input_transformers_cleanup.insert(0, exact.transform)
         self._greeting = asyncio.run_coroutine_threadsafe(self._greet(), loops.io_loop())
         if hasattr(self.shell, "kernel"):
             handle = display({"text/plain": GREETING}, raw=True, display_id=True)
@@ -211,9 +267,12 @@ class Extension(Magics):
 
     def _import(self) -> None:
         """The heavy imports, while the user reads; formats for our types come with them."""
-        from pi_v_jupyter.magics import formats
+        from pi_v_jupyter.magics import completion, formats
 
         self._formats = formats.register(self)
+        if self.shell.Completer is not None:
+            self._matchers = [completion.matcher(self)]
+            self.shell.Completer.custom_matchers.extend(self._matchers)
         self._speak = formats.keep_quiet(self)
 
     async def status_line(self) -> str:
@@ -250,12 +309,16 @@ class Extension(Magics):
         try:
             if self._vers is not None:
                 type(self._vers).notebook = None
+                self.wait(_close_all(self._owned), "closing what is open")
                 self.wait(self._vers.close(), "closing connections")
         finally:
             loops.stop_io_loop()
             self.shell.events.unregister("pre_execute", self._cell_begins)
+            self.shell.input_transformers_cleanup.remove(exact.transform)
             if self._speak is not None:
                 self._speak()
+            for matcher in self._matchers:
+                self.shell.Completer.custom_matchers.remove(matcher)
             for formatter, kind in self._formats:
                 formatter.pop(kind, None)
             for magics in self.shell.magics_manager.magics.values():
@@ -269,6 +332,10 @@ def _current_task() -> asyncio.Task[Any] | None:
         return asyncio.current_task()
     except RuntimeError:  # no loop runs on this thread
         return None
+
+
+async def _close_all(things: Iterable[Closes]) -> None:
+    await asyncio.gather(*(thing.close() for thing in things))
 
 
 async def _result(future: concurrent.futures.Future[T]) -> T:

@@ -6,10 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.display import display
 
+from pi_v_jupyter.commits import Commit, Commits, Tags
 from pi_v_jupyter.doctor import Report
-from pi_v_jupyter.fleet import VMs
+from pi_v_jupyter.lineage import Facts, Lineage
 from pi_v_jupyter.machine import Result, Results
-from pi_v_jupyter.views import tables
+from pi_v_jupyter.remote.copying import Copied
+from pi_v_jupyter.remote.files import Excerpt
+from pi_v_jupyter.remote.openssh import SSHConfig
+from pi_v_jupyter.remote.tunnel import Tunnel, Tunnels
+from pi_v_jupyter.roster import VMs
+from pi_v_jupyter.views import files, history, reach, tables
 from pi_v_jupyter.vm import VM
 
 if TYPE_CHECKING:
@@ -34,6 +40,16 @@ def register(extension: Extension) -> list[tuple[Any, type]]:
         Result: (tables.result_text, None),
         Results: (tables.results_text, None),
         Report: (tables.report_text, tables.report_html),
+        Commit: (history.commit_text, history.commit_html),
+        Commits: (history.commits_text, history.commits_html),
+        Tags: (history.tags_text, history.tags_html),
+        Lineage: (history.tree_text, history.tree_html),
+        Facts: (history.facts_text, history.facts_html),
+        Copied: (files.copied_text, None),
+        Excerpt: (files.excerpt_text, None),
+        Tunnel: (reach.tunnel_text, reach.tunnel_html),
+        Tunnels: (reach.tunnels_text, reach.tunnels_html),
+        SSHConfig: (str, None),
     }
 
     def show(value: Any) -> None:

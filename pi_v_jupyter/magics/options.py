@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+SESSION = "cells"  # the shell session that cells of one notebook share on a VM
 HELP = {"help_option_names": ["-h", "--help"]}
 
 

@@ -10,10 +10,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import click
+from pydantic import BaseModel
 
 from pi_v_jupyter.doctor import Report, examine
 from pi_v_jupyter.errors import PlatformError, UsageError
-from pi_v_jupyter.fleet import VMs
+from pi_v_jupyter.lineage import Lineage
+from pi_v_jupyter.magics import branching, files, reach, terminal
+from pi_v_jupyter.roster import VMs
 from pi_v_jupyter.settings import KEYS, EmbeddedPlatform
 from pi_v_jupyter.views import tables
 from pi_v_jupyter.vm import VM
@@ -35,14 +38,22 @@ def vers(context: click.Context) -> Any:
 
 
 @vers.command()
+@click.option("--tree", is_flag=True, help="Show VMs and commits under what they came from.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
-def ls(extension: Extension, as_json: bool) -> VMs | None:
+def ls(extension: Extension, tree: bool, as_json: bool) -> VMs | Lineage | None:
     """List VMs; ★ marks the one cells run on."""
-    vms = extension.wait(extension.vers.list())
-    if not as_json:
-        return vms
-    click.echo("[" + ",\n ".join(vm.info.model_dump_json(exclude_none=True) for vm in vms) + "]")
+    if tree:
+        lineage = extension.wait(extension.vers.lineage())
+        if not as_json:
+            return lineage
+        infos: list[BaseModel] = [line.item.info for line in lineage]
+    else:
+        vms = extension.wait(extension.vers.list())
+        if not as_json:
+            return vms
+        infos = [vm.info for vm in vms]
+    click.echo(tables.json_text(infos))
     return None
 
 
@@ -85,7 +96,11 @@ def create(
 @click.pass_obj
 def use(extension: Extension, vm: str) -> VM:
     """Have cells run on VM from now on."""
-    return extension.announce(extension.wait(extension.vers.use(vm), f"connecting to {vm}"))
+
+    async def connect() -> VM:
+        return await extension.vers.use(await extension.find(vm))
+
+    return extension.announce(extension.wait(connect(), f"connecting to {vm}"))
 
 
 @vers.command()
@@ -98,16 +113,17 @@ def local(extension: Extension) -> None:
 
 @vers.command()
 @click.argument("vms", nargs=-1, required=True, metavar="VM…")
+@click.option("-r", "branches", is_flag=True, help="Delete all that came from them too, at whatever remove.")
 @click.option("-f", "--force", is_flag=True, help="Do not ask.")
 @click.pass_obj
-def rm(extension: Extension, vms: tuple[str, ...], force: bool) -> None:
-    """Delete VMs, with all that is on their disks."""
+def rm(extension: Extension, vms: tuple[str, ...], branches: bool, force: bool) -> None:
+    """Delete VMs, with all that is on their disks. Their commits stay."""
 
-    async def find() -> dict[str, VM]:
-        found = [await extension.vers.vm(name) for name in vms]
-        return {vm.vm_id: vm for vm in found}
+    async def find() -> list[VM]:
+        found = list(dict.fromkeys([await extension.find(name) for name in vms]))
+        return [*found, *(await extension.vers.descendants(*found) if branches else ())]
 
-    found = list(extension.wait(find()).values())
+    found = extension.wait(find())
     labels = ", ".join(vm.label for vm in found)
     if not force:
         extension.ask(
@@ -147,19 +163,16 @@ def up(extension: Extension, port: int | None, gateway_port: int | None, domain:
 
 
 @vers.command()
-@click.option("--purge", is_flag=True, help="Remove all VMs and their disks too.")
+@click.option("--purge", is_flag=True, help="Delete all VMs and commits, for good.")
 @click.option("-f", "--force", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def down(extension: Extension, purge: bool, force: bool) -> None:
-    """Stop the embedded platform. Its VMs end; disks are kept, but nothing can start from them yet."""
-    if not force and EmbeddedPlatform.load() is not None:
-        lost = (
-            "VMs and their disks are removed"
-            if purge
-            else "VMs are ended; their disks are kept, but nothing can start from them yet"
+    """Save all VMs and stop the embedded platform; `%vers up` brings them back."""
+    if purge and not force and EmbeddedPlatform.load() is not None:
+        extension.ask(
+            "Stop the embedded platform, and delete its VMs and commits for good?", "%vers down --purge -f"
         )
-        extension.ask(f"Stop the embedded platform? Its {lost}.", "%vers down -f")
-    extension.wait(extension.vers.fleet.close())
+    extension.wait(extension.vers.fleet.close() if purge else extension.vers.fleet.let_go())
     platform_command(extension, "down", "-f", *(["--purge"] if purge else []))
     extension.vers.settings.session.pop("platform", None)
 
@@ -171,7 +184,7 @@ def forget_host_key(extension: Extension, vm: str) -> None:
     """Accept the host key VM shows next, in place of the one it showed first."""
 
     async def forget() -> VM:
-        found = await extension.vers.vm(vm)
+        found = await extension.find(vm)
         found.unpin()
         return found
 
@@ -198,6 +211,10 @@ def config(extension: Extension, key: str | None, value: str | None) -> None:
         session.pop(key, None)
     else:
         session[key] = value
+
+
+for command in (*branching.COMMANDS, *files.COMMANDS, *reach.COMMANDS, *terminal.COMMANDS):
+    vers.add_command(command)
 
 
 def shown(name: str, text: str) -> str:

@@ -6,7 +6,6 @@ import asyncio
 import secrets
 import shlex
 from collections.abc import Callable
-from typing import Protocol
 
 import asyncssh
 import tenacity
@@ -18,45 +17,30 @@ from pi_v_jupyter.errors import (
     SettingsError,
     VersError,
     VMGoneError,
+    VMPausedError,
 )
 from pi_v_jupyter.remote.channel import Request
 from pi_v_jupyter.remote.link import ChannelLink
+from pi_v_jupyter.remote.login import Endpoint, login
+from pi_v_jupyter.remote.pins import Pins
 from pi_v_jupyter.remote.plain import PlainProcess, PlainRunner
 from pi_v_jupyter.remote.process import ResidentProcess
-from pi_v_jupyter.remote.resident import LINGER, Resident, program, socket_path
-from pi_v_jupyter.remote.tls import PinnedClient, Pins, TLSTunnel, tls_context
+from pi_v_jupyter.remote.resident import LINGER, NO_LEGACY, Legacy, Resident, Seat, program, socket_path
 
 CONNECT_TIMEOUT = 60.0  # seconds to reach a VM that should be there
 ATTEMPT_TIMEOUT = 20.0  # seconds for one try
 SILENCE = 3.0  # seconds without a connection after which the user is told
-KEEPALIVE = 10  # seconds; three unanswered ones mean the connection is gone
+PAUSE_POLL = 3.0  # seconds between looks whether a paused VM, for which commands wait, goes on
 PYTHON = ("python3", "-I", "-S", "-X", "utf8", "-c")
 BOOT = "import sys;exec(compile(sys.stdin.buffer.read(int(sys.argv.pop(1))),'pi-v-resident','exec'))"
-
-# AES-GCM first: hardware does it, where ChaCha20 would cost this process most of its throughput.
-CIPHERS = ["aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes128-ctr"]
-
-
-class Endpoint(Protocol):
-    """Where a VM is and how to log in, asked afresh at each connection."""
-
-    vm_id: str
-
-    async def address(self) -> tuple[str, int, str | None]:
-        """Host name, TLS port, CA file (None: the system's)."""
-
-    async def private_key(self) -> str:
-        """The login key, OpenSSH format."""
-
-    async def check(self) -> None:
-        """Raise VMGoneError when the VM is known to be gone for good."""
 
 
 class Connection:
     """The connection to one VM. All of it lives on one event loop.
 
     `on_notice` is told, once each, what the user should know: that there is no python3, for one. `linger`:
-    seconds commands go on while the VM is out of reach, and are waited for.
+    seconds commands go on while the VM is out of reach, and are waited for. `legacy`: the VM is a clone.
+    `seat`: an earlier kernel's, whose sessions are to be gone on with; `on_seat` is told of this one's.
     """
 
     def __init__(
@@ -66,17 +50,27 @@ class Connection:
         on_notice: Callable[[str], None] = lambda _: None,
         *,
         linger: float = LINGER,
+        legacy: Legacy = NO_LEGACY,
+        seat: Seat | None = None,
+        on_seat: Callable[[Seat], object] = lambda _: None,
     ) -> None:
         self._endpoint, self._pins, self._on_notice = endpoint, pins, on_notice
         self._lock = asyncio.Lock()
         self._ssh: asyncssh.SSHClientConnection | None = None
-        self._resident = Resident(linger)
+        self._resident = Resident(linger, legacy, seat)
+        self._on_seat = on_seat
         self._resident.on_lost = self._lost
         self._plain: PlainRunner | None = None
         self._noticed = False
         self._healing: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
+        self._suspended = False
         self._closed = False
+
+    @property
+    def legacy(self) -> Legacy:
+        """What a clone that is made of the VM now holds for its own connection."""
+        return self._resident.legacy
 
     async def start(self, request: Request) -> ResidentProcess | PlainProcess:
         """Start a command, connecting first if need be.
@@ -86,18 +80,34 @@ class Connection:
         """
         await self.open()
         if self._plain is not None:
-            return self._plain.start(request)
+            if request.work is None:
+                return self._plain.start(request)
+            await self._look_for_python()
         process = self._resident.start(request)
         if not self._resident.attached:
             self._lost()  # since `open` saw it: the loss found nobody waiting, and now somebody is
         return process
 
+    async def _look_for_python(self) -> None:
+        """It was not there before; somebody may have installed it."""
+        async with self._lock:
+            if self._plain is not None and self._ssh is not None:
+                await self._attach(self._ssh)
+        if self._plain is not None:
+            raise ConnectError(
+                f"VM {self._endpoint.vm_id} has no usable python3, without which its files are out of reach.",
+                "Install it there: `%vm apt-get install -y python3`, or as its system does it.",
+            )
+
     async def open(self, timeout: float = CONNECT_TIMEOUT) -> None:
         """Connect, trying again until `timeout` seconds are over; nothing to do when connected.
 
         Raises:
-            ConnectError: the VM cannot be reached.
+            ConnectError: the VM cannot be reached; VMPausedError: because it is paused.
         """
+        if self._suspended:
+            await self._endpoint.check()
+            self._suspended = False
         if self._ready():
             return
         try:
@@ -109,6 +119,17 @@ class Connection:
                 f"VM {self._endpoint.vm_id} could not be reached within {timeout:g} s{self._cause()}.",
                 "`%vers ls` shows its state; `%vers doctor` looks at the way there.",
             ) from None
+
+    async def ssh(self) -> asyncssh.SSHClientConnection:
+        """The SSH connection itself, made if need be: for channels that carry no commands.
+
+        Raises:
+            ConnectError: as `open`.
+        """
+        await self.open()
+        if self._ssh is None:
+            raise ConnectionLostError(f"The connection to VM {self._endpoint.vm_id} broke just now.")
+        return self._ssh
 
     def _ready(self) -> bool:
         if self._closed:
@@ -149,7 +170,7 @@ class Connection:
         self._failure = state.outcome.exception() if state.outcome else None
         try:
             await self._endpoint.check()
-        except VMGoneError:
+        except (VMGoneError, VMPausedError):
             raise
         except VersError:
             return  # the platform does not answer either: the trouble may be on this side, and pass
@@ -157,40 +178,16 @@ class Connection:
     async def _attempt(self) -> None:
         async with asyncio.timeout(ATTEMPT_TIMEOUT):
             if self._ssh is None or self._ssh.is_closed():
-                self._ssh = await self._login()
+                self._ssh = await login(self._endpoint, self._pins)
             try:
                 self._ready()
                 await self._attach(self._ssh)
+                if self._resident.attached:
+                    self._on_seat(self._resident.seat)
             except BaseException:
                 self._ssh.abort()
                 self._ssh = None
                 raise
-
-    async def _login(self) -> asyncssh.SSHClientConnection:
-        host, port, ca_file = await self._endpoint.address()
-        key = asyncssh.import_private_key(await self._endpoint.private_key())
-        client = PinnedClient(self._endpoint.vm_id, self._pins)
-        try:
-            return await asyncssh.connect(
-                host,
-                port,
-                tunnel=TLSTunnel(tls_context(ca_file)),
-                client_factory=lambda: client,
-                username=getattr(self._endpoint, "username", "root"),
-                client_keys=[key],
-                known_hosts=b"",
-                server_host_key_algs="default",
-                preferred_auth="publickey",
-                encryption_algs=CIPHERS,
-                compression_algs=None,
-                agent_path=None,
-                config=None,
-                keepalive_interval=KEEPALIVE,
-            )
-        except asyncssh.HostKeyNotVerifiable:
-            if client.mismatch:
-                raise client.mismatch from None
-            raise
 
     async def _attach(self, ssh: asyncssh.SSHClientConnection) -> None:
         for path in dict.fromkeys(filter(None, (self._resident.socket, self._warm_socket()))):
@@ -238,11 +235,15 @@ class Connection:
 
     async def _heal(self) -> None:
         """Commands are waiting: come back for them, or tell them why not."""
-        text = f"The connection to VM {self._endpoint.vm_id} broke; what it runs goes on. Reconnecting …"
-        notice = asyncio.get_running_loop().call_later(SILENCE, self._on_notice, text)
+        notice = asyncio.get_running_loop().call_later(SILENCE, self._tell_broken)
         try:
             while self._resident.busy and not self._resident.attached:
-                await self.open(self._resident.linger)
+                try:
+                    await self.open(self._resident.linger)
+                except VMPausedError:  # for as long as its user wants: nothing there grows old meanwhile
+                    self._suspended = True
+                    await asyncio.sleep(PAUSE_POLL)
+                    continue
                 if self._plain is not None:
                     raise ConnectionLostError(
                         f"VM {self._endpoint.vm_id} came back without python3, and its commands are lost."
@@ -254,13 +255,44 @@ class Connection:
         finally:
             notice.cancel()
 
+    def _tell_broken(self) -> None:
+        if not self._suspended:
+            self._on_notice(
+                f"The connection to VM {self._endpoint.vm_id} broke; what it runs goes on. Reconnecting …"
+            )
+
+    async def suspend(self) -> None:
+        """Let go of a VM that was paused: what it runs, and its sessions, are there again when it goes on."""
+        self._suspended = True
+        await self._hang_up()
+
+    async def resume(self) -> None:
+        """The VM goes on: be connected to it again.
+
+        Raises:
+            ConnectError: it cannot be reached. Commands that wait for it are still come back for.
+        """
+        self._suspended = False
+        await self._stop_healing()
+        try:
+            await self.open()
+        finally:
+            if not self._resident.attached:
+                self._lost()
+
     async def close(self) -> None:
         """End this client's commands and sessions on the VM, and the connection."""
         self._closed = True
+        await self._stop_healing()
+        await self._resident.goodbye()
+        await self._hang_up()
+
+    async def _stop_healing(self) -> None:
         if self._healing is not None:
             self._healing.cancel()
             await asyncio.wait([self._healing])
-        await self._resident.goodbye()
+
+    async def _hang_up(self) -> None:
         if self._ssh is not None:
             self._ssh.close()
             try:

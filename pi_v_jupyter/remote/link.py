@@ -50,6 +50,11 @@ class ChannelLink(asyncssh.SSHClientSession[bytes], asyncssh.SSHUNIXSession[byte
     def exit_status_received(self, status: int) -> None:
         self.exit_status = status
 
+    def eof_received(self) -> bool:
+        if self.started:  # it ended, or let go of us; the server says no more than that while it lives
+            self._resident.lost(self)
+        return False
+
     def connection_lost(self, exc: Exception | None) -> None:
         self.settled.set()
         self._resident.lost(self)

@@ -56,11 +56,21 @@ def instructions(request: Request, mark: bytes) -> bytes:
     return quoted.encode("utf-8", "surrogateescape") + b"\n"
 
 
+def terminal_line(request: Request, mark: bytes) -> str:
+    """What the login shell runs at a terminal, which would echo a line to read; it writes `mark` first."""
+    words = [f"printf '{mark.decode()}%d\\n' $$"]
+    if request.cwd:
+        words.append(f"cd -- {shlex.quote(request.cwd)} || exit 127")
+    words.append(f"exec {shlex.join(request.argv)}")
+    return f"exec sh -c {shlex.quote('; '.join(words))}"
+
+
 class PlainProcess(asyncssh.SSHClientSession[bytes]):
     """One command on its own channel; see `channel.Process`."""
 
     def __init__(self, request: Request, send_signal: Callable[[int, int], object]) -> None:
         self.pid: int | None = None
+        self.on_away: Callable[[bool], object] = lambda _: None  # a break is its end
         self.request = request
         self._send_signal = send_signal
         self._mark = secrets.token_hex(16).encode()
@@ -74,6 +84,7 @@ class PlainProcess(asyncssh.SSHClientSession[bytes]):
         self._failure: ConnectionLostError | None = None
         self._timed_out = False
         self._wanted: list[int] = []
+        self._size = request.pty
         self._timers: list[asyncio.TimerHandle] = []
         self._changed = asyncio.Event()
         self.opened = asyncio.Event()
@@ -122,17 +133,46 @@ class PlainProcess(asyncssh.SSHClientSession[bytes]):
         elif self._how is None:
             self._send_signal(self.pid, signal)
 
+    def resize(self, cols: int, rows: int) -> None:
+        self._size = (cols, rows)
+        if self._channel is not None and not self._channel.is_closing():
+            self._channel.change_terminal_size(cols, rows)
+
     async def close(self) -> None:
-        if not self.over:
+        if self.over:
+            return
+        if self.request.pty is None:
             self.kill(signal.SIGKILL)
-            self.fail("The command was let go of.")
+        elif self._channel is not None:
+            self._channel.close()  # and the server closes the terminal
+        self.fail("The command was let go of.")
 
     # From here on: called by the runner and by asyncssh.
+
+    def opening(self) -> dict[str, Any]:
+        """How to open its channel. A terminal's variables are those the server accepts from a client."""
+        request = self.request
+        if self._size is None:
+            return {"command": command_line(request)}
+        command = terminal_line(request, self._mark)
+        kind = request.env.get("TERM", "xterm-256color")
+        return {
+            "command": command,
+            "term_type": kind,
+            "term_size": self._size,
+            "term_modes": {asyncssh.PTY_IUTF8: 1},  # Backspace takes a whole character
+            "env": dict(request.env),
+        }
 
     def started(self) -> None:
         """The channel is there."""
         assert self._channel is not None  # noqa: S101  asyncssh told `connection_made`
-        self._channel.write(instructions(self.request, self._mark))
+        if self._size is None:
+            self._channel.write(instructions(self.request, self._mark))
+        elif self.over:
+            self._channel.close()  # it was let go of meanwhile
+        else:
+            self._channel.change_terminal_size(*self._size)
         if self.request.timeout and not self.over:
             self._later(self.request.timeout, self._out_of_time)
         self.opened.set()
@@ -258,7 +298,6 @@ class PlainRunner:
 
     async def _open(self, process: PlainProcess) -> asyncssh.SSHClientChannel[bytes]:
         """A channel; a server allows some (OpenSSH: 10), and past them one waits for another's end."""
-        line = command_line(process.request)
         async with self._opening:
             if self._control is None:
                 self._control, _ = await self._connection.create_session(
@@ -267,7 +306,9 @@ class PlainRunner:
             while True:
                 self._freed.clear()
                 try:
-                    channel, _ = await self._connection.create_session(lambda: process, line, encoding=None)
+                    channel, _ = await self._connection.create_session(
+                        lambda: process, encoding=None, **process.opening()
+                    )
                 except asyncssh.ChannelOpenError:
                     if self._connection.is_closed() or len(self._tasks) < 2:
                         raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
 from pi_v_jupyter.errors import ConnectionLostError
@@ -13,7 +13,7 @@ from pi_v_jupyter.remote._resident import wire
 from pi_v_jupyter.remote.channel import Exit, Request, StreamName
 
 STREAMS: tuple[StreamName, StreamName] = ("stdout", "stderr")
-STDIN_WINDOW = 1 << 20  # bytes on their way to a process that has not taken them
+STDIN_WINDOW = 4 << 20  # bytes on their way to a process that has not taken them
 
 
 class Carrier(Protocol):
@@ -31,7 +31,10 @@ class ResidentProcess:
 
     def __init__(self, resident: Carrier, number: int, request: Request) -> None:
         self._resident, self._number, self.request = resident, number, request
+        self._size = request.pty
+        self._window = wire.TERMINAL_WINDOW if request.pty else wire.WINDOW
         self.pid: int | None = None
+        self.on_away: Callable[[bool], object] = lambda _: None
         self.sent_to: int | None = None  # pid of the program that was told of it
         self._chunks: collections.deque[tuple[int, bytes]] = collections.deque()
         self._received = [0, 0]
@@ -55,7 +58,7 @@ class ResidentProcess:
                 stream, data = self._chunks.popleft()
                 yield STREAMS[stream], data
                 self._consumed[stream] += len(data)
-                if self._consumed[stream] - self._acked[stream] >= wire.WINDOW // 4:
+                if self._consumed[stream] - self._acked[stream] >= self._window // 4:
                     self.acknowledge(stream)
             if self._failure is not None:
                 raise self._failure
@@ -95,6 +98,15 @@ class ResidentProcess:
             self._signals.append(signal)
             self._send_signals(len(self._signals) - 1)
 
+    def resize(self, cols: int, rows: int) -> None:
+        self._size = (cols, rows)
+        self._send_size()
+
+    def _send_size(self) -> None:
+        if self._size is not None:
+            cols, rows = self._size
+            self._send(wire.RESIZE, json.dumps({"cols": cols, "rows": rows}).encode())
+
     def _send_signals(self, first: int) -> None:
         for index in range(first, len(self._signals)):
             body = {"index": index, "signal": self._signals[index]}
@@ -116,6 +128,7 @@ class ResidentProcess:
 
     def resume(self, known: dict[str, Any] | None, pid: int) -> None:
         """A new link is there; `known` is what the program says of this command, or None."""
+        self.on_away(False)
         if known is None and self.sent_to not in (None, pid):
             self.fail(
                 ConnectionLostError(
@@ -133,36 +146,44 @@ class ResidentProcess:
         if self._stdin_closed:
             self._send(wire.CLOSE, wire.CURSOR.pack(self._stdin_sent))
         self._send_signals(known["signals"] if known else 0)
+        self._send_size()
 
     def transmit(self, pid: int) -> None:
         self.sent_to = pid
         request = self.request
         body: dict[str, Any] = {"env": dict(request.env), "cwd": request.cwd, "timeout": request.timeout}
-        if request.shell is not None:
+        if request.work is not None:
+            body["work"], body["stdin"] = dict(request.work), request.stdin
+        elif request.shell is not None:
             body["shell"] = request.shell
         elif request.command is not None:
             body["command"], body["stdin"] = request.command, request.stdin
         else:
             body["argv"], body["stdin"] = list(request.argv), request.stdin
+        if self._size is not None:
+            body["pty"] = self._size
         if request.code is not None:
             body["code"] = request.code
         self._send(wire.START, json.dumps(body).encode())
 
-    def received(self, stream: int, payload: bytes) -> None:
+    def received(self, stream: int, payload: bytes) -> bool:
+        """Output came; is it the stream's first?"""
         (offset,) = wire.CURSOR.unpack_from(payload)
         if offset > self._received[stream]:
             self._resident.forget(self._number)
             self.fail(ConnectionLostError("Output is missing: the VM sent bytes out of order."))
-            return
-        if self._received[stream] - self._consumed[stream] > wire.WINDOW + wire.CHUNK:
+            return False
+        if self._received[stream] - self._consumed[stream] > self._window + wire.CHUNK:
             self._resident.forget(self._number)
             self.fail(ConnectionLostError("The VM sent more output than it may before it is read."))
-            return
+            return False
+        first = not self._received[stream]
         data = payload[wire.CURSOR.size + max(0, self._received[stream] - offset) :]
         if data:
             self._received[stream] += len(data)
             self._chunks.append((stream, data))
             self._changed.set()
+        return first
 
     def taken(self, offset: int) -> None:
         self._stdin_taken = max(self._stdin_taken, offset)

@@ -12,46 +12,49 @@ import json
 import secrets
 import struct
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import resources
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from pi_v_jupyter.errors import ConnectError, ConnectionLostError
 from pi_v_jupyter.remote import _resident
 from pi_v_jupyter.remote._resident import wire
-from pi_v_jupyter.remote.channel import Exit, Request
+from pi_v_jupyter.remote.channel import Exit, Request, checked
 from pi_v_jupyter.remote.process import ResidentProcess
 
 LINGER = 600.0  # seconds commands go on without their client
 GOODBYE_TIMEOUT = 2.0  # seconds
 
-MODULES = (
-    "wire",
-    "processes",
-    "streams",
-    "jobs",
-    "shells",
-    "clients",
-    "program",
-)  # each imports earlier ones
 LARGEST = 1 << 20  # bytes of one frame from the program
 PATIENCE = 0.02  # seconds a frame may wait for another to go with
+PACKAGE = "pi_v_resident"
+# A module is compiled when it is first imported: few programs ever copy anything.
 LOADER = """\
-import sys, types
-for name, source in SOURCES.items():
-    module = types.ModuleType("pi_v_resident" + name)
-    module.__package__, module.__path__ = "pi_v_resident", []
-    sys.modules[module.__name__] = module
-    exec(compile(source, module.__name__, "exec"), module.__dict__)
-sys.modules["pi_v_resident.program"].main(sys.argv[1:])
+import sys
+class Sources:
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name in SOURCES:
+            return type(sys.__spec__)(name, cls, is_package="." not in name)
+    @staticmethod
+    def create_module(spec):
+        return None
+    @staticmethod
+    def exec_module(module):
+        exec(compile(SOURCES[module.__name__], module.__name__, "exec"), module.__dict__)
+sys.meta_path.insert(0, Sources)
+from pi_v_resident.program import main
+main(sys.argv[1:])
 """
 
 
 @cache
 def program() -> bytes:
     """The resident program as one source text, to be run by `python3` on a VM."""
-    folder = resources.files(_resident)
-    sources = {"": ""} | {f".{name}": folder.joinpath(f"{name}.py").read_text() for name in MODULES}
+    files = sorted(resources.files(_resident).iterdir(), key=lambda file: file.name)
+    modules = {file.name.removesuffix(".py"): file for file in files if file.name.endswith(".py")}
+    sources = {f"{PACKAGE}.{name}": file.read_text() for name, file in modules.items()} | {PACKAGE: ""}
     return f"SOURCES = {sources!r}\n{LOADER}".encode()
 
 
@@ -70,24 +73,64 @@ class Link(Protocol):
         """End it; `Resident.lost` is told."""
 
 
+@dataclass(frozen=True)
+class Legacy:
+    """What a clone of a VM holds for the client that comes to it."""
+
+    clients: tuple[str, ...] = ()  # who was served there, nearest first
+    socket: str | None = None  # at which socket
+    numbers: int = 0  # of commands that were used up
+
+    def dump(self) -> str:
+        """As text, for whoever restores a commit later."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def load(cls, text: str | None) -> Self:
+        """From that text; nothing, where there is none or it is damaged: only comfort is lost."""
+        try:
+            told = json.loads(text or "{}")
+            return cls(tuple(map(str, told["clients"])), told["socket"], int(told["numbers"]))
+        except (ValueError, KeyError, TypeError):
+            return cls()
+
+
+NO_LEGACY = Legacy()
+
+
+@dataclass(frozen=True)
+class Seat:
+    """Under which name a client is known to the program, and at which socket."""
+
+    client: str
+    socket: str | None = None
+
+
 class Resident:
     """One client of the program on one VM; see `channel.Runner`.
 
-    `linger`: seconds its commands go on over there while no link is up.
+    `linger`: seconds its commands go on over there while no link is up. `legacy`: the VM is a clone; its
+    shell sessions are gone on with where they were. `seat`: of a client that is no more, whose sessions are
+    gone on with likewise; what it was running is interrupted.
     """
 
-    def __init__(self, linger: float = LINGER) -> None:
+    def __init__(self, linger: float = LINGER, legacy: Legacy = NO_LEGACY, seat: Seat | None = None) -> None:
         self.linger = linger
-        self.socket: str | None = None
+        self.socket = (seat and seat.socket) or legacy.socket
+        self._inherits = legacy.clients
         self.pid: int | None = None
-        self._client = secrets.token_hex(8)
-        self._numbers = 0
+        self._client = seat.client if seat else secrets.token_hex(8)
+        # Nobody knows how far that client had counted.
+        self._numbers = secrets.randbelow(1 << 30) if seat else legacy.numbers
         self._jobs: dict[int, ResidentProcess] = {}
         self._link: Link | None = None
         self._greeted = False
         self._buffer = bytearray()
         self._outgoing = bytearray()
         self._flushing = False
+        # Jobs whose first output has just come: said at once, or sshd's TCP would keep what comes next (an
+        # exit, mostly) until this end's TCP has acknowledged it, which it does after 40 ms.
+        self._heard: list[tuple[ResidentProcess, int]] = []
         self._welcome: asyncio.Future[None] | None = None
         self._gone = asyncio.Event()  # the link is, or what this client had over there
         self.on_lost: Callable[[], None] = lambda: None
@@ -96,6 +139,16 @@ class Resident:
     def attached(self) -> bool:
         """Is there a link?"""
         return self._greeted
+
+    @property
+    def legacy(self) -> Legacy:
+        """For the clones that are made of the VM from now on."""
+        return Legacy((self._client, *self._inherits), self.socket, self._numbers)
+
+    @property
+    def seat(self) -> Seat:
+        """For whoever comes back in this client's place."""
+        return Seat(self._client, self.socket)
 
     @property
     def busy(self) -> bool:
@@ -119,7 +172,12 @@ class Resident:
         self._outgoing.clear()
         self._welcome = asyncio.get_running_loop().create_future()
         cursors = {number: job.cursors() for number, job in self._jobs.items()}
-        hello = {"client": self._client, "linger": self.linger, "cursors": cursors}
+        hello = {
+            "client": self._client,
+            "linger": self.linger,
+            "cursors": cursors,
+            "inherits": self._inherits,
+        }
         self._write(wire.HELLO, 0, json.dumps(hello).encode())
         await self._welcome
 
@@ -156,6 +214,8 @@ class Resident:
         if link is self._link:
             self._link, self._greeted = None, False
             self._gone.set()
+            for job in self._jobs.values():
+                job.on_away(True)
             if self._welcome is not None and not self._welcome.done():
                 self._welcome.set_exception(ConnectionLostError("The connection broke while it was made."))
             self.on_lost()
@@ -185,6 +245,7 @@ class Resident:
         buffer = self._buffer
         buffer += data
         start, header = 0, wire.HEADER
+        self._heard.clear()
         while len(buffer) - start >= header.size:
             kind, number, size = header.unpack_from(buffer, start)
             end = start + header.size + size
@@ -201,6 +262,9 @@ class Resident:
             start = end
         if start:
             del buffer[:start]
+        for job, stream in self._heard:
+            if not job.over:
+                job.acknowledge(stream)
 
     def _babble(self) -> None:
         """What came is nothing the program would send: whoever sends it is not listened to any longer."""
@@ -210,8 +274,9 @@ class Resident:
             )
         )
         self._buffer.clear()
-        if self._link is not None:
-            self._link.close()
+        if (link := self._link) is not None:
+            link.close()
+            self.lost(link)  # a server whose program lives on may never say that the channel is closed
 
     def _handle(self, kind: int, number: int, payload: bytes) -> None:
         if kind == wire.WELCOME:
@@ -224,19 +289,21 @@ class Resident:
         if job is None:
             return  # let go of while this was on its way
         if kind in (wire.OUT, wire.ERR):
-            job.received(kind - wire.OUT, payload)
+            if job.received(kind - wire.OUT, payload):
+                self._heard.append((job, kind - wire.OUT))
         elif kind == wire.STARTED:
             job.pid = json.loads(payload)["pid"]
         elif kind == wire.TAKEN:
             job.taken(wire.CURSOR.unpack(payload)[0])
         elif kind == wire.EXIT:
-            how = Exit(**json.loads(payload))
+            how = checked(Exit, json.loads(payload))
             self._jobs.pop(number)
             self._write_later(wire.FORGET, number)
             job.exited(how)
 
     def _welcomed(self, welcome: dict[str, Any]) -> None:
         self.pid, self.socket, self._greeted = welcome["pid"], welcome["socket"], True
+        self._inherits = ()  # it has what there was
         for number, job in list(self._jobs.items()):
             job.resume(welcome["jobs"].get(str(number)), welcome["pid"])
             if job.over:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 
+from pydantic import BaseModel
+
 from pi_v_jupyter.doctor import Report
-from pi_v_jupyter.fleet import VMs
 from pi_v_jupyter.machine import Result, Results
+from pi_v_jupyter.roster import VMs
 from pi_v_jupyter.vm import VM
 
 STAR = "★"
 LEFT = 'style="text-align: left"'
-COLUMNS = ("", "name", "id", "state", "age", "size")
+COLUMNS = ("", "name", "id", "state", "age", "size", "parent")
 
 
 def age(created: datetime, now: datetime | None = None) -> str:
@@ -36,10 +38,18 @@ def size(vm: VM) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def row(vm: VM, active: str | None) -> tuple[str, ...]:
-    """One VM under COLUMNS."""
+def row(vm: VM, active: str | None, labels: Mapping[str, str]) -> tuple[str, ...]:
+    """One VM under COLUMNS; `labels` says what its parent is called, if that is still there."""
     star = STAR if vm.vm_id == active else ""
-    return star, vm.name, vm.vm_id[:8], vm.state.value, age(vm.created_at), size(vm)
+    origin = vm.info.grandparent_vm_id or vm.info.parent_commit_id or ""
+    parent = labels.get(origin, origin[:8])
+    return star, vm.name, vm.vm_id[:8], vm.state.value, age(vm.created_at), size(vm), parent
+
+
+def rows(vms: VMs) -> list[tuple[str, ...]]:
+    """All VMs under COLUMNS."""
+    labels = {vm.vm_id: vm.label for vm in vms}
+    return [row(vm, vms.active, labels) for vm in vms]
 
 
 def width(text: str) -> int:
@@ -69,20 +79,21 @@ def html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
+def json_text(infos: Sequence[BaseModel]) -> str:
+    """A JSON list, a line each; what is not known is left out."""
+    return "[" + ",\n ".join(info.model_dump_json(exclude_none=True) for info in infos) + "]"
+
+
 def vms_text(vms: VMs) -> str:
     """The fleet as text."""
-    return (
-        text_table(COLUMNS, [row(vm, vms.active) for vm in vms])
-        if vms
-        else "No VMs.  `%vers create` makes one."
-    )
+    return text_table(COLUMNS, rows(vms)) if vms else "No VMs.  `%vers create` makes one."
 
 
 def vms_html(vms: VMs) -> str:
     """The fleet as HTML."""
     if not vms:
         return "<p>No VMs. <code>%vers create</code> makes one.</p>"
-    return html_table(COLUMNS, [row(vm, vms.active) for vm in vms])
+    return html_table(COLUMNS, rows(vms))
 
 
 def vm_line(vm: VM, active: str | None, seconds: float | None = None) -> str:
@@ -95,7 +106,7 @@ def vm_line(vm: VM, active: str | None, seconds: float | None = None) -> str:
 
 def vm_html(vm: VM, active: str | None) -> str:
     """One VM as HTML."""
-    return html_table(COLUMNS, [row(vm, active)])
+    return html_table(COLUMNS, [row(vm, active, {})])
 
 
 def result_text(result: Result) -> str:
@@ -121,5 +132,5 @@ def report_text(report: Report) -> str:
 
 def report_html(report: Report) -> str:
     """The same as a table."""
-    rows = [("✓" if check.ok else "✗", check.what, check.found, check.remedy) for check in report]
-    return html_table(("", "what", "found", "what to do"), rows)
+    lines = [("✓" if check.ok else "✗", check.what, check.found, check.remedy) for check in report]
+    return html_table(("", "what", "found", "what to do"), lines)

@@ -12,10 +12,23 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.figures import Figure
-from bench.local_rows import create_s, load_ext_ms
+from bench.file_rows import copy_1g, copy_10k, flood_mb, read_ms
+from bench.local_rows import (
+    branch8_s,
+    branch_s,
+    clone_disk_mb,
+    clone_pss_mb,
+    create_s,
+    load_ext_ms,
+    pause_s,
+    restore_s,
+)
 from bench.remote_rows import cell_ms, many_s, run_ms, stream_mbs
 
-ROWS: list[Callable[[], Awaitable[Figure]]] = [cell_ms, run_ms, many_s, stream_mbs, load_ext_ms, create_s]
+ROWS: list[Callable[[], Awaitable[Figure]]] = [
+    *(cell_ms, run_ms, read_ms, many_s, stream_mbs, flood_mb, copy_1g, copy_10k),
+    *(load_ext_ms, create_s, branch_s, branch8_s, restore_s, pause_s, clone_pss_mb, clone_disk_mb),
+]
 
 
 def main() -> None:

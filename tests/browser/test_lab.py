@@ -3,38 +3,19 @@
 from __future__ import annotations
 
 import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-import nbformat
 import pytest
+from labs import CHROMIUM, SECOND, browsing, finished, first, lab, run
 from platforms import Platform
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-CHROMIUM = shutil.which("chromium")
 pytestmark = [
     pytest.mark.vm,
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium"),
 ]
-FLAGS = [
-    "--headless",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-TOKEN = "lab-test-token"
-SECOND = 1000  # milliseconds
 CELLS = [
     "%load_ext pi_v_jupyter",
     "vm = %vers create --name build --use",
@@ -47,81 +28,19 @@ CELLS = [
     "%vers use bild",
     "%vers rm -f build",
 ]
-LOAD, CREATE, COLOURS, PROGRESS, SLEEP, AWAKE, LIST, FAIL, UNKNOWN, REMOVE = range(len(CELLS))
+_LOAD, CREATE, COLOURS, PROGRESS, SLEEP, AWAKE, LIST, FAIL, UNKNOWN, REMOVE = range(len(CELLS))
 
 
 @pytest.fixture(scope="module")
-def lab(shared_platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a notebook in JupyterLab, which is run by somebody who has nothing else."""
-    folder = tmp_path_factory.mktemp("lab")
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in CELLS])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(notebook, folder / "first.ipynb")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", f"--ServerApp.port={port}"]
-    command += ["--ServerApp.allow_root=True", f"--ServerApp.root_dir={folder}", "--ServerApp.ip=127.0.0.1"]
-    command += ["--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
-    env = shared_platform.env | {"JUPYTER_TOKEN": TOKEN}
-    with (folder / "lab.log").open("wb") as log:
-        server = subprocess.Popen(command, env=env, stdout=log, stderr=log)
-    try:
-        wait_for(f"http://127.0.0.1:{port}/api?token={TOKEN}", server, folder / "lab.log")
-        yield f"http://127.0.0.1:{port}/lab/tree/first.ipynb?token={TOKEN}"
-    finally:
-        server.terminate()
-        server.wait(30)
-
-
-def wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    """Until the server answers."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        assert server.poll() is None, log.read_text()
-        try:
-            urllib.request.urlopen(url, timeout=5).close()
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-        else:
-            return
-    pytest.fail(f"JupyterLab did not start: {log.read_text()}")
-
-
-@pytest.fixture(scope="module")
-def page(lab: str) -> Iterator[Page]:
+def page(shared_platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     """The notebook in a browser, its kernel idle."""
-    with sync_playwright() as playwright:
-        flags = [*FLAGS, "--no-sandbox"] if os.geteuid() == 0 else FLAGS
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        page = browser.new_page(viewport={"width": 1200, "height": 1700})
-        page.goto(lab)
-        expect(page.locator(".jp-Notebook .jp-CodeCell")).to_have_count(len(CELLS), timeout=60 * SECOND)
-        expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")).to_be_visible(
-            timeout=60 * SECOND
-        )
+    folder = tmp_path_factory.mktemp("lab")
+    with lab(shared_platform.env, folder, CELLS) as address, browsing(address, len(CELLS)) as page:
         yield page
-        browser.close()
-
-
-def run(page: Page, number: int) -> Locator:
-    """Run a cell; what it shows."""
-    cell = page.locator(".jp-Notebook .jp-CodeCell").nth(number)
-    cell.locator(".jp-InputArea-editor").click()
-    page.keyboard.press("Control+Enter")
-    return cell.locator(".jp-Cell-outputArea")
-
-
-def finished(page: Page, number: int) -> Locator:
-    """Run a cell to its end; what it shows."""
-    shown = run(page, number)
-    prompt = page.locator(".jp-Notebook .jp-CodeCell").nth(number).locator(".jp-InputPrompt")
-    expect(prompt).not_to_contain_text("*", timeout=90 * SECOND)
-    return shown
 
 
 def test_a_first_notebook(page: Page, tmp_path: Path) -> None:
-    shown = run(page, LOAD)
+    shown = first(page)
     expect(shown).to_contain_text("embedded platform (QEMU, tcg)", timeout=60 * SECOND)
 
     expect(finished(page, CREATE)).to_contain_text("★ build")

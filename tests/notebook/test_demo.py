@@ -6,13 +6,15 @@ import re
 from pathlib import Path
 
 import nbformat
+import platformdirs
 from platforms import Platform
 
 
 def test_the_demo_shows_the_guest_writes_both_copies_and_leaves_nothing(
     shared_platform: Platform, tmp_path: Path
 ) -> None:
-    demo = Platform(shared_platform.folder, shared_platform.env)
+    image = {"XDG_CACHE_HOME": str(platformdirs.user_cache_path())}
+    demo = Platform(shared_platform.folder, shared_platform.env | image)
     before = {process.pid for process in demo.qemus()}
     done = demo.run("demo", "--output", str(tmp_path), timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -15,7 +15,7 @@ from platforms import Platform
 
 pytestmark = pytest.mark.vm
 
-HEAVY = ("httpx", "asyncssh", "pydantic", "ipywidgets", "tenacity", "click", "cryptography")
+HEAVY = ("httpx", "asyncssh", "pydantic", "ipywidgets", "tenacity", "click", "cryptography", "anywidget")
 
 
 @pytest.fixture

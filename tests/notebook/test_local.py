@@ -56,6 +56,22 @@ def test_a_stop_works_here_too(loaded: Kernel) -> None:
     assert cell.finish(timeout=20).message.startswith("interrupted (SIGINT) on this machine")
 
 
+def test_a_restarted_kernel_finds_its_session_again(notebook: Kernel) -> None:
+    assert notebook.run("vm = %vers create --name kept --use", timeout=60).error is None
+    notebook.run("%%vm\ncd /srv; export COLOUR=red; greet() { echo hello $1; }")
+    cell = notebook.start("%%vm\ncd /tmp; echo begun; sleep 1234")
+    cell.wait_for("begun")
+    assert "★ kept" in loaded_again(notebook)
+    assert notebook.run("%vm pwd; echo $COLOUR; greet you").stdout == "/tmp\nred\nhello you\n"
+    assert (
+        notebook.run("%vm pgrep -f 'sleep 123[4]' || echo nothing runs unseen").stdout
+        == "nothing runs unseen\n"
+    )
+    assert loaded_again(notebook)
+    assert notebook.run("%vm greet again").stdout == "hello again\n"
+    notebook.run("%vers rm -f kept")
+
+
 def test_a_restarted_kernel_finds_its_vm_again(notebook: Kernel) -> None:
     made = notebook.run("vm = %vers create --name kept --use", timeout=60)
     assert made.error is None, made.traceback

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Iterator
 
+import httpx
 import psutil
 import pytest
 from kernels import Kernel, Outputs, started
@@ -41,8 +43,14 @@ def kill(platform: Platform, vm_id: str) -> None:
     emulator.kill()
 
 
+def delete(platform: Platform, vm_id: str) -> None:
+    """Delete a VM behind the notebook's back."""
+    with asyncio.Runner() as runner:  # `asyncio.run`, once nest_asyncio2 has patched it, leaves its loop open
+        runner.run(platform.delete(vm_id))
+
+
 def test_a_vm_deleted_elsewhere(shared_platform: Platform, loaded: Kernel, victim: str) -> None:
-    asyncio.run(shared_platform.delete(victim))
+    delete(shared_platform, victim)
     is_told(loaded.run("%vm echo nobody", timeout=QUICK), "deleted")
     assert loaded.run("%vers local").error is None
     assert loaded.run("%vm echo here").stdout == "(local)\nhere\n"
@@ -51,7 +59,7 @@ def test_a_vm_deleted_elsewhere(shared_platform: Platform, loaded: Kernel, victi
 def test_a_vm_deleted_during_a_cell(shared_platform: Platform, loaded: Kernel, victim: str) -> None:
     cell = loaded.start("%vm echo started; sleep 400")
     cell.wait_for("started")
-    asyncio.run(shared_platform.delete(victim))
+    delete(shared_platform, victim)
     is_told(cell.finish(timeout=QUICK), "deleted")
     is_told(loaded.run("%vm echo nobody", timeout=QUICK), "deleted")
 
@@ -107,18 +115,22 @@ def test_a_platform_that_is_gone() -> None:
         platform.end()
 
 
-def test_a_platform_that_was_told_to_stop_leaves_no_cell_to_run_here_by_mistake() -> None:
+def test_a_platform_that_was_told_to_stop_comes_back_with_its_vms_and_their_sessions() -> None:
     platform = new_platform()
     try:
-        platform.up()
+        told = platform.up()
+        ports = f"--port {httpx.URL(told.base_url).port} --gateway-port {told.vm_port}"
         with started(platform.env) as kernel:
             kernel.run("%load_ext pi_v_jupyter")
             kernel.status()
             kernel.run("%vers up", timeout=60)
             assert kernel.run("vm = %vers create --name left --use", timeout=60).error is None
-            assert "embedded platform down" in kernel.run("%vers down -f", timeout=60).stdout
+            kernel.run("%vm cd /srv; export WORD=kept")
+            assert "embedded platform down" in kernel.run("%vers down", timeout=60).stdout
             refused = kernel.run("%vm echo nobody")
-            assert refused.error == "VMGoneError" and "`%vers local`" in refused.message
+            assert refused.error == "NoKeyError" and "`%vers up`" in refused.message, refused
+            assert "vers: 1 VM" in kernel.run(f"%vers up {ports}", timeout=60).stdout
+            assert kernel.run("%vm echo $PWD $WORD", timeout=60).stdout == "/srv kept\n"
             assert kernel.run("%vers local").error is None
             assert kernel.run("%vm echo here").stdout == "(local)\nhere\n"
     finally:
@@ -133,3 +145,30 @@ def test_a_wrong_key(shared_platform: Platform) -> None:
         shown = kernel.run("%vers ls")
         assert shown.error == "AuthenticationError" and "wrong" not in shown.message.replace("went wrong", "")
         assert "VERS_API_KEY" in shown.message
+
+
+def set_state(platform: Platform, vm_id: str, state: str) -> None:
+    """As somebody else with the key may."""
+
+    async def ask() -> None:
+        async with platform.api() as api:
+            assert (await api.patch(f"/vm/{vm_id}/state", json={"state": state})).status_code == 200
+
+    with asyncio.Runner() as runner:
+        runner.run(ask())
+
+
+def test_a_cell_outlives_a_minute_in_which_its_vm_is_paused(
+    loaded: Kernel, victim: str, shared_platform: Platform
+) -> None:
+    cell = loaded.start("%%vm --timeout 0\nfor i in {1..30}; do echo line $i; sleep 0.1; done; echo $((6*7))")
+    cell.wait_for("line 5\n")
+    set_state(shared_platform, victim, "Paused")
+    time.sleep(60)  # longer than it takes to notice that nobody answers
+    set_state(shared_platform, victim, "Running")
+    shown = cell.finish(timeout=60)
+    assert shown.error is None, shown.text
+    assert [line for line in shown.stdout.splitlines() if line.startswith("line")] == [
+        f"line {number}" for number in range(1, 31)
+    ]
+    assert shown.stdout.endswith("42\n")

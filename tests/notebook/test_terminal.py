@@ -68,6 +68,10 @@ def test_a_session_in_a_terminal(terminal: Terminal) -> None:
     assert terminal.run("%vers use bild") == (
         "UnknownVMError: No VM named 'bild'.\n`%vers ls` shows them all."
     )
+    assert terminal.run("%vers shell") == (
+        "UsageError: There is no browser here to show a terminal in.\n"
+        "`%vers ssh-config --write` lets `ssh NAME` do it."
+    )
     assert "RemoteCommandError: exit code 7 on term after" in terminal.run("%vm (exit 7)")
     terminal.child.sendline("%vm (sleep 0.5; echo started) & sleep 400")
     terminal.child.expect("started")

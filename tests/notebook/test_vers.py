@@ -12,7 +12,7 @@ pytestmark = pytest.mark.vm
 
 def test_a_list_is_a_table_a_list_and_json(kernel: Kernel) -> None:
     shown = kernel.run("%vers ls")
-    assert shown.data[0].splitlines()[0].split() == ["name", "id", "state", "age", "size"]
+    assert shown.data[0].splitlines()[0].split() == ["name", "id", "state", "age", "size", "parent"]
     assert any(line.startswith("★  build") for line in shown.data[0].splitlines())
     assert "<table>" in shown.html[0] and ">build</td>" in shown.html[0]
     kernel.run("vms = %vers ls")

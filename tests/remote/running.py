@@ -46,7 +46,7 @@ async def run(connection: Any, *, stdin_data: bytes | None = None, **request: An
     return outcome
 
 
-async def until(condition: Callable[[], object], seconds: float = 10) -> None:
+async def until(condition: Callable[[], object], seconds: float = 60) -> None:
     """Wait for something that happens on the machine, where no event tells of it."""
     async with asyncio.timeout(seconds):
         while not condition():

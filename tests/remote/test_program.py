@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,8 @@ FOLDER = Path(_resident.__file__).parent
 FILES = sorted(FOLDER.glob("*.py"))
 QUICK = {
     "__future__", "collections", "contextlib", "errno", "fcntl", "heapq", "itertools", "json", "os",
-    "resource", "selectors", "signal", "socket", "struct", "subprocess", "termios", "time",
+    "_thread", "io", "resource", "select", "selectors", "signal", "socket", "stat", "struct", "subprocess",
+    "termios", "time",
 }  # fmt: skip
 
 
@@ -53,11 +55,21 @@ def test_it_imports_only_what_starts_fast(file: Path) -> None:
 
 
 def test_every_module_is_sent() -> None:
-    assert {*resident.MODULES, "__init__"} == {file.stem for file in FILES}
+    sent = re.findall(r"'pi_v_resident[.](\w+)'", resident.program().decode().partition("\n")[0])
+    assert sorted(sent) == [file.stem for file in FILES]
+
+
+def test_what_copies_is_compiled_only_when_something_is_copied() -> None:
+    code = resident.program().replace(b"\nmain(sys.argv[1:])", b"")
+    look = "import sys; exec(sys.stdin.buffer.read())\nprint('pi_v_resident.copying' in sys.modules)\n"
+    look += "import pi_v_resident.copying; print(pi_v_resident.copying.pack.__module__)"
+    words = [sys.executable, "-I", "-S", "-W", "error", "-c", look]
+    done = subprocess.run(words, input=code, capture_output=True, check=True, timeout=30)
+    assert done.stdout == b"False\npi_v_resident.pack\n"
 
 
 def test_what_is_sent_holds_up_alone() -> None:
-    code = resident.program().replace(b'sys.modules["pi_v_resident.program"].main(sys.argv[1:])', b"")
+    code = resident.program().replace(b"\nmain(sys.argv[1:])", b"")
     slow = {"typing", "asyncio", "pathlib", "tempfile", "dataclasses", "random"}
     look = f"import sys; exec(sys.stdin.buffer.read())\nprint(sorted(set(sys.modules) & {slow}))"
     words = [sys.executable, "-I", "-S", "-W", "error", "-c", look]

@@ -325,6 +325,17 @@ async def test_a_stop_while_the_shell_starts_leaves_nothing_running(vm: Connecti
         await until(lambda pid=pid: not alive(int(pid)))  # type: ignore[misc]
 
 
+async def test_a_stop_that_bash_missed_while_it_began_to_wait_is_given_again(session: Session) -> None:
+    missed_one = "trap 'trap - INT' INT; echo $BASHPID; sleep 100 & wait; wait; echo no"
+    running = await session.start(missed_one)
+    await anext(running.chunks())
+    running.kill(signal.SIGINT)
+    outcome = await asyncio.wait_for(collect(running), 10)
+    assert outcome.code == 130
+    assert b"no" not in outcome.stdout
+    assert await session.out("echo usable") == "usable\n"
+
+
 async def test_a_login_script_that_never_ends_is_out_of_time(connect: Any, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()

@@ -524,6 +524,11 @@ async def test_an_error_in_any_form_is_one_sentence(answer: httpx.Response, sent
     assert error.message == f"{sentence} (GET /vm/vm-1/status, HTTP {answer.status_code})."
 
 
+async def test_what_there_is_no_room_for_was_not_done() -> None:
+    error = await failure(Platform(says(507, {"error": "There is no room for it."})), create)
+    assert (error.message, error.hint) == ("There is no room for it (POST /vm/new_root, HTTP 507).", "")
+
+
 @pytest.mark.parametrize("code", [401, 403])
 async def test_a_refused_key_says_where_it_came_from_and_how_to_set_another(code: int) -> None:
     error = await failure(Platform(says(code, {"error": "invalid key"})), status)

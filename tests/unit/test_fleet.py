@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from pi_v_jupyter.api.client import VersClient
+from pi_v_jupyter.api.models import VMInfo
 from pi_v_jupyter.doctor import examine
 from pi_v_jupyter.errors import (
     AmbiguousVMError,
@@ -206,6 +207,25 @@ async def test_a_restarted_kernel_finds_its_vm(
     assert again.active is not None and again.active.id == IDS[0]
     monkeypatch.setenv("JPY_SESSION_NAME", "/notebooks/b.ipynb")
     assert session().active is None
+
+
+async def test_who_chooses_while_it_is_looked_for_has_chosen(
+    session: Callable[..., Vers], platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JPY_SESSION_NAME", "/work/notebook.ipynb")
+    first = session()
+    first.fleet._remember(IDS[0])
+    again = session()
+    ask = again.fleet.client.vm_status
+
+    async def asked(vm_id: str) -> VMInfo:
+        info = await ask(vm_id)
+        again.fleet.local()
+        return info
+
+    monkeypatch.setattr(again.fleet.client, "vm_status", asked)
+    await again.fleet.recall()
+    assert again.active is None
 
 
 async def test_a_vm_that_is_gone_is_not_replaced_by_this_machine(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 from typing import Any
@@ -13,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from pi_v_jupyter.cli import main
-from pi_v_jupyter.local import image, launcher
+from pi_v_jupyter.local import launcher
 
 
 @pytest.mark.parametrize(
@@ -59,20 +57,39 @@ def test_the_machine_in_the_making_is_no_vm_that_runs(monkeypatch: pytest.Monkey
     assert launcher.vms_that_run() == 1
 
 
-def test_sigterm_ends_a_build_and_the_programs_it_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    started = []
+BUILD = """
+import os, signal, subprocess, sys
+from pi_v_jupyter.cli import main
+from pi_v_jupyter.local import image
 
-    def ensure(*_: object, **__: object) -> None:
-        with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
-            started.append(child)
-            os.kill(os.getpid(), signal.SIGTERM)
-            child.wait(30)
-            pytest.fail("SIGTERM interrupts")
+def ensure(*_, **__):
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    print(child.pid, flush=True)
+    child.wait(30)
 
-    monkeypatch.setattr(image, "ensure", ensure)
-    done = CliRunner().invoke(main, ["image", "build"])
-    assert done.exit_code == 1
-    assert "Aborted!" in done.output
-    assert started[0].wait(30) == -signal.SIGTERM
-    assert signal.getsignal(signal.SIGTERM) is before
+image.ensure = ensure
+before = signal.getsignal(signal.SIGTERM)
+try:
+    main(["image", "build"])
+finally:
+    print(signal.getsignal(signal.SIGTERM) is before)
+"""
+
+
+def test_sigterm_ends_a_build_and_the_programs_it_started() -> None:
+    # In a group of its own: it ends all children of its process that are in the same one.
+    with subprocess.Popen(
+        [sys.executable, "-c", BUILD],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as build:
+        assert build.stdout is not None
+        child = psutil.Process(int(build.stdout.readline()))
+        build.terminate()
+        output, errors = build.communicate(timeout=60)
+    assert build.returncode == 1
+    assert "Aborted!" in errors
+    assert output == "True\n"
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE

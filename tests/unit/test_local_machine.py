@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import gzip
 import json
 import lzma
 import os
 import stat
-from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,8 +22,7 @@ from pi_v_jupyter.api.models import VMState
 from pi_v_jupyter.errors import ImageError, MissingToolError, PlatformError
 from pi_v_jupyter.local import base, hardware, initramfs, launcher, paths, record, tools, upkeep
 from pi_v_jupyter.local.base import DEFAULT_SIZE
-from pi_v_jupyter.local.guest import agent
-from pi_v_jupyter.local.guestlink import GuestLink
+from pi_v_jupyter.local.daemon import Options
 from pi_v_jupyter.local.hardware import Wiring
 from pi_v_jupyter.local.image import Image
 from pi_v_jupyter.local.keys import KeyPair
@@ -46,19 +44,54 @@ def built(wiring: Wiring, accelerator: str = "tcg") -> list[str]:
 
 
 def test_a_restored_machine_is_built_like_the_saved_one_but_writes_no_shared_memory() -> None:
-    saved = Wiring(Path("/d"), Path("/m"), Path("/a"), memory_file=Path("/mem"), writes_memory=True)
+    saved = Wiring((Path("/d"),), Path("/mem"), Path("/m"), Path("/a"), writes_memory=True)
     restored = replace(saved, writes_memory=False, restored=True)
     differing = [pair for pair in zip(built(saved), built(restored), strict=False) if pair[0] != pair[1]]
     ((before, after),) = differing
     assert json.loads(before) | {"share": False} == json.loads(after)
-    assert built(restored)[len(built(saved)) :] == ["-incoming", "defer"]
+    assert built(restored)[len(built(saved)) :] == ["-incoming", "defer", "-S"]
+
+
+def nodes(wiring: Wiring) -> list[dict[str, Any]]:
+    """The layers of the disk, as QEMU is told of them."""
+    words = built(wiring)
+    return [json.loads(word) for before, word in pairwise(words) if before == "-blockdev"]
+
+
+def test_a_disk_is_its_layers_one_over_the_other_and_only_the_last_is_written() -> None:
+    layers = (Path("/image/root.raw"), Path("/base.qcow2"), Path("/own.qcow2"))
+    raw, base_layer, own = nodes(Wiring(layers, Path("/mem"), Path("/m"), Path("/a")))
+    assert [raw["driver"], base_layer["driver"], own["driver"]] == ["raw", "qcow2", "qcow2"]
+    assert [own["backing"], base_layer["backing"]] == [base_layer["node-name"], raw["node-name"]]
+    assert [node["read-only"] for node in (raw, base_layer, own)] == [True, True, False]
+    assert own["node-name"] == hardware.DISK_NODE
+
+
+@pytest.mark.parametrize(
+    ("processor", "mib", "parts"),
+    [
+        ("x86_64", 512, [(0, 512)]),
+        ("x86_64", 3583, [(0, 3583)]),
+        ("x86_64", 3584, [(0, 3072), (4096, 512)]),
+        ("x86_64", 8192, [(0, 3072), (4096, 5120)]),
+        ("aarch64", 8192, [(1024, 8192)]),
+    ],
+)
+def test_the_whole_memory_is_where_the_processor_sees_it(
+    monkeypatch: pytest.MonkeyPatch, processor: str, mib: int, parts: list[tuple[int, int]]
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: processor)
+    told = hardware.memory_map(replace(DEFAULT_SIZE, memory_mib=mib))
+    assert [(start >> 20, length >> 20) for start, length in told] == parts
 
 
 def test_any_path_reaches_qemu_unharmed() -> None:
     odd = Path('/home/a, "b"=c/disk')
-    arguments = built(Wiring(odd, Path("/m"), Path("/a")))
-    disk = json.loads(arguments[arguments.index("-blockdev") + 1])
+    wiring = Wiring((odd,), odd.with_name("m, e"), Path("/m"), Path("/a"))
+    (disk,) = nodes(wiring)
     assert disk["file"]["filename"] == str(odd)
+    memory = json.loads(built(wiring)[built(wiring).index("-object") + 1])
+    assert memory["mem-path"] == str(wiring.memory)
 
 
 def test_all_a_saved_machine_depends_on_changes_its_fingerprint() -> None:
@@ -134,7 +167,10 @@ def test_keys_are_in_openssh_format_and_out_of_sight() -> None:
 
 
 def vm(**fields: Any) -> VMRecord:
-    return VMRecord(vm_id="0123456789ab", state=VMState.RUNNING, created_at=datetime.now(UTC), **fields)
+    made_of = {"image": "i", "machine": "m", "layers": ("ground/i/root.raw",), "memory": "ground/b/memory"}
+    return VMRecord(
+        vm_id="0123456789ab", state=VMState.RUNNING, created_at=datetime.now(UTC), **(made_of | fields)
+    )
 
 
 @pytest.mark.parametrize(
@@ -169,17 +205,17 @@ def test_reading_the_records_deletes_nothing_while_a_vm_is_being_created() -> No
     (paths.vms_dir() / "in-the-making").mkdir()  # its record is not written yet
     assert launcher.vms_kept() == 0
     assert launcher.status()["up"] is False
-    assert launcher.down(purge=False) is False
+    assert launcher.down(purge=False, options=Options(0, 0, "localhost"), resident=None) is False
     assert kept_folders() == {"in-the-making"}
 
 
-def test_the_daemon_removes_only_folders_that_hold_neither_record_nor_disk() -> None:
-    for name in ("nothing", "disk", "garbled"):
+def test_the_daemon_removes_only_folders_without_record() -> None:
+    for name in ("nothing", "key", "garbled"):
         (paths.vms_dir() / name).mkdir()
-    (paths.vms_dir() / "disk/disk.qcow2").touch()
+    (paths.vms_dir() / "key/id_ed25519").touch()  # written before the record: its VM never was
     (paths.vms_dir() / "garbled/vm.json").write_text("{")
     record.remove_unfinished()
-    assert kept_folders() == {"disk", "garbled"}
+    assert kept_folders() == {"garbled"}
     assert record.load_all() == []
     assert record.unreadable() == {"garbled"}
     assert (paths.vms_dir() / "garbled/vm.json").read_text() == "{"
@@ -228,72 +264,12 @@ def test_a_foreign_runtime_folder_is_not_used() -> None:
 
 
 def test_socket_paths_fit_in_a_socket_address() -> None:
-    assert len(os.fsencode(vm().wiring().monitor.name)) < 30
+    assert len(os.fsencode(vm().wiring(restored=False).monitor.name)) < 30
 
 
-def test_unused_images_are_removed_and_used_or_needed_ones_kept() -> None:
-    for name in ("used", "needed", "old", "new.partial"):
+def test_unused_images_are_removed_and_used_ones_kept() -> None:
+    for name in ("used", "old", "new.partial"):
         (paths.images_dir() / name).mkdir()
     with upkeep.in_use(paths.images_dir() / "used"):
-        upkeep.remove_unused({"needed"})
-    assert sorted(folder.name for folder in paths.images_dir().iterdir()) == ["needed", "new.partial", "used"]
-
-
-@pytest.fixture
-async def linked(tmp_path: Path) -> AsyncIterator[Callable[[Callable[[bytes], bytes]], Any]]:
-    """A link to an agent that answers each line by a function."""
-    servers = []
-
-    async def make(answer: Callable[[bytes], bytes]) -> GuestLink:
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            while line := await reader.readline():
-                writer.write(answer(line))
-            writer.close()
-
-        servers.append(await asyncio.start_unix_server(serve, tmp_path / "agent"))
-        return await GuestLink.connect(tmp_path / "agent")
-
-    yield make
-    for server in servers:
-        server.close()
-
-
-async def test_the_agents_answer_is_told_by_its_number(linked: Any) -> None:
-    def answer(line: bytes) -> bytes:
-        number = json.loads(line)["id"]
-        late = {"id": number - 1, "ok": True, "state": "late"}
-        return (
-            b"\n".join(json.dumps(each).encode() for each in (late, {"id": number, "state": "now"})) + b"\n"
-        )
-
-    link = await linked(answer)
-    assert (await link.ask("settle", timeout=5))["state"] == "now"
-    link.close()
-
-
-@pytest.mark.parametrize(
-    ("answer", "words"),
-    [
-        (b'{"id": 1, "error": "no such thing"}\n', "no such thing"),
-        (b"garbage\n", "cannot be read"),
-        (b"x" * 2_000_000 + b"\n", "cannot be read"),
-        (b"[" * 100_000 + b"\n", "cannot be read"),
-        (b'{"id": 1' + b"0" * 5000 + b"}\n", "cannot be read"),
-        (b'{"id": 1, "error": [1]}\n', "did not say why"),
-        (b'{"id": 1, "error": "\\ud800"}\n', r"ping': \?\."),
-        (b"", "within 0.2 s"),
-    ],
-)
-async def test_an_agent_that_misbehaves_is_an_error(linked: Any, answer: bytes, words: str) -> None:
-    link = await linked(lambda line: answer)
-    with pytest.raises(PlatformError, match=words):
-        await link.ask("ping", timeout=0.2 if not answer else 20)
-    link.close()
-
-
-def test_the_agent_answers_what_it_cannot_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent, "HOST_KEY", tmp_path / "absent")  # so that it starts no SSH server here
-    guest = agent.Agent()
-    assert json.loads(guest.answer(b'{"id": 1, "op": "ping"}')) == {"id": 1, "ok": True}
-    for line in (b'{"id": 2, "op": "nothing"}', b'{"id": 2, "op": "ping", "extra": 1}', b"not json", b"[]"):
-        assert "error" in json.loads(guest.answer(line))
+        assert upkeep.remove_unused() == [paths.images_dir() / "old"]
+    assert sorted(folder.name for folder in paths.images_dir().iterdir()) == ["new.partial", "used"]

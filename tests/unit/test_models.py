@@ -8,9 +8,16 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from pi_v_jupyter.api.models import (
+    BranchAnswer,
+    CommitInfo,
+    EnvVars,
+    EnvVarsRequest,
     ErrorBody,
+    FromCommitRequest,
     NewRootRequest,
+    ParentCommit,
     SSHKey,
+    TagChange,
     VMConfig,
     VMInfo,
     VMRef,
@@ -76,6 +83,48 @@ def test_an_id_that_could_mean_another_path_or_host_is_refused(vm_id: str) -> No
 @pytest.mark.parametrize("vm_id", ["9b2f6a3e-1d0c-4c39-8a52-0d3a6f7f1c11", "vm-1", "vm_1", "b3f1c0de"])
 def test_ordinary_ids_pass(vm_id: str) -> None:
     assert VMRef(vm_id=vm_id).vm_id == vm_id
+
+
+def test_an_answer_that_makes_vms_is_read_in_both_vintages_and_given_in_both() -> None:
+    for answer in ({"vm_id": "a"}, {"vms": [{"vm_id": "a"}]}, {"vm_id": "a", "vms": []}):
+        assert BranchAnswer.model_validate(answer).vm_ids == ["a"]
+    assert BranchAnswer.of(["a", "b"]).model_dump() == {
+        "vm_id": "a",
+        "vms": [{"vm_id": "a"}, {"vm_id": "b"}],
+    }
+    with pytest.raises(ValidationError):
+        BranchAnswer.model_validate({"vms": []})
+
+
+def test_a_commit_goes_by_either_name_of_its_id() -> None:
+    born = "2026-11-22T09:00:00Z"
+    assert CommitInfo.model_validate({"id": "c-1", "created_at": born, "name": None}).commit_id == "c-1"
+    told = ParentCommit.model_validate({"commit_id": "c-1", "created_at": born}).model_dump()
+    assert told["id"] == told["commit_id"] == "c-1"
+
+
+@pytest.mark.parametrize("body", [{}, {"commit_id": "c-1", "tag_name": "v1"}, {"commit_id": "../x"}])
+def test_a_restore_names_exactly_one_commit(body: dict[str, str]) -> None:
+    with pytest.raises(ValidationError):
+        FromCommitRequest.model_validate(body)
+
+
+def test_a_change_tells_what_is_absent_from_what_is_taken_away() -> None:
+    assert TagChange.model_validate({}).model_fields_set == set()
+    assert TagChange.model_validate({"description": None}).model_fields_set == {"description"}
+
+
+@pytest.mark.parametrize("key", ["", "1A", "A-B", "A B", "A=B", "x" * 257, "ä"])
+def test_an_environment_variable_has_a_name_that_a_shell_takes(key: str) -> None:
+    with pytest.raises(ValidationError):
+        EnvVarsRequest.model_validate({"vars": {key: "1"}})
+
+
+def test_the_value_of_an_environment_variable_is_in_no_repr() -> None:
+    assert "s3cr3t" not in repr(EnvVars(vars={"A": "s3cr3t"})) + repr(EnvVarsRequest(vars={"A": "s3cr3t"}))
+    with pytest.raises(ValidationError) as caught:
+        EnvVarsRequest.model_validate({"vars": {"A": "s3cr3t" * 9999}})
+    assert "s3cr3t" not in str(caught.value)
 
 
 def test_a_size_below_one_is_refused() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import threading
 from pathlib import Path
 
@@ -105,3 +107,35 @@ def test_a_file_of_another_form_holds_nothing(path: Path, text: str) -> None:
     assert state.get(HERE, "names", "1") is None and state.where("names", "1") is None
     state.set(HERE, "names", "1", "build")
     assert state.get(HERE, "names", "1") == "build"
+
+
+def test_the_next_kernel_of_a_notebook_takes_the_seat_of_one_that_is_gone(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JPY_SESSION_NAME", "/notebooks/a.ipynb")
+    key, state = "vm /notebooks/a.ipynb", State(path)
+    assert state.claim_seat(HERE, "vm") == (True, None)
+    state.keep_seat(HERE, "vm", ("client", "/run/socket"))
+    assert State(path).claim_seat(HERE, "vm") == (False, None)  # another session of this very process
+    kept = state.get(HERE, "seats", key) or ""
+    state.leave_seat(HERE, "vm")
+    assert state.all(HERE, "seats") == {}
+
+    state.set(HERE, "seats", key, kept.replace(str(os.getpid()), "1"))  # a process that runs
+    assert state.claim_seat(HERE, "vm") == (False, None)
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    state.set(HERE, "seats", key, kept.replace(str(os.getpid()), str(gone.pid)))
+    assert state.claim_seat(HERE, "vm") == (True, ("client", "/run/socket"))
+    state.leave_seat(HERE, "vm")
+    for damaged in ("damaged", "[1]", '{"pid": "x"}'):
+        state.set(HERE, "seats", key, damaged)
+        assert state.claim_seat(HERE, "vm") == (True, None)
+        state.leave_seat(HERE, "vm")
+    state.claim_seat(HERE, "vm")
+    state.forget_vm(HERE, "vm")
+    assert state.all(HERE, "seats") == {}
+    state.leave_seat(HERE, "vm")
+
+    monkeypatch.delenv("JPY_SESSION_NAME")
+    assert State(path).claim_seat(HERE, "vm") == (False, None)

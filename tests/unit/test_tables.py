@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,19 +11,22 @@ from pathlib import Path
 import pytest
 
 from pi_v_jupyter.api.client import VersClient
-from pi_v_jupyter.api.models import VMInfo
+from pi_v_jupyter.api.models import CommitInfo, VMInfo
+from pi_v_jupyter.commits import Commit, Commits, Tags
 from pi_v_jupyter.doctor import Check, Report
-from pi_v_jupyter.fleet import VMs
+from pi_v_jupyter.fleet import Fleet
+from pi_v_jupyter.lineage import Lineage, facts, lineage
 from pi_v_jupyter.machine import Result, Results
+from pi_v_jupyter.roster import VMs
 from pi_v_jupyter.settings import Settings
 from pi_v_jupyter.state import State
-from pi_v_jupyter.views import tables
+from pi_v_jupyter.views import history, tables
 from pi_v_jupyter.vm import VM
 
 HOSTILE = "<script>alert(1)</script>&\"'\x1b[31m\nX"
 
 
-class Tags(HTMLParser):
+class Seen(HTMLParser):
     """The tags a browser would see, and the text."""
 
     def __init__(self, html: str) -> None:
@@ -58,7 +62,7 @@ def vm(loop: asyncio.AbstractEventLoop, tmp_path: Path, name: str = "build", **m
     settings = Settings(
         session={"api_key": "k", "base_url": "http://127.0.0.1:1"}, environ={"HOME": str(tmp_path)}
     )
-    return VM(info, VersClient(settings), settings, State(tmp_path / "state.json"), loop, print)
+    return VM(info, Fleet(VersClient(settings), settings, State(tmp_path / "state.json"), loop, print))
 
 
 @pytest.mark.parametrize(
@@ -88,7 +92,7 @@ def test_names_cannot_become_markup_or_steer_a_terminal(
 ) -> None:
     box = vm(loop, tmp_path, name=HOSTILE)
     for html in (tables.vm_html(box, None), tables.vms_html(VMs([box]))):
-        seen = Tags(html)
+        seen = Seen(html)
         assert seen.tags <= {"table", "thead", "tbody", "tr", "th", "td"}
         assert "<script>alert(1)</script>" in seen.text
     for text in (
@@ -99,12 +103,99 @@ def test_names_cannot_become_markup_or_steer_a_terminal(
     ):
         assert "\x1b" not in text and "\n" not in text
     report = Report([Check(HOSTILE, False, HOSTILE, HOSTILE)])
-    assert Tags(tables.report_html(report)).tags <= {"table", "thead", "tbody", "tr", "th", "td"}
+    assert Seen(tables.report_html(report)).tags <= {"table", "thead", "tbody", "tr", "th", "td"}
 
 
 def test_no_vms_say_how_to_make_one() -> None:
     assert "`%vers create`" in tables.vms_text(VMs([]))
-    assert Tags(tables.vms_html(VMs([]))).tags == {"p", "code"}
+    assert Seen(tables.vms_html(VMs([]))).tags == {"p", "code"}
+
+
+def test_the_parent_of_a_vm_is_named_while_it_is_there(
+    loop: asyncio.AbstractEventLoop, tmp_path: Path
+) -> None:
+    parent = vm(loop, tmp_path)
+    child = vm(loop, tmp_path, name="child", vm_id="c0ffee00-2", grandparent_vm_id=parent.vm_id)
+    of_commit = vm(loop, tmp_path, name="again", vm_id="c0ffee00-3", parent_commit_id="3fa9c1d2-9")
+    lines = tables.vms_text(VMs([parent, child, of_commit])).splitlines()
+    assert [line.split()[-1] for line in lines] == ["parent", "s", "build", "3fa9c1d2"]
+    assert tables.vms_text(VMs([child])).endswith("b3f1c0de")
+
+
+def commit(name: str = "before", **more: object) -> Commit:
+    known = {"commit_id": "3fa9c1d2-9", "created_at": datetime.now(UTC), "name": name}
+    return Commit(CommitInfo.model_validate(known | more), ("golden",) if name == "before" else ())
+
+
+def test_a_commit_is_one_line_and_a_table() -> None:
+    assert history.commit_text(commit()) == "commit before  3fa9c1d2  golden"
+    assert history.commit_text(commit("commit-3fa9c1d2")) == "commit  3fa9c1d2"
+    text = history.commits_text(Commits([commit(parent_vm_id="b3f1c0de-1111", description="as it was")]))
+    assert text.splitlines()[0].split() == ["name", "id", "tags", "age", "VM", "description"]
+    assert text.splitlines()[1].split() == [
+        "before", "3fa9c1d2", "golden", "0", "s", "b3f1c0de", "as", "it", "was",
+    ]  # fmt: skip
+    assert "golden" in Seen(history.commits_html(Commits([commit()]))).text
+
+
+def test_no_commits_and_no_tags_say_how_to_make_one() -> None:
+    assert "`%vers commit`" in history.commits_text(Commits())
+    assert "`%vers tag NAME COMMIT`" in history.tags_text(Tags())
+    assert "`%vers create`" in history.tree_text(Lineage())
+    for html in (history.commits_html(Commits()), history.tags_html(Tags()), history.tree_html(Lineage())):
+        assert Seen(html).tags == {"p", "code"}
+
+
+def test_a_tree_is_drawn_with_its_lines_meeting(loop: asyncio.AbstractEventLoop, tmp_path: Path) -> None:
+    root = vm(loop, tmp_path)
+    child = vm(loop, tmp_path, name="child", vm_id="c0ffee00-2", grandparent_vm_id=root.vm_id)
+    kept = commit(parent_vm_id="c0ffee00-2")
+    last = vm(loop, tmp_path, name="last", vm_id="c0ffee00-4", grandparent_vm_id=root.vm_id)
+    tree = lineage([root, child, last], [kept], active=child.vm_id)
+    lines = history.tree_text(tree).splitlines()
+    assert [re.split(r" +[0-9a-f]{8} ", line)[0] for line in lines] == [
+        "build",
+        "├─ ★ child",
+        "│  └─ ◦ golden",
+        "└─ last",
+    ]
+    seen = Seen(history.tree_html(tree))
+    assert seen.tags == {"table", "tbody", "tr", "td"} and "│  └─ ◦ golden" in seen.text
+
+
+def test_what_is_known_is_told_and_what_is_not_is_left_out(
+    loop: asyncio.AbstractEventLoop, tmp_path: Path
+) -> None:
+    root = vm(loop, tmp_path, state="dead", reason="Its QEMU was killed.", ip="10.0.2.15")
+    kept = commit(parent_vm_id=root.vm_id, description="as it was")
+    told = dict(history.facts_rows(facts(root, [root], [kept])))
+    assert told["state"] == "dead" and told["reason"] == "Its QEMU was killed."
+    assert told["commits"] == "commit golden (3fa9c1d2)" and told["labels"] == "name=build"
+    assert "came from" not in told and "owner" not in told
+    told = dict(history.facts_rows(facts(kept, [root], [kept])))
+    assert told["came from"] == "build (b3f1c0de)" and told["description"] == "as it was"
+    assert dict(history.facts_rows(facts(kept, [], [kept])))["came from"] == "b3f1c0de, which is gone"
+    text = history.facts_text(facts(root, [root], [kept]))
+    assert text.splitlines()[0].split() == ["VM", "build"]
+
+
+def test_words_of_a_platform_cannot_become_markup_or_steer_a_terminal(
+    loop: asyncio.AbstractEventLoop, tmp_path: Path
+) -> None:
+    kept = commit(HOSTILE, description=HOSTILE, owner_id=HOSTILE)
+    box = vm(loop, tmp_path, name=HOSTILE, ip=HOSTILE, owner_id=HOSTILE, reason=HOSTILE)
+    tree = lineage([box], [kept])
+    shown = [facts(box, [box], [kept]), facts(kept, [box], [kept])]
+    pages = [history.commits_html(Commits([kept])), history.tree_html(tree), *map(history.facts_html, shown)]
+    for html in pages:
+        assert Seen(html).tags <= {"table", "thead", "tbody", "tr", "th", "td"}
+    for text in (
+        history.commits_text(Commits([kept])),
+        history.commit_text(kept),
+        history.tree_text(tree),
+        *map(history.facts_text, shown),
+    ):
+        assert "\x1b" not in text and "\nX" not in text
 
 
 def test_a_result_tells_how_it_ended() -> None:

@@ -58,19 +58,28 @@ async def test_a_vm_that_died_with_its_daemon_is_dead_and_strays_are_ended(own_p
     assert await own_platform.get("/vm") == []
 
 
-async def test_down_asks_before_it_ends_vms_and_keeps_their_records(own_platform: Platform) -> None:
+async def test_down_saves_vms_without_asking_and_deletes_them_only_if_told(own_platform: Platform) -> None:
     own_platform.up()
     vm_id = await own_platform.create()
-    refused = own_platform.run("down")
-    assert refused.returncode == 1
-    assert refused.stderr.startswith("Error: 1 VM will be ended")
-    assert await own_platform.shell(vm_id, "echo still here") == "still here\n"
-
-    assert own_platform.run("down", "-f").returncode == 0
+    await own_platform.shell(vm_id, "echo still here > /dev/shm/note")
+    down = own_platform.run("down")
+    assert (down.returncode, down.stdout) == (
+        0,
+        "embedded platform down · 1 VM saved; `up` brings it back\n",
+    )
     assert own_platform.qemus() == []
     assert json.loads(own_platform.run("status", "--json").stdout)["up"] is False
     own_platform.up()
-    assert [(vm["vm_id"], vm["state"]) for vm in await own_platform.get("/vm")] == [(vm_id, "dead")]
+    # Through the API, which waits for a VM that is on its way back.
+    assert await own_platform.inside(vm_id, "cat /dev/shm/note") == "still here\n"
+
+    refused = own_platform.run("down", "--purge")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("Error: 1 VM and all commits will be deleted for good")
+    assert await own_platform.shell(vm_id, "cat /dev/shm/note") == "still here\n"
+    assert own_platform.run("down", "--purge", "-f").returncode == 0
+    own_platform.up()
+    assert await own_platform.get("/vm") == []
 
 
 def test_up_is_one_line_and_up_again_says_so(own_platform: Platform) -> None:

@@ -1,8 +1,10 @@
 """Takes the platform's word to the machine it runs on.
 
-A restored machine wakes up as an exact copy of another: same clock, same random numbers, same keys.
-This program, part of the saved memory, makes it itself. It reads one JSON object per line from a
-virtio-serial port and answers each with one: `{"id", "ok": true, ...}` or `{"id", "error"}`.
+This program is part of the saved memory of machines that others are copies of. It reads one JSON object
+per line from a virtio-serial port, `{"id", "op", ...}`, and answers each with one, `{"id", "ok": true,
+...}` or `{"id", "error", "code"}`, in the order in which it gets done: a request that may take a while
+has a thread, so that it keeps no other waiting. The part of an id before its full stop names the link
+it came over; what an earlier link asked is not answered any more.
 
 Only the standard library, Python 3.9 and later, and nothing of this package: it runs in the guest.
 The host trusts it with nothing: what it answers is data.
@@ -11,107 +13,29 @@ The host trusts it with nothing: what it answers is data.
 from __future__ import annotations
 
 import base64
-import fcntl
+import errno
 import json
 import os
-import select
 import signal
-import socket
-import struct
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from . import files, identity
+from .commands import Commands
+from .ground import ENVIRONMENT, Refused, write_file
+from .sshserver import SSHServer
+
 PORT_NAME = "org.pi-v.agent"
 RESIDENT = Path("/usr/local/lib/pi-v/resident.py")
-HOST_KEY = Path("/etc/ssh/ssh_host_ed25519_key")
-AUTHORIZED_KEYS = Path("/root/.ssh/authorized_keys")
-ENVIRONMENT = {
-    "HOME": "/root",
-    "USER": "root",
-    "LOGNAME": "root",
-    "SHELL": "/bin/bash",
-    "LANG": "C.UTF-8",
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-}
-# From <linux/random.h>; neither is in any Python module.
-RNDADDENTROPY = 0x40085203
-RNDRESEEDCRNG = 0x5207
-LISTEN_TIMEOUT = 30.0  # seconds
-TCP_LISTEN = "0A"  # as /proc/net/tcp has it
-
-
-def write_file(path: Path, data: str | bytes, mode: int = 0o644) -> None:
-    """Replace the file `path` by one that holds `data`, whole or not at all."""
-    temporary = path.with_name(path.name + ".pi-v")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(fd, "wb") as file:
-        os.fchmod(fd, mode)
-        file.write(data.encode() if isinstance(data, str) else data)
-    temporary.replace(path)
-
-
-def reseed(seed: bytes) -> None:
-    """Make the kernel's random numbers differ from those of every other copy of this machine."""
-    pool = struct.pack("ii", len(seed) * 8, len(seed)) + seed
-    with Path("/dev/urandom").open("wb", buffering=0) as device:
-        fcntl.ioctl(device, RNDADDENTROPY, pool)
-        fcntl.ioctl(device, RNDRESEEDCRNG)
-
-
-def listens(port: int) -> bool:
-    """Whether anything on this machine listens on TCP `port`, seen without connecting to it."""
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for line in Path(table).read_text().splitlines()[1:]:
-            fields = line.split()
-            if fields[3] == TCP_LISTEN and fields[1].endswith(f":{port:04X}"):
-                return True
-    return False
-
-
-class SSHServer:
-    """Keeps OpenSSH's server running once there is a host key for it."""
-
-    def __init__(self) -> None:
-        self._wanted = threading.Event()
-        self._process: subprocess.Popen[bytes] | None = None
-        threading.Thread(target=self._keep, daemon=True).start()
-        if HOST_KEY.exists():
-            self._wanted.set()
-
-    def start(self) -> None:
-        """Start it and wait until it listens."""
-        self._wanted.set()
-        deadline = time.monotonic() + LISTEN_TIMEOUT
-        while not listens(22):
-            if time.monotonic() > deadline:
-                raise TimeoutError("sshd does not listen")
-            time.sleep(0.01)
-
-    def stop(self) -> None:
-        """End it, until `start`."""
-        self._wanted.clear()
-        if self._process is not None:
-            self._process.terminate()
-
-    def _keep(self) -> None:
-        while True:
-            self._wanted.wait()
-            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-            # -r: a login goes on in a fork. Starting sshd anew for each, as it otherwise does, costs
-            # a quarter of a second under emulation.
-            self._process = subprocess.Popen(
-                ["/usr/sbin/sshd", "-D", "-e", "-r"],
-                stdin=subprocess.DEVNULL,
-                env=ENVIRONMENT,
-                start_new_session=True,
-            )
-            self._process.wait()
-            if self._wanted.is_set():
-                time.sleep(1)
+PROMPT = ("ping", "time", "configure")  # what a machine that has just woken up is asked, and must be quick
+MOST_AT_ONCE = 200  # requests under way
+READ = 64 << 10
 
 
 class Agent:
@@ -119,53 +43,46 @@ class Agent:
 
     def __init__(self) -> None:
         self._ssh = SSHServer()
-        self._methods: dict[str, Callable[..., dict[str, str] | None]] = {
-            "ping": self.ping,
-            "configure": self.configure,
-            "settle": self.settle,
-            "grow_disk": self.grow_disk,
-            "start_resident": self.start_resident,
-            "rehearse_login": self.rehearse_login,
-            "forget": self.forget,
+        self._commands = Commands()
+        self._uploads = files.Uploads()
+        self._methods: dict[str, Callable[..., dict[str, Any] | None]] = {
+            name: getattr(self, name)
+            for name in (
+                *("ping", "time", "configure", "settle", "grow_disk"),
+                *("start_resident", "rehearse_login", "forget"),
+                *("exec_start", "exec_read", "exec_latest", "logs", "upload", "read_file", "write_file"),
+            )
         }
 
-    def answer(self, line: bytes) -> bytes:
-        """The answer to one request line, as a line."""
-        reply: dict[str, Any] = {}
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The answer to one request."""
+        reply = {"id": request.pop("id", None)}
         try:
-            request = json.loads(line)
-            reply["id"] = request.pop("id")
-            result = self._methods[request.pop("op")](**request)
-            reply.update(result or {}, ok=True)
+            method = self._methods[str(request.pop("op", None))]
+            reply.update(method(**request) or {}, ok=True)
+        except Refused as refusal:
+            reply.update(error=str(refusal), code=refusal.code)
+        except OSError as error:
+            what = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, str | bytes) else ""
+            reply.update(
+                error=f"{error.strerror or error}{what}", code=errno.errorcode.get(error.errno or 0, "EIO")
+            )
+        except ValueError as error:  # no such bytes, or names that cannot be
+            reply.update(error=str(error), code="EINVAL")
         except Exception as error:  # noqa: BLE001 - a request that fails must not end the agent
-            reply["error"] = f"{type(error).__name__}: {error}"
-        return json.dumps(reply).encode() + b"\n"
+            reply.update(error=f"{type(error).__name__}: {error}", code="EIO")
+        return reply
 
     def ping(self) -> None:
         """Show that the machine is up."""
 
-    def configure(
-        self,
-        *,
-        name: str,
-        machine_id: str,
-        seed: str,
-        now: float,
-        authorized_key: str,
-        host_key: str,
-        host_public_key: str,
-    ) -> None:
-        """Become the machine `name`, reachable with `authorized_key`. `now` is in Unix seconds."""
-        time.clock_settime(time.CLOCK_REALTIME, now)
-        reseed(base64.b64decode(seed))
-        socket.sethostname(name)
-        write_file(Path("/etc/hostname"), f"{name}\n")
-        write_file(Path("/etc/hosts"), f"127.0.0.1 localhost\n127.0.1.1 {name}\n::1 localhost\n")
-        write_file(Path("/etc/machine-id"), f"{machine_id}\n", 0o444)
-        write_file(AUTHORIZED_KEYS, f"{authorized_key}\n", 0o600)
-        write_file(HOST_KEY.with_suffix(".pub"), f"{host_public_key}\n")
-        write_file(HOST_KEY, host_key, 0o600)
-        self._ssh.start()
+    def time(self, *, now: float, seed: str) -> None:
+        """Set clock and randomness right, of a machine that stood still."""
+        identity.set_time(now=now, seed=seed)
+
+    def configure(self, **fields: Any) -> None:
+        """Become another machine; see `identity.configure`."""
+        identity.configure(self._ssh, **fields)
 
     def settle(self, *, seconds: float) -> dict[str, str]:
         """Wait until the machine has started all it starts; say how that went."""
@@ -221,10 +138,116 @@ class Agent:
 
     def forget(self) -> None:
         """Drop what is this machine's own, so that it can be copied; leave nothing unwritten."""
-        self._ssh.stop()
-        for path in (*HOST_KEY.parent.glob("ssh_host_*"), AUTHORIZED_KEYS):
-            path.unlink()
+        identity.replace_our_line(identity.AUTHORIZED_KEYS, None, 0o600)
+        self._ssh.forget()
         os.sync()
+
+    def exec_start(
+        self,
+        *,
+        exec_id: str,
+        argv: list[str],
+        env: dict[str, str],
+        cwd: str | None,
+        seconds: float,
+        stdin: str | None = None,
+        upload: str | None = None,
+    ) -> None:
+        """Start a command. Its input: `stdin` (base64), what was sent as `upload`, or none."""
+        source = None if stdin is None and upload is None else self._uploads.take(upload, stdin)
+        try:
+            self._commands.start(exec_id, argv, env, cwd, seconds, source)
+        finally:
+            if source is not None:
+                os.close(source)
+
+    def exec_read(self, *, exec_id: str, cursor: int, wait: float) -> dict[str, Any]:
+        """Output of a command after `cursor`, as soon as there is any, within `wait` seconds."""
+        return self._commands.get(exec_id).read(cursor, wait)
+
+    def exec_latest(self, *, exec_id: str) -> dict[str, Any]:
+        """The cursor after all output there is of a command."""
+        return {"cursor": self._commands.get(exec_id).output.end}
+
+    def logs(self, *, offset: int, most: int, stream: str | None) -> dict[str, Any]:
+        """Output of all commands from `offset` on."""
+        return self._commands.log(offset, most, stream)
+
+    def upload(self, *, token: str, data: str) -> None:
+        """Receive a part of what a later request needs."""
+        self._uploads.add(token, data)
+
+    def read_file(self, *, path: str, offset: int, version: str | None) -> dict[str, Any]:
+        """A part of a file."""
+        return files.read(path, offset, version)
+
+    def write_file(
+        self, *, path: str, mode: int, create_dirs: bool, data: str | None = None, upload: str | None = None
+    ) -> None:
+        """Replace a file by `data` (base64) or by what was sent as `upload`."""
+        source = self._uploads.take(upload, data)
+        try:
+            files.write(path, source, mode, create_dirs=create_dirs)
+        finally:
+            os.close(source)
+
+
+class Port:
+    """The line to the host. Requests come in one by one, answers go out as they are ready."""
+
+    def __init__(self, fd: int, agent: Agent) -> None:
+        self._fd = fd
+        self._agent = agent
+        self._link = ""  # the latest that asked
+        self._writing = threading.Lock()
+        self._slots = threading.BoundedSemaphore(MOST_AT_ONCE)
+        self._workers = ThreadPoolExecutor(MOST_AT_ONCE)  # to start a thread takes longer than most requests
+
+    def serve(self) -> None:
+        """Answer requests for ever."""
+        begun: list[bytes] = []  # parts of a line: the port gives 4 KB at a time
+        while True:
+            data = os.read(self._fd, READ)
+            if not data:
+                # Nobody is at the other end, and the port cannot tell when somebody comes.
+                time.sleep(0.1)
+                continue
+            part, *parts = data.split(b"\n")
+            begun.append(part)
+            for part in parts:
+                self._take(b"".join(begun))
+                begun = [part]
+
+    def _take(self, line: bytes) -> None:
+        try:
+            request = json.loads(line)
+        except ValueError:
+            return  # the rest of a line that an earlier link did not finish
+        if not isinstance(request, dict) or not isinstance(request.get("id"), str):
+            return
+        self._link = _link_of(request["id"])
+        if request.get("op") in PROMPT:
+            self._send(self._agent.answer(request))
+        elif self._slots.acquire(blocking=False):
+            self._workers.submit(self._work, request)
+        else:
+            self._send({"id": request["id"], "error": "too much is asked at once", "code": "EAGAIN"})
+
+    def _work(self, request: dict[str, Any]) -> None:
+        try:
+            self._send(self._agent.answer(request))
+        finally:
+            self._slots.release()
+
+    def _send(self, reply: dict[str, Any]) -> None:
+        line = json.dumps(reply).encode() + b"\n"
+        with self._writing:
+            if _link_of(reply["id"]) == self._link:
+                files.write_all(self._fd, line)
+
+
+def _link_of(number: str) -> str:
+    return number.partition(".")[0]
 
 
 def find_port() -> Path:
@@ -235,30 +258,9 @@ def find_port() -> Path:
     raise FileNotFoundError(f"no virtio-serial port is named {PORT_NAME}")
 
 
-def serve(fd: int, agent: Agent) -> None:
-    """Answer requests for ever."""
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    pending = b""
-    while True:
-        ((_, events),) = poll.poll()
-        if not events & select.POLLIN:
-            # Nobody is at the other end, and the port cannot tell when somebody comes.
-            time.sleep(0.1)
-            continue
-        pending += os.read(fd, 65536)
-        *lines, pending = pending.split(b"\n")
-        for line in lines:
-            answer = agent.answer(line)
-            while answer:
-                answer = answer[os.write(fd, answer) :]
-
-
 def main() -> None:
     """Serve the port of this machine."""
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    serve(os.open(find_port(), os.O_RDWR), Agent())
-
-
-if __name__ == "__main__":
-    main()
+    # A request waits no longer than this for the interpreter while another thread is at work.
+    sys.setswitchinterval(0.001)
+    Port(os.open(find_port(), os.O_RDWR), Agent()).serve()

@@ -13,6 +13,10 @@ nothing is lost and nothing repeated. A client that stays away longer than it sa
     wire       frames, and one connection
     processes  starting one, what surrounds it, how it ended
     streams    the output and the input of a job
+    terminals  the output of a job at a terminal
+    files, writing     what can be done with files
+    copying, and pack, unpack and what these use     the two ends of a copy
+    work       such work, on a thread
     jobs       one command
     shells     the bash behind a cell, and the bash behind a command
     clients    whom it serves

@@ -16,6 +16,7 @@ from .wire import (
     CURSOR,
     FORGET,
     GONE,
+    RESIZE,
     SIGNAL,
     START,
     STDIN,
@@ -77,11 +78,38 @@ class Client:
         self.connection, self.linger = connection, linger
         self.told_identity.clear()
         for number in [number for number in self.jobs if str(number) not in cursors]:
-            self.drop(number)
+            self.abandon(number)
         jobs = {number: {"pid": job.pid, "signals": job.signals} for number, job in self.jobs.items()}
         self.send(WELCOME, 0, dump({"pid": os.getpid(), "socket": self.program.path, "jobs": jobs}))
         for number, job in list(self.jobs.items()):
             job.replay(cursors[str(number)])
+
+    def inherit(self, names: list[str]) -> None:
+        """This machine was cloned from one that served `names`, nearest first: go on in their sessions."""
+        for name in names:
+            former = self.program.clients.pop(name, None)
+            if former is not None:
+                former.bequeath(self)
+
+    def bequeath(self, heir: Client) -> None:
+        """Nobody comes back for this: sessions at rest are the heir's, what runs goes on without a reader."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.close()
+        if self.absence is not None:
+            self.absence.cancel()
+        for job in list(self.jobs.values()):
+            if job.waits_for_client():
+                job.kill(signal.SIGKILL)
+            job.forget()
+        for name, shell in self.shells.items():
+            if shell.current is not None:
+                shell.leave()
+            elif name in heir.shells:
+                shell.discard()
+            else:
+                heir.shells[name] = shell
+                shell.serve(heir, name)
 
     def detach(self) -> None:
         self.connection = None
@@ -91,9 +119,17 @@ class Client:
 
     def drop(self, number: int) -> None:
         """End a job whose reader is no more."""
+        self.jobs.pop(number).give_up()
+
+    def abandon(self, number: int) -> None:
+        """End a job of an earlier kernel, a cell of a session so that the session lasts."""
+        if self.jobs[number].shell is None:
+            self.drop(number)
+            return
         job = self.jobs.pop(number)
-        job.kill(signal.SIGKILL)
         job.forget()
+        if job.exit is None:
+            job.out_of_time()
 
     def end(self) -> None:
         for number in list(self.jobs):
@@ -120,6 +156,8 @@ class Client:
         elif kind == SIGNAL:
             told = json.loads(payload)
             job.signalled(told["index"], told["signal"])
+        elif kind == RESIZE and job.terminal is not None:
+            job.terminal.resize(**json.loads(payload))
         elif kind == FORGET:
             self.drop(number)
         elif job.stdin is not None and kind == STDIN:

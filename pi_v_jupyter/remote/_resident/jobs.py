@@ -9,7 +9,9 @@ import subprocess
 
 from .processes import exit_of, launch, memory_file
 from .streams import Stdin, Stream
-from .wire import ERR, EXIT, OUT, STARTED, dump
+from .terminals import Terminal
+from .wire import ERR, EXIT, OUT, STARTED, dump, widen
+from .work import Work
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from .program import Timer
     from .shells import Shell
 
+TOLD = 4096  # characters of a name or a message in EXIT, which must fit into a frame
 GRACE = 2.0  # seconds between SIGINT and SIGKILL when time is up
 ANNOUNCE = 0.05  # seconds after which a job is worth a frame that tells its pid
 
@@ -34,14 +37,20 @@ class Job:
         self.signals = 0  # received so far; a client that comes back may not know
         self.clock_runs = self.timed_out = False
         self.shell: Shell | None = None
+        self.work: Work | None = None
         self.stdin: Stdin | None = None
         self.streams: list[Stream] = []
+        self.terminal: Terminal | None = None
         self.timers: list[Timer] = []
 
     def start(self) -> None:
         try:
-            for kind in (OUT, ERR):
-                self.streams.append(Stream(self, kind))
+            if self.request.get("pty"):
+                self.terminal = Terminal(self, *self.request["pty"])
+                self.streams.append(self.terminal)
+            else:
+                for kind in (OUT, ERR):
+                    self.streams.append(Stream(self, kind))
         except OSError as error:
             self.fail(error, "pipe")
         else:
@@ -60,6 +69,10 @@ class Job:
                 self.shell.enqueue(self)
             elif request.get("command") is not None:
                 self.client.program.single().run(self)
+            elif request.get("work") is not None:
+                what = request["work"]["with"].get("path", "")
+                self.work = Work(self)
+                self.work.start()
             else:
                 self.spawn(request["argv"])
         except (OSError, ValueError) as error:
@@ -77,13 +90,17 @@ class Job:
         number = error.errno if isinstance(error, OSError) else None
         message = error.strerror if isinstance(error, OSError) else None
         name = errno.errorcode.get(number or errno.EINVAL, "EINVAL")
-        self.end(error=name, what=what, message=message or str(error))
+        self.end(error=name, what=what[:TOLD], message=(message or str(error))[:TOLD])
 
     def open_stdin(self) -> int | None:
         """The descriptor the process reads from, to be closed once it has it; None when it reads nothing."""
+        if self.terminal is not None:
+            self.stdin = Stdin(self, self.terminal.keyboard())
+            return None
         if not self.request.get("stdin"):
             return None
         reader, writer = os.pipe()
+        widen(writer)
         self.stdin = Stdin(self, writer)
         return reader
 
@@ -92,7 +109,9 @@ class Job:
         if self.request.get("code") is not None:
             given.append(memory_file(self.request["code"].encode("utf-8", "surrogateescape")))
             argv = [*argv, f"/proc/self/fd/{given[0]}"]
-        out, err = self.streams
+        out, err = self.streams[0], self.streams[-1]
+        if self.terminal is not None:
+            argv = self.terminal.at(argv)
         reader = None
         try:
             reader = self.open_stdin()
@@ -108,8 +127,9 @@ class Job:
         finally:
             for fd in given if reader is None else [*given, reader]:
                 os.close(fd)
-        out.close_writer()
-        err.close_writer()
+        if self.terminal is None:  # which a program may close, and open again
+            out.close_writer()
+            err.close_writer()
         self.client.program.children[process.pid] = lambda status: self.end(**exit_of(status))
         self.started(process.pid)
 
@@ -164,11 +184,18 @@ class Job:
             return
         if self.shell is not None:
             self.shell.kill(self, number)
+        elif self.work is not None:
+            self.work.stop(number)
         elif self.pid is not None:
             try:
                 os.killpg(self.pid, number)
             except OSError:
                 return  # it ended just now, and its exit is on the way; or it has become another user's
+
+    def waits_for_client(self) -> bool:
+        """Has it not been started, or not been sent all of its input?"""
+        fed = self.stdin is not None and self.stdin.end is None and self.terminal is None
+        return self.exit is None and (self.pid is None or fed)
 
     def replay(self, received: list[int]) -> None:
         """To a client that came back: what it has not seen."""
@@ -178,6 +205,15 @@ class Job:
             self.stdin.tell()
         if self.over:
             self.client.send(EXIT, self.number, dump(self.exit))
+
+    def give_up(self) -> None:
+        """Its user is gone, and so shall it be; from a terminal, as when its window is closed."""
+        if self.terminal is None or self.stdin is None:
+            self.kill(signal.SIGKILL)
+        else:
+            self.stdin.close()
+            self.terminal.close()
+        self.forget()
 
     def forget(self) -> None:
         """Nobody waits for more. Pipes that a background process still holds stay, read and dropped."""

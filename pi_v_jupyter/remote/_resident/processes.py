@@ -51,6 +51,16 @@ def programs(group: int) -> set[int]:
     return found
 
 
+def ignores_interrupts(pid: int) -> bool:
+    """As all that bash starts with `&` does."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+            ignored = next(line for line in file if line.startswith("SigIgn:"))
+    except (OSError, StopIteration):  # it ended meanwhile
+        return True
+    return bool(int(ignored.split()[1], 16) >> (signal.SIGINT - 1) & 1)
+
+
 def command_of(pid: int) -> bytes:
     with open(f"/proc/{pid}/cmdline", "rb") as file:
         return file.read()

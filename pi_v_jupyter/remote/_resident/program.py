@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import heapq
 import itertools
@@ -52,7 +53,9 @@ class Program:
         self.unflushed: set[Connection] = set()
         self.children: dict[int, Callable[[int], object]] = {}  # pid: what to call with its wait status
         self.timers: list[tuple[float, int, Timer]] = []
+        self.calls: collections.deque[Callable[[], object]] = collections.deque()  # from other threads
         self.order, self.crowd = itertools.count(), CROWD
+        self.at_work = 0  # threads that have not cleaned up yet
         self.singles: list[Single] = []
         self.spare_shell: Shell | None = None
         take_many_files()
@@ -145,9 +148,17 @@ class Program:
         heapq.heappush(self.timers, (time.monotonic() + seconds, next(self.order), timer))
         return timer
 
+    def call(self, function: Callable[[], object]) -> None:
+        """Have the loop call `function` soon; the one method for other threads."""
+        self.calls.append(function)
+        with contextlib.suppress(BlockingIOError):  # full of wake-ups already
+            self.wake_writer.send(b"\0")
+
     def reap(self, _events: int) -> None:
         with contextlib.suppress(BlockingIOError):
             self.wake.recv(4096)
+        while self.calls:
+            self.calls.popleft()()
         while self.children:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
@@ -176,7 +187,7 @@ class Program:
 
     def run(self) -> None:
         self.fire()
-        while self.forever or self.connections or self.clients:
+        while self.forever or self.connections or self.clients or self.at_work:
             self.serve()
             self.fire()
 
@@ -203,7 +214,7 @@ def sweep(folder: str) -> None:
     """Remove the sockets of programs that were killed."""
     for name in os.listdir(folder):
         pid, dash, _ = name.partition("-")
-        if dash and pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
+        if dash and pid.isdigit() and not os.path.exists(f"/proc/{pid}/exe"):
             with contextlib.suppress(FileNotFoundError):  # another program sweeps too
                 os.unlink(os.path.join(folder, name))
 
@@ -211,15 +222,17 @@ def sweep(folder: str) -> None:
 def main(arguments: list[str]) -> None:
     """`TOKEN` serves stdin and stdout, and a socket while it lasts; `--listen PATH` that socket, for good.
 
-    `TOKEN --here` is for a user's own machine: no socket, and commands have this program's environment.
+    `TOKEN --here` is for a user's own machine: no socket, and commands have this program's environment
+    and umask.
     """
-    os.umask(0o022)
     os.chdir("/")
+    here = "--here" in arguments
+    if not here:
+        os.umask(0o022)
     if arguments[0] == "--listen":
         os.makedirs(os.path.dirname(arguments[1]), 0o700, exist_ok=True)
         Program(arguments[1], forever=True).run()
         return
-    here = "--here" in arguments
     folder = None if here else private_folder()
     path = None
     if folder:

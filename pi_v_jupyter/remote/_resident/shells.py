@@ -13,7 +13,7 @@ import selectors
 import signal
 import subprocess
 
-from .processes import exit_of, launch, memory_file, programs, signal_name
+from .processes import exit_of, ignores_interrupts, launch, memory_file, programs, signal_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -288,6 +288,11 @@ class Shell:
             return  # it ended just now; `ended` is on the way
         for seconds in LATE if number == signal.SIGINT else ():
             self.program.later(seconds, lambda: self.interrupt_late(job, reached))
+        if number == signal.SIGINT:
+            self.program.later(LATE[-1], lambda: self.interrupt_again(job))
+        self.repeat_end(job)
+
+    def repeat_end(self, job: Job) -> None:
         # An interrupt between the cell and its end drops the line that reports the end: say it again.
         if self.repeats < MOST_REPEATS:
             self.repeats += 1
@@ -304,6 +309,20 @@ class Shell:
         except OSError:
             return  # it ended; so it was interrupted after all
         reached |= missed
+
+    def interrupt_again(self, job: Job) -> None:
+        """An interrupt between bash's last look for one and its `wait` leaves it waiting for what is deaf."""
+        group = self.process.pid
+        if self.current is job and (others := programs(group)) and all(map(ignores_interrupts, others)):
+            try:
+                os.kill(group, signal.SIGINT)
+            except ProcessLookupError:
+                return  # it ended; so it was interrupted after all
+            self.repeat_end(job)
+
+    def leave(self) -> None:
+        """End when the cell under way has."""
+        self.write("\\builtin exit\n")
 
     def discard(self) -> None:
         try:

@@ -21,9 +21,11 @@ EVERYTHING = 1 << 62  # an offset past all input: whatever more is sent has nowh
 class Stream:
     """One output of a job: read from a pipe, kept until acknowledged."""
 
-    def __init__(self, job: Job, kind: int) -> None:
+    window = WINDOW
+
+    def __init__(self, job: Job, kind: int, ends: tuple[int, int] | None = None) -> None:
         self.job, self.kind = job, kind
-        reader, writer = os.pipe()
+        reader, writer = ends or os.pipe()
         self.fd: int | None = reader
         self.writer: int | None = writer
         os.set_blocking(reader, False)
@@ -56,7 +58,7 @@ class Stream:
         """Watch the pipe exactly while there is room for what comes out of it."""
         if self.fd is None:
             return
-        if not (self.job.over or (self.read - self.acked < WINDOW and not self.job.client.congested())):
+        if not (self.job.over or (self.read - self.acked < self.window and not self.job.client.congested())):
             self.unwatch(self.fd)
         elif not self.watched:
             self.job.client.program.watch(self.fd, selectors.EVENT_READ, self.readable)
@@ -66,10 +68,7 @@ class Stream:
         if self.fd is None:
             return
         size = CHUNK if self.left is None or self.job.over else min(CHUNK, self.left)
-        try:
-            data: bytes | None = os.read(self.fd, size)
-        except BlockingIOError:
-            data = None
+        data = self.take(self.fd, size)
         if data == b"":
             self.close()
         if self.job.over:
@@ -77,13 +76,25 @@ class Stream:
         if data:
             if self.left is not None:
                 self.left -= len(data)
-            offset, self.read = self.read, self.read + len(data)
-            self.kept.append((offset, data))
-            self.job.client.send(self.kind, self.job.number, CURSOR.pack(offset), data)
+            self.put(data)
             self.regulate()
         elif self.left is not None:
             self.left = 0
         self.job.finish()
+
+    def take(self, fd: int, size: int) -> bytes | None:
+        """What there is, up to `size` bytes; None when that is nothing as yet, empty at the end."""
+        try:
+            return os.read(fd, size)
+        except BlockingIOError:
+            return None
+
+    def put(self, data: bytes) -> None:
+        """To the client, and kept until it has it."""
+        if data:
+            offset, self.read = self.read, self.read + len(data)
+            self.kept.append((offset, data))
+            self.job.client.send(self.kind, self.job.number, CURSOR.pack(offset), data)
 
     def drained(self) -> bool:
         return self.fd is None or self.left == 0
@@ -123,6 +134,7 @@ class Stdin:
         self.queue: collections.deque[bytes] = collections.deque()
         self.got = self.taken = 0
         self.end: int | None = None
+        self.whole = False  # did all of it arrive, down to its end?
 
     def feed(self, offset: int, data: bytes) -> None:
         fresh = data[max(0, self.got - offset) :]
@@ -155,6 +167,7 @@ class Stdin:
             if self.fd is not None:
                 program.unwatch(self.fd)
                 if self.end is not None and self.taken >= self.end:
+                    self.whole = True
                     self.close()
         self.tell()
 

@@ -3,12 +3,16 @@
 A frame: type (u8), job (u32), length (u32), payload; big-endian.
 
     to the resident                        from the resident
-    HELLO   {client, linger, cursors}      WELCOME  {pid, socket, jobs: {number: {pid, signals}}}
-    START   {argv | command | shell, code, STARTED  {pid}, of jobs that last
-             cwd, env, stdin, timeout}     OUT, ERR u64 offset, bytes
-    STDIN   u64 offset, bytes              TAKEN    u64 offset of stdin the process has taken
-    CLOSE   u64 offset: the end of stdin   EXIT     {code | signal | error, what, message, timed_out,
-    SIGNAL  {index, signal}                         shell_ended}
+    HELLO   {client, linger, cursors,      WELCOME  {pid, socket, jobs: {number: {pid, signals}}}
+             inherits: clients of the
+             machine this is a clone of}
+    START   {argv | command | shell, code  STARTED  {pid}, of jobs that last
+             | work, cwd, env, stdin,      OUT, ERR u64 offset, bytes
+             timeout, pty: [cols, rows]}   TAKEN    u64 offset of stdin the process has taken
+    STDIN   u64 offset, bytes              EXIT     {code | signal | error, what, message, timed_out,
+    CLOSE   u64 offset: the end of stdin            shell_ended, value: what work found}
+    SIGNAL  {index, signal}
+    RESIZE  {cols, rows} of its terminal
     ACK     u8 stream, u64 offset of output that was read
     FORGET  the client has the exit, or does not want it: a job that still runs is killed
     BYE     the client is done: end its       GONE     they are ended
@@ -30,13 +34,14 @@ if TYPE_CHECKING:
     from .clients import Client
     from .program import Program
 
-HELLO, START, STDIN, CLOSE, SIGNAL, ACK, FORGET, BYE = range(1, 9)
+HELLO, START, STDIN, CLOSE, SIGNAL, ACK, FORGET, BYE, RESIZE = range(1, 10)
 WELCOME, STARTED, OUT, ERR, EXIT, TAKEN, GONE = range(16, 23)
 HEADER = struct.Struct("!BII")
 CURSOR = struct.Struct("!Q")
 ACKED = struct.Struct("!BQ")
 
 WINDOW = 4 << 20  # bytes of one stream kept until acknowledged; a process that is ahead waits
+TERMINAL_WINDOW = 256 << 10  # the same of a terminal: all of it is shown before what Ctrl-C does
 CONGESTED = 512 << 10  # bytes queued to one client before its processes' output is left in their pipes
 CHUNK = 128 << 10
 PIPE = 1 << 20
@@ -135,11 +140,12 @@ class Connection:
             end = start + HEADER.size + size
             if len(self.buffer) < end:
                 break
-            payload = bytes(self.buffer[start + HEADER.size : end])
+            payload = bytes(memoryview(self.buffer)[start + HEADER.size : end])
             start = end
             if kind == HELLO:
                 hello = json.loads(payload)
                 self.client = self.program.client(hello["client"])
+                self.client.inherit(hello["inherits"])
                 self.client.attach(self, hello["linger"], hello["cursors"])
             elif self.client is not None:
                 self.client.handle(kind, number, payload)

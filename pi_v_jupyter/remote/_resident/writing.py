@@ -1,0 +1,351 @@
+"""Files of this machine, changed: whole or not at all, as bytes, without a shell. See `files`."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import select
+import stat as modes
+
+from .files import Refusal, opened
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from .files import Call
+
+EDITABLE = 64 << 20  # bytes of a file that is edited: it is held in memory, twice
+AROUND = 3  # lines told around a change
+NEW = 0o644  # the mode of what was not there before
+PATIENCE = 0.5  # seconds between two looks whether a write was stopped
+BESIDE = 2 << 10  # bytes told of a line to either side of what changed in it
+MOST = 50 << 10  # bytes told of a text
+NAMED = 5  # lines told in which a text occurs that should occur once
+# Why no other file can take a file's place: it is mounted, or its folder is the kernel's, or not ours.
+IN_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.EBUSY, errno.EXDEV)
+
+
+def write(call: Call, path: str, append: bool, mode: int | None) -> Any:
+    """The input becomes the file's content, or is added to it. Folders that are not there are made."""
+    target = resolved(call.path(path))
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    before = status_of(target)
+    size = add(call, target, mode, before) if append else replace(call, target, before, mode, call.blocks())
+    return {"path": target, "size": size, "created": before is None}
+
+
+def resolved(path: str) -> str:
+    """Where a link leads: it stays one, and what it names is written."""
+    if path.endswith("/"):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    return os.path.realpath(path)
+
+
+def status_of(path: str) -> os.stat_result | None:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    if modes.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    return status
+
+
+def add(call: Call, target: str, mode: int | None, before: os.stat_result | None) -> int:
+    """At the end of the file, once all of it is there: what others add meanwhile stays."""
+    data = b"".join(call.blocks())
+    flags = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    if before is None:
+        flags |= os.O_CREAT
+    fd = os.open(target, flags, NEW)
+    start = os.fstat(fd).st_size
+    try:
+        fill(call, fd, [data])
+        if mode is not None:
+            os.fchmod(fd, mode)
+    except OSError:
+        status = os.fstat(fd)
+        if modes.S_ISREG(status.st_mode) and start < status.st_size < start + len(data):
+            os.ftruncate(fd, start)  # the disk is full: nobody has added more
+        raise
+    finally:
+        os.close(fd)
+    return len(data)
+
+
+def fill(call: Call, fd: int, blocks: Iterable[bytes]) -> int:
+    """Write all of it, down to the disk; the bytes it was."""
+    size = 0
+    for block in blocks:
+        size += len(block)
+        view = memoryview(block)
+        while view:
+            call.check()
+            try:
+                view = view[os.write(fd, view) :]
+            except BlockingIOError:  # a pipe or a terminal whose reader takes its time
+                select.select([], [fd], [], PATIENCE)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EROFS):  # a device or a pipe has no disk
+            raise
+    return size
+
+
+def replace(
+    call: Call,
+    target: str,
+    before: os.stat_result | None,
+    mode: int | None,
+    blocks: Iterable[bytes],
+    unless: Callable[[], None] = lambda: None,
+) -> int:
+    """Have another file with that content take the place of `target`, its owner, mode and attributes kept.
+
+    `unless` raises what speaks against it, at the last moment.
+    """
+    if before is not None and not _ours(before):
+        return overwrite(call, target, mode, blocks, unless)
+    folder = os.path.dirname(target)
+    temporary = os.path.join(folder, f".pi-v-{os.urandom(8).hex()}")
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if before is None or error.errno not in IN_PLACE:
+            raise
+        return overwrite(call, target, mode, blocks, unless)
+    try:
+        try:
+            size = fill(call, fd, blocks)
+            if before is not None:
+                take_after(fd, target, before)
+            os.fchmod(fd, mode if mode is not None else modes.S_IMODE(before.st_mode) if before else NEW)
+        finally:
+            os.close(fd)
+        unless()
+        try:
+            os.replace(temporary, target)
+        except OSError as error:
+            if before is None or error.errno not in IN_PLACE:
+                raise
+            with open(temporary, "rb") as file:
+                return overwrite(call, target, mode, iter(lambda: file.read(1 << 20), b""), unless)
+        else:
+            temporary = ""
+            settle(folder)
+    finally:
+        if temporary:
+            os.unlink(temporary)
+    return size
+
+
+def _ours(before: os.stat_result) -> bool:
+    """May another file take its place? Its owner could not be kept, a device is no file."""
+    return modes.S_ISREG(before.st_mode) and os.geteuid() in (0, before.st_uid)
+
+
+def overwrite(
+    call: Call, target: str, mode: int | None, blocks: Iterable[bytes], unless: Callable[[], None]
+) -> int:
+    """Where only this very file will do: at least not before all of its content is there."""
+    data = b"".join(blocks)
+    unless()
+    fd = os.open(target, os.O_WRONLY | os.O_TRUNC | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        size = fill(call, fd, [data])
+        if mode is not None:
+            os.fchmod(fd, mode)
+    finally:
+        os.close(fd)
+    return size
+
+
+def take_after(fd: int, target: str, before: os.stat_result) -> None:
+    """Owner and extended attributes (access lists are some), as far as this user may set them."""
+    for uid, gid in ((before.st_uid, -1), (-1, before.st_gid)):
+        try:
+            os.fchown(fd, uid, gid)
+        except PermissionError:
+            continue
+    with contextlib.suppress(OSError):  # the file system has none
+        for name in os.listxattr(target):
+            with contextlib.suppress(OSError):  # or keeps this one to itself
+                os.setxattr(fd, name, os.getxattr(target, name))
+
+
+def settle(folder: str) -> None:
+    """Have the folder's new entry reach the disk."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(fd)
+
+
+def edit(call: Call, path: str, edits: list[list[list[str]]]) -> Any:
+    """Replace texts that each occur once, all of them or none.
+
+    Each edit is a list of [old, new], of which the first whose old text occurs counts. The output is what
+    surrounds the changes, before and after: {first, old, new, first_new}, a JSON line each.
+    """
+    target = resolved(call.path(path))
+    fd, before = opened(target)
+    with os.fdopen(fd, "rb") as file:
+        if before.st_size > EDITABLE:
+            raise Refusal("large", f"It has more than the {EDITABLE >> 20} MB that can be edited")
+        content = file.read()
+    spans = find(content, edits)
+
+    def unless() -> None:
+        now = os.stat(target)
+        if any(getattr(now, mark) != getattr(before, mark) for mark in ("st_ino", "st_size", "st_mtime_ns")):
+            raise Refusal("changed", "It was changed by somebody else meanwhile")
+
+    pieces, at = [], 0
+    for start, end, new, _ in spans:
+        pieces += [content[at:start], new]
+        at = end
+    replace(call, target, before, None, [*pieces, content[at:]], unless)
+    for region in regions(content, spans):
+        call.write(json.dumps(region).encode() + b"\n")
+
+
+def find(content: bytes, edits: list[list[list[str]]]) -> list[tuple[int, int, bytes, int]]:
+    """Where each edit applies, in order: start, end, what comes there, the number of the edit."""
+    spans = []
+    for number, alternatives in enumerate(edits, 1):
+        for old_text, new_text in alternatives:
+            old, new = (text.encode("utf-8", "surrogateescape") for text in (old_text, new_text))
+            start = content.find(old)
+            if start >= 0:
+                break
+        else:
+            raise Refusal("missing", "The text was not found", edit=number)
+        lines: list[int] = []
+        at = start
+        while at >= 0 and len(lines) < NAMED:
+            lines.append(content.count(b"\n", 0, at) + 1)
+            at = content.find(old, at + 1)
+        if len(lines) > 1:
+            raise Refusal("repeated", "The text occurs more than once", edit=number, lines=lines)
+        spans.append((start, start + len(old), new, number))
+    spans.sort(key=lambda span: span[:2])
+    for (_, end, _, one), (start, _, _, other) in zip(spans, spans[1:]):  # noqa: B905, RUF007  of Python 3.10
+        if start < end:
+            raise Refusal("overlap", "Two edits change the same text", edits=sorted((one, other)))
+    return spans
+
+
+def regions(content: bytes, spans: list[tuple[int, int, bytes, int]]) -> Iterable[dict[str, Any]]:
+    """The lines that change and some around them; what stands close together is one region."""
+    ranges: list[list[int]] = []
+    for start, end, _, _ in spans:
+        nearest, furthest = max(0, start - BESIDE), min(len(content), end + BESIDE)
+        for _ in range(AROUND + 1):
+            start = content.rfind(b"\n", nearest, max(nearest, start - 1)) + 1 or nearest
+        for _ in range(AROUND + 1):
+            end = content.find(b"\n", end, furthest) + 1 or furthest
+        if ranges and start <= ranges[-1][1]:
+            ranges[-1][1] = max(end, ranges[-1][1])
+        else:
+            ranges.append([start, end])
+    grown = 0
+    for first, last in ranges:
+        pieces, at = [], first
+        for start, end, text, _ in spans:
+            if first <= start and end <= last:
+                pieces += [content[at:start], text]
+                at = end
+        old, new = content[first:last], b"".join([*pieces, content[at:last]])
+        line = content.count(b"\n", 0, first) + 1
+        begun = first > 0 and content[first - 1 : first] != b"\n"
+        ends = last < len(content) and not old.endswith(b"\n")
+        texts = {"old": told(old, begun, ends), "new": told(new, begun, ends)}
+        yield {"first": line, "first_new": line + grown, **texts}
+        grown += new.count(b"\n") - old.count(b"\n")
+
+
+def told(data: bytes, begun: bool, ends: bool) -> str:
+    """As text; an ellipsis stands for the rest of a line that is too long to be told."""
+    text = data[:MOST].decode("utf-8", "surrogateescape")
+    return "…" * begun + text + "…" * (ends or len(data) > MOST)
+
+
+def named(call: Call, path: str) -> str:
+    """The path itself, not what a link there leads to. Of what has no name nothing is taken away."""
+    if not path:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    return call.path(path).rstrip("/") or "/"
+
+
+def remove(call: Call, path: str, recursive: bool) -> Any:
+    """A file, a link or an empty folder; with `recursive` a folder and all in it."""
+    full = named(call, path)
+    status = os.lstat(full)
+    if not modes.S_ISDIR(status.st_mode):
+        os.unlink(full)
+        return
+    for kept, what in (("/", "the root of the file system"), (os.path.expanduser("~"), "the user's home")):
+        if os.path.exists(kept) and os.path.samefile(full, kept):
+            raise Refusal("kept", f"It is {what}")
+    if recursive:
+        empty(call, full, None)
+    os.rmdir(full)
+
+
+def empty(call: Call, name: str, at: int | None) -> None:
+    """Remove all that is in a folder, following no link."""
+    fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
+    try:
+        with os.scandir(fd) as found:
+            for each in found:
+                call.check()
+                if each.is_dir(follow_symlinks=False):
+                    empty(call, each.name, fd)
+                    os.rmdir(each.name, dir_fd=fd)
+                else:
+                    os.unlink(each.name, dir_fd=fd)
+    finally:
+        os.close(fd)
+
+
+def move(call: Call, path: str, to: str) -> Any:
+    """As `mv` does it: into a folder that is there, else to that very name, replacing a file there."""
+    source, target = named(call, path), named(call, to)
+    os.lstat(source)
+    if os.path.isdir(target) and not os.path.samefile(source, target):
+        target = os.path.join(target, os.path.basename(source))
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        from shutil import move as carry
+
+        carry(source, target)
+    return {"path": target}
+
+
+def mkdir(call: Call, path: str, parents: bool) -> Any:
+    """A folder; with `parents` those above it too, and one that is there is no error."""
+    if parents:
+        os.makedirs(call.path(path), exist_ok=True)
+    else:
+        os.mkdir(call.path(path))
+
+
+DOES: dict[str, Callable[..., Any]] = {
+    "write": write,
+    "edit": edit,
+    "remove": remove,
+    "move": move,
+    "mkdir": mkdir,
+}

@@ -1,0 +1,112 @@
+"""A notebook in JupyterLab, in a real browser, as somebody uses it who has nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import nbformat
+import pytest
+from playwright.sync_api import Locator, Page, expect, sync_playwright
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = [
+    "--headless",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+TOKEN = "lab-test-token"
+SECOND = 1000  # milliseconds
+
+
+@contextmanager
+def lab(env: Mapping[str, str], folder: Path, cells: Sequence[str]) -> Iterator[str]:
+    """The address of a notebook of these cells in a JupyterLab of its own."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in cells])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, folder / "first.ipynb")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", f"--ServerApp.port={port}"]
+    command += ["--ServerApp.allow_root=True", f"--ServerApp.root_dir={folder}", "--ServerApp.ip=127.0.0.1"]
+    command += ["--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    with (folder / "lab.log").open("wb") as log:
+        server = subprocess.Popen(command, env={**env, "JUPYTER_TOKEN": TOKEN}, stdout=log, stderr=log)
+    try:
+        wait_for(f"http://127.0.0.1:{port}/api?token={TOKEN}", server, folder / "lab.log")
+        yield f"http://127.0.0.1:{port}/lab/tree/first.ipynb?token={TOKEN}"
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    """Until the server answers."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert server.poll() is None, log.read_text()
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+        else:
+            return
+    pytest.fail(f"JupyterLab did not start: {log.read_text()}")
+
+
+@contextmanager
+def browsing(address: str, cells: int, height: int = 1700) -> Iterator[Page]:
+    """That notebook in a browser, its kernel idle."""
+    with sync_playwright() as playwright:
+        flags = [*FLAGS, "--no-sandbox"] if os.geteuid() == 0 else FLAGS
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        page = browser.new_page(viewport={"width": 1200, "height": height})
+        page.goto(address)
+        expect(page.locator(".jp-Notebook .jp-CodeCell")).to_have_count(cells, timeout=60 * SECOND)
+        expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")).to_be_visible(
+            timeout=60 * SECOND
+        )
+        yield page
+        browser.close()
+
+
+def run(page: Page, number: int) -> Locator:
+    """Run a cell; what it shows."""
+    cell = page.locator(".jp-Notebook .jp-CodeCell").nth(number)
+    cell.locator(".cm-content").press("Control+Enter")
+    return cell.locator(".jp-Cell-outputArea")
+
+
+def first(page: Page) -> Locator:
+    """Run the first cell; what it shows. A JupyterLab that has just opened may lose a key."""
+    prompt = page.locator(".jp-Notebook .jp-CodeCell .jp-InputPrompt").first
+    for _ in range(5):
+        shown = run(page, 0)
+        with contextlib.suppress(AssertionError):
+            expect(prompt).to_contain_text(re.compile(r"[*\d]"), timeout=10 * SECOND)
+            return shown
+    pytest.fail("JupyterLab takes no keys")
+
+
+def finished(page: Page, number: int) -> Locator:
+    """Run a cell to its end; what it shows."""
+    shown = run(page, number)
+    prompt = page.locator(".jp-Notebook .jp-CodeCell").nth(number).locator(".jp-InputPrompt")
+    expect(prompt).not_to_contain_text("*", timeout=90 * SECOND)
+    return shown
