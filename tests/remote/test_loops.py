@@ -6,6 +6,8 @@ import asyncio
 import logging
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, Coroutine, Iterator
@@ -31,6 +33,10 @@ def as_cell(cell: Coroutine[Any, Any, T]) -> T:
     """Run it on a loop of its own. (Re-entrance replaces `asyncio.run` by one that leaves its loop open.)"""
     with asyncio.Runner() as runner:
         return runner.run(cell)
+
+
+nested = pytest.mark.nested
+either_way = pytest.mark.parametrize("inside", [False, pytest.param(True, marks=nested)])
 
 
 class Thing:
@@ -132,6 +138,7 @@ def test_plain_code_waits() -> None:
         loops.wait(failing())
 
 
+@nested
 def test_the_running_loop_goes_on_while_a_cell_waits() -> None:
     ticks = []
 
@@ -156,8 +163,8 @@ def press_when(event: threading.Event) -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-@pytest.mark.parametrize("nested", [False, True])
-def test_a_stop_cancels_the_work(nested: bool) -> None:
+@either_way
+def test_a_stop_cancels_the_work(inside: bool) -> None:
     thing = Thing()
     before = signal.getsignal(signal.SIGINT)
     threading.Thread(target=press_when, args=(thing.waiting,)).start()
@@ -166,7 +173,7 @@ def test_a_stop_cancels_the_work(nested: bool) -> None:
         with pytest.raises(KeyboardInterrupt):
             loops.wait(thing.forever())
 
-    if nested:
+    if inside:
         as_cell(cell())
     else:
         with pytest.raises(KeyboardInterrupt):
@@ -175,8 +182,8 @@ def test_a_stop_cancels_the_work(nested: bool) -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
-@pytest.mark.parametrize("nested", [False, True])
-def test_who_handles_stops_is_told_each_and_may_leave_the_work_under_way(nested: bool) -> None:
+@either_way
+def test_who_handles_stops_is_told_each_and_may_leave_the_work_under_way(inside: bool) -> None:
     thing, presses = Thing(), []
     again = threading.Event()
     threading.Thread(target=press_when, args=(thing.waiting,)).start()
@@ -194,7 +201,7 @@ def test_who_handles_stops_is_told_each_and_may_leave_the_work_under_way(nested:
     async def cell() -> None:
         wait()
 
-    if nested:
+    if inside:
         as_cell(cell())
     else:
         wait()
@@ -202,8 +209,8 @@ def test_who_handles_stops_is_told_each_and_may_leave_the_work_under_way(nested:
     assert not thing.cancelled.is_set()
 
 
-@pytest.mark.parametrize("nested", [False, True])
-def test_what_is_to_be_shown_is_shown_in_order_by_the_waiting_thread(nested: bool) -> None:
+@either_way
+def test_what_is_to_be_shown_is_shown_in_order_by_the_waiting_thread(inside: bool) -> None:
     screen, shown = loops.Screen(), []
 
     async def work() -> str:
@@ -216,12 +223,12 @@ def test_what_is_to_be_shown_is_shown_in_order_by_the_waiting_thread(nested: boo
     async def cell() -> str:
         return loops.wait(work(), screen=screen)
 
-    assert (as_cell(cell()) if nested else loops.wait(work(), screen=screen)) == "done"
+    assert (as_cell(cell()) if inside else loops.wait(work(), screen=screen)) == "done"
     assert shown == [(i, threading.main_thread()) for i in range(1000)]
 
 
-@pytest.mark.parametrize("nested", [False, True])
-def test_a_screen_that_fails_ends_the_work(nested: bool) -> None:
+@either_way
+def test_a_screen_that_fails_ends_the_work(inside: bool) -> None:
     thing, screen = Thing(), loops.Screen()
 
     def broken() -> None:
@@ -235,7 +242,7 @@ def test_a_screen_that_fails_ends_the_work(nested: bool) -> None:
         loops.wait(work(), screen=screen)
 
     with pytest.raises(BrokenPipeError):
-        as_cell(cell()) if nested else loops.wait(work(), screen=screen)
+        as_cell(cell()) if inside else loops.wait(work(), screen=screen)
     assert thing.cancelled.wait(10)
 
 
@@ -247,3 +254,9 @@ def test_stopping_the_loop_ends_what_runs_on_it() -> None:
     assert thing.cancelled.is_set()
     assert future.cancelled()
     assert loops.running_io_loop() is None
+
+
+def test_what_is_nested_in_a_process_of_its_own() -> None:
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-m", "nested", __file__]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "5 passed" in done.stdout, done.stdout
