@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from pi_v_jupyter.machine import Here, Machine
 from pi_v_jupyter.remote.copying import Copied, OnProgress, copy
 
 Find = Callable[[str], Awaitable[Machine]]
+Place = str | os.PathLike[str]  # a path object is on this computer, colons and all
 
 
 @dataclass(frozen=True)
@@ -23,15 +25,15 @@ class Places:
 
     async def copy(
         self,
-        sources: str | Sequence[str],
-        target: str,
+        sources: Place | Sequence[Place],
+        target: Place,
         *,
         beside: str | None = None,
         folders: bool = True,
         on_progress: OnProgress = lambda done, total: None,
     ) -> Copied:
         """Copy; see `Vers.copy`. Between two VMs, owners are kept. `beside`: as in `Files.read`."""
-        words = [sources] if isinstance(sources, str) else sources
+        words = [sources] if isinstance(sources, str | os.PathLike) else sources
         found = [await self._machine_and_path(word) for word in words]
         machine, path = await self._machine_and_path(target)
         if not found:
@@ -50,9 +52,10 @@ class Places:
             on_progress=on_progress,
         )
 
-    async def _machine_and_path(self, word: str) -> tuple[Machine, str]:
+    async def _machine_and_path(self, place: Place) -> tuple[Machine, str]:
+        word = os.fspath(place)
         name, colon, path = word.partition(":")
-        if colon and "/" not in name:
+        if colon and "/" not in name and isinstance(place, str):
             return (await self.find(name) if name else self.nearest), path
         try:
             local = str(Path.cwd() / Path(word).expanduser())

@@ -19,6 +19,7 @@ from pi_v_jupyter.errors import UsageError
 from pi_v_jupyter.fleet import Fleet
 from pi_v_jupyter.lineage import Facts, Lineage
 from pi_v_jupyter.machine import Here, Machine
+from pi_v_jupyter.places import Place
 from pi_v_jupyter.remote.copying import Copied, OnProgress
 from pi_v_jupyter.remote.openssh import SSHConfig
 from pi_v_jupyter.remote.tunnel import Tunnel, Tunnels
@@ -242,17 +243,18 @@ class Vers:
     @loops.at_home
     async def copy(
         self,
-        sources: str | Sequence[str],
-        target: str,
+        sources: Place | Sequence[Place],
+        target: Place,
         *,
         on_progress: OnProgress = lambda done, total: None,
     ) -> Copied:
         """Copy files and folders between machines, as `scp -rp` would, in one stream.
 
-        `NAME:/path` is on that VM, `:/path` on the active one, any other path on this computer. Modes,
-        times, links, empty folders and holes are kept. Files take their places in one moment each; what is
-        stopped leaves no half file, and one large file goes on from there the next time. `on_progress` is
-        called on this session's loop with the bytes so far and, where known, all there will be.
+        `NAME:/path` is on that VM, `:/path` on the active one, any other path, and each `Path`, on this
+        computer. Modes, times, links, empty folders and holes are kept. Files take their places in one
+        moment each; what is stopped leaves no half file, and one large file goes on from there the next
+        time. `on_progress` is called on this session's loop with the bytes so far and, where known, all
+        there will be.
 
         Raises:
             RemoteFileError: it cannot be copied, or parts of it cannot be read: then all else was copied.

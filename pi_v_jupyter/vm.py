@@ -24,7 +24,7 @@ from pi_v_jupyter.errors import (
 )
 from pi_v_jupyter.loops import at_home
 from pi_v_jupyter.machine import Machine
-from pi_v_jupyter.places import Places
+from pi_v_jupyter.places import Place, Places
 from pi_v_jupyter.remote.channel import Process, Request
 from pi_v_jupyter.remote.connection import Connection
 from pi_v_jupyter.remote.copying import Copied, OnProgress
@@ -220,8 +220,8 @@ class VM(Machine):
     @at_home
     async def copy(
         self,
-        sources: str | Sequence[str],
-        target: str,
+        sources: Place | Sequence[Place],
+        target: Place,
         *,
         on_progress: OnProgress = lambda done, total: None,
     ) -> Copied:

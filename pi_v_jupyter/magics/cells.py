@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import difflib
 import signal
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 KEPT = 1 << 20  # bytes of each stream in a cell's result
 PATIENCE = 1.0  # seconds after a stop until the user is told that it was not obeyed
 RESERVED = ("python",)
+FILE_KINDS = ("write", "edit")
 
 
 def line_magic(extension: Extension, line: str) -> Result | Results | None:
@@ -42,9 +44,15 @@ def line_magic(extension: Extension, line: str) -> Result | Results | None:
 
 def cell_magic(extension: Extension, line: str, body: str) -> Any:
     """`%%vm [KIND] [options]` with a body."""
-    given_words = words.split(line)[0]
-    if given_words[:1] in (["write"], ["edit"]):
+    given_words = words.arguments(line)
+    if given_words and given_words[0] in FILE_KINDS:
         return files.cell(extension, given_words[0], given_words[1:], body)
+    if len(given_words) > 1 and not given_words[1].startswith("-"):
+        near = difflib.get_close_matches(given_words[0], FILE_KINDS, 1)
+        if near:
+            raise UsageError(
+                f"No such kind of cell: {given_words[0]}. Did you mean {near[0]}?", "`%%vm --help` says more."
+            )
     given = words.run(CELL, "%%vm", given_words, None)
     if not isinstance(given, dict):  # help was asked for, and shown
         return None

@@ -79,8 +79,11 @@ def _paths(extension: Extension, name: str, path: str) -> list[str]:
             machine: Machine = extension.vers.machine if name == "." else await extension.find(name)
             entries = await machine.listdir(folder + slash, beside=SESSION)
             there = [entry for entry in entries if entry.name.startswith(begun)][:MOST]
-            hidden = [entry for entry in there if begun or not entry.name.startswith(".")]
-            return [folder + slash + entry.name + "/" * (entry.kind == "directory") for entry in hidden]
+            return [
+                folder + slash + entry.name + "/" * (entry.kind == "directory")
+                for entry in there
+                if (begun or not entry.name.startswith(".")) and "\n" not in folder + entry.name
+            ]
 
     try:
         return extension.wait(listed(), speaks=True)
@@ -89,5 +92,5 @@ def _paths(extension: Extension, name: str, path: str) -> list[str]:
 
 
 def quoted(path: str) -> str:
-    """As it must be typed to be one word; a name with a line break cannot be."""
-    return _SPECIAL.sub(r"\\\1", path) if "\n" not in path else "'" + path + "'"
+    """As it must be typed to be one word; a name with a line break cannot be typed in a line at all."""
+    return _SPECIAL.sub(r"\\\1", path)

@@ -70,7 +70,7 @@ class Extension(Magics):
         """Virtual machines: `%vers --help`."""
         from pi_v_jupyter.magics import vers, words
 
-        return words.run(vers.vers, "%vers", words.split(line)[0], self)
+        return words.run(vers.vers, "%vers", words.arguments(line), self)
 
     @no_var_expand
     @line_cell_magic("vm")  # type: ignore[arg-type]  # likewise

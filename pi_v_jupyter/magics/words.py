@@ -34,6 +34,20 @@ def split(line: str) -> tuple[list[str], list[int]]:
         position += text.tell()
 
 
+def arguments(line: str) -> list[str]:
+    """The words of a line that is nobody else's to judge.
+
+    Raises:
+        UsageError: a quote does not end.
+    """
+    try:
+        return shlex.split(line)
+    except ValueError:
+        raise UsageError(
+            "A quote in the line does not end.", "Close it, or put a backslash before it."
+        ) from None
+
+
 def run(command: click.Command, name: str, words: list[str], obj: Any) -> Any:
     """Run a click command and return what it returns; None when it showed its help.
 

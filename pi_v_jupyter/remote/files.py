@@ -282,7 +282,10 @@ class Files(ABC):
         if number is not None:
             told = f"{how.message[:1].upper()}{how.message[1:].rstrip('.')}"
             return RemoteFileError(
-                f"{told}: {shown(how.what or name)} on {self.label}.", number=number, path=how.what or name
+                f"{told}: {shown(how.what or name)} on {self.label}.",
+                FILE_HINTS.get(how.error, ""),
+                number=number,
+                path=how.what or name,
             )
         if how.error in EDIT_HINTS:
             with self.understood():
@@ -312,6 +315,21 @@ class Files(ABC):
 
 
 PATHLESS = ("send",)
+FILE_HINTS = {
+    "ENOENT": "`%vm ls` shows what is there.",
+    "ENOTDIR": "A part of that path is a file: `%vm ls -l` shows which.",
+    "EISDIR": "Name a file in it: `%vm ls` shows what is there.",
+    "EEXIST": "Choose another name, or remove what is there.",
+    "ENOTEMPTY": "With `recursive=True`, all that is in it goes too.",
+    "EACCES": "`%vm ls -l` shows who may; `%vm id` who you are there.",
+    "EPERM": "`%vm ls -l` shows who may, `%vm lsattr` whether it is locked.",
+    "EROFS": "It is mounted to be read only: `%vm findmnt` shows how.",
+    "ENOSPC": "`%vm df -h` shows what is full.",
+    "EDQUOT": "Remove something of yours there first.",
+    "ELOOP": "Its links lead in a circle: `%vm ls -l` shows where to.",
+    "ENAMETOOLONG": "A name has 255 bytes at the most.",
+    "EBUSY": "`%vm findmnt` shows whether something is mounted there.",
+}
 EDIT_HINTS = {
     "missing": "It must be there exactly so, spaces included: `%vers read` shows the file.",
     "repeated": "Take in more of what stands around it, so that it can only be one place.",

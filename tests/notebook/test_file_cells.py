@@ -98,6 +98,10 @@ def test_a_long_copy_shows_how_far_it_is_and_leaves_no_half_file(kernel: Kernel,
     ("cell", "said"),
     [
         ("%vers read /none", "No such file or directory: /none on build."),
+        ('%vers read "/etc/hostname', "A quote in the line does not end."),
+        ("%%vm write it's\nx", "A quote in the line does not end."),
+        ("%%vm wirte /x\nx", "No such kind of cell: wirte. Did you mean write?"),
+        ("%%vm write /proc/none\nx", "No such file or directory: /proc/none on build."),
         ("%vers read /usr/bin/env", "It is a binary file: /usr/bin/env on build."),
         ("%vers read /etc", "Is a directory: /etc on build."),
         ("%vers read /etc/hostname --offset 9", "/etc/hostname on build has only 1 line."),
@@ -112,6 +116,7 @@ def test_a_long_copy_shows_how_far_it_is_and_leaves_no_half_file(kernel: Kernel,
 def test_what_is_wrong_is_told_in_one_line(kernel: Kernel, cell: str, said: str) -> None:
     failed = kernel.run(cell)
     assert said in failed.message, failed.text
+    assert "  " in failed.message, "and what to do about it"
     assert "Traceback" not in failed.traceback
 
 
@@ -126,7 +131,7 @@ def test_without_a_vm_files_are_those_of_this_machine(kernel: Kernel, tmp_path: 
 
 def test_tab_completes_paths_there(kernel: Kernel) -> None:
     kernel.run(
-        "%vm mkdir -p '/srv/tab here/inner' && touch '/srv/tab here/'{one,two}.txt /srv/tabular && cd /srv"
+        "%%vm\ncd /srv; mkdir -p 'tab here/inner'\ntouch 'tab here/'{one,two}.txt tabular $'tab\\nbroken'"
     )
     assert kernel.complete("%vers read /srv/ta") == ["%vers read /srv/tab\\ here/", "%vers read /srv/tabular"]
     assert kernel.complete("%vers read tabu") == ["%vers read tabular"]

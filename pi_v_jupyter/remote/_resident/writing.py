@@ -117,7 +117,7 @@ def replace(
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except OSError as error:
         if before is None or error.errno not in IN_PLACE:
-            raise
+            raise OSError(error.errno, error.strerror, target) from None  # the name the user knows
         return overwrite(call, target, mode, blocks, unless)
     try:
         try:
@@ -132,7 +132,7 @@ def replace(
             os.replace(temporary, target)
         except OSError as error:
             if before is None or error.errno not in IN_PLACE:
-                raise
+                raise OSError(error.errno, error.strerror, target) from None
             with open(temporary, "rb") as file:
                 return overwrite(call, target, mode, iter(lambda: file.read(1 << 20), b""), unless)
         else:
