@@ -96,6 +96,22 @@ def test_what_no_page_of_ours_would_say_breaks_nothing(kernel: Kernel) -> None:
     kernel.run("t.close()")
 
 
+ONCE = """
+t, said = get_ipython().run_line_magic("vers", "shell -- echo only once"), []
+t.send = lambda content, buffers=(): said.append((content, buffers))
+t._received(t, {"kind": "opened", "view": "a", "have": 0}, [])
+"""
+
+
+def test_what_a_page_is_told_carries_its_bytes_once(kernel: Kernel) -> None:
+    assert kernel.run(ONCE).error is None
+    told = "[content for content, buffers in said if any(b'only once' in bytes(each) for each in buffers)]"
+    kernel.run(f"import asyncio\nwhile not {told}: await asyncio.sleep(0.05)")
+    assert kernel.value(f"{told}[0]['kind']") == "output"
+    assert "only once" not in kernel.value("str([content for content, _ in said])")
+    kernel.run("t.close()")
+
+
 def test_on_this_machine_files_are_made_with_the_users_own_umask(own: Kernel) -> None:
     own.run("import os; _ = os.umask(0o077)")
     assert own.run("%vm umask").stdout == "(local)\n0077\n"

@@ -204,7 +204,9 @@ async def test_without_a_screen_it_goes_on_and_its_last_output_is_kept(
     await ended(shown)
     assert shown.sent == []
     shown.terminal.opened("late", 0)
-    assert shown.have("late").endswith(b"\r\n400000\r\n" + terminal.PLAIN + b"\r\n[ended: exit code 0]\r\n")
+    # The usual screen, a soft reset, the usual characters; no mouse, no pastes in brackets; a cursor.
+    plain = b"\x1b[?47l\x1b[!p\x1b(B\x0f\x1b[?9;1000;1002;1003;1004;1006;2004l\x1b[?25h"
+    assert shown.have("late").endswith(b"\r\n400000\r\n" + plain + b"\r\n[ended: exit code 0]\r\n")
     assert KEPT // 2 < len(shown.have("late")) <= KEPT
 
 
