@@ -354,6 +354,13 @@ async def test_the_diff_of_a_long_line_shows_what_is_near_the_change(
     assert path.read_text() == "x" * 5_000_000 + "new" + "y" * 5_000_000
 
 
+async def test_a_name_that_begins_with_a_tilde_is_no_home(
+    machine: Machine, vm: Connection, shell: str, tmp_path: Path
+) -> None:
+    assert (await run(vm, shell=shell, code=f"cd {tmp_path}")).code == 0
+    assert (await machine.write("~notes", "x", beside=shell)).path == f"{tmp_path}/~notes"
+
+
 async def test_a_session_whose_folder_is_gone_begins_nowhere(
     machine: Machine, vm: Connection, shell: str, tmp_path: Path
 ) -> None:
@@ -369,7 +376,7 @@ async def test_a_removal_that_is_stopped_goes_no_further(tmp_path: Path) -> None
     for number in range(50):
         (tmp_path / f"{number}").touch()
     polls = iter(range(1000))
-    call = Call(str(tmp_path), stopped=lambda: next(polls) >= 20, whole=lambda: True)
+    call = Call(str(tmp_path), stopped=lambda: next(polls) >= 20, whole=lambda: True, opened=lambda: -1)
     with pytest.raises(InterruptedError):
         writing.remove(call, str(tmp_path), recursive=True)
     assert len(list(tmp_path.iterdir())) == 30

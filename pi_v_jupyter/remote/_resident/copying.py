@@ -22,7 +22,7 @@ def send(call: Call, paths: list[str], resume: dict[str, Any] | None, folders: b
         if not folders and os.path.isdir(call.path(path)):
             raise Refusal("folder", f"{path} is a folder")
     try:
-        return pack([call.path(path) for path in paths], call.out, resume=resume, stopped=call.stopped)  # type: ignore[arg-type]
+        return pack([call.path(path) for path in paths], call.out(), resume=resume, stopped=call.stopped)
     except CopyError as error:
         raise Refusal("copy", str(error)) from None
 

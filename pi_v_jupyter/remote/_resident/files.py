@@ -45,12 +45,18 @@ class Refusal(Exception):
 
 
 class Call:
-    """What surrounds one operation. `whole`: did the input arrive down to its end?"""
+    """What surrounds one operation. `whole`: is the input there to its end? `opened` makes a pipe."""
 
-    def __init__(self, base: str, stopped: Callable[[], bool], whole: Callable[[], bool]) -> None:
-        self.base, self.stopped, self.whole = base, stopped, whole
+    def __init__(
+        self,
+        base: str,
+        stopped: Callable[[], bool],
+        whole: Callable[[], bool],
+        opened: Callable[[], int],
+    ) -> None:
+        self.base, self.stopped, self.whole, self.opened = base, stopped, whole, opened
         self.source: int | None = None
-        self.out: int | None = None
+        self.output: int | None = None
         self.held = b""
         self.flushed = False  # otherwise all of the output goes with the end, in one packet
 
@@ -64,10 +70,16 @@ class Call:
         if len(self.held) > HELD:
             self.flush()
 
+    def out(self) -> int:
+        """A pipe for much output."""
+        if self.output is None:
+            self.output = self.opened()
+        return self.output
+
     def flush(self) -> None:
         view, self.held = memoryview(self.held), b""
         while view:
-            view = view[os.write(self.out, view) :]  # type: ignore[arg-type]
+            view = view[os.write(self.out(), view) :]
         self.flushed = True
 
     def check(self) -> None:

@@ -49,8 +49,10 @@ class Job:
                 self.terminal = Terminal(self, *self.request["pty"])
                 self.streams.append(self.terminal)
             else:
-                for kind in (OUT, ERR):
-                    self.streams.append(Stream(self, kind))
+                self.streams = [Stream(self, OUT), Stream(self, ERR)]
+                if self.request.get("work") is None:
+                    for stream in self.streams:
+                        stream.read_from(*os.pipe())
         except OSError as error:
             self.fail(error, "pipe")
         else:
@@ -60,7 +62,7 @@ class Job:
         request = self.request
         what = (request.get("argv") or ["bash"])[0]
         try:
-            cwd = self.directory()
+            cwd = self.directory() if request.get("work") is None else None
             if cwd is not None and not os.path.isdir(cwd):
                 what = cwd
                 os.listdir(cwd)

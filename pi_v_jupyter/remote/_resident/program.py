@@ -154,11 +154,15 @@ class Program:
         with contextlib.suppress(BlockingIOError):  # full of wake-ups already
             self.wake_writer.send(b"\0")
 
+    def hear(self) -> None:
+        """Do what other threads asked for."""
+        while self.calls:
+            self.calls.popleft()()
+
     def reap(self, _events: int) -> None:
         with contextlib.suppress(BlockingIOError):
             self.wake.recv(4096)
-        while self.calls:
-            self.calls.popleft()()
+        self.hear()
         while self.children:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:

@@ -19,22 +19,25 @@ EVERYTHING = 1 << 62  # an offset past all input: whatever more is sent has nowh
 
 
 class Stream:
-    """One output of a job: read from a pipe, kept until acknowledged."""
+    """One output of a job: read from a pipe, if it has one, and kept until acknowledged."""
 
     window = WINDOW
 
-    def __init__(self, job: Job, kind: int, ends: tuple[int, int] | None = None) -> None:
+    def __init__(self, job: Job, kind: int) -> None:
         self.job, self.kind = job, kind
-        reader, writer = ends or os.pipe()
-        self.fd: int | None = reader
-        self.writer: int | None = writer
-        os.set_blocking(reader, False)
-        widen(reader)
+        self.fd: int | None = None
+        self.writer: int | None = None
         self.kept: collections.deque[tuple[int, bytes]] = collections.deque()  # offset, bytes; oldest first
         self.read = 0  # offset of the next byte from the pipe
         self.acked = 0
         self.left: int | None = None  # bytes still to come once the job has ended; None while it runs
         self.watched = False
+
+    def read_from(self, reader: int, writer: int | None) -> None:
+        """Take what comes out of `reader`; `writer` is the end for the job."""
+        self.fd, self.writer = reader, writer
+        os.set_blocking(reader, False)
+        widen(reader)
         self.regulate()
 
     def close_writer(self) -> None:

@@ -28,7 +28,8 @@ class Terminal(Stream):
     window = TERMINAL_WINDOW
 
     def __init__(self, job: Job, cols: int, rows: int) -> None:
-        super().__init__(job, OUT, os.openpty())
+        super().__init__(job, OUT)
+        self.read_from(*os.openpty())
         assert self.fd is not None  # noqa: S101  it was made just now
         modes = termios.tcgetattr(self.fd)
         modes[0] |= IUTF8

@@ -1,7 +1,8 @@
 """What this program does itself rather than by a command: on a thread, for a disk or a network may be slow.
 
 Such work reads its input and writes its output through pipes, as a process would: cursors, windows and
-breaks are the loop's affair. What it finds goes with EXIT, as does why it could not.
+breaks are the loop's affair. Little output needs no pipe: it goes with EXIT, as does what was found, or why
+it could not be.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ def operation(name: str) -> Callable[..., Any]:
 
 DOES = {**files.DOES, **writing.DOES}
 TOLD = 4096  # characters of a name or a message in EXIT, which must fit into a frame
+SOON = 0.002  # seconds the loop waits for work: most is done by then, and a thread's call would come later
 COPYING = ("send", "receive", "partial")
 
 
@@ -40,47 +42,67 @@ class Work:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.stopped = False
-        self.call = files.Call(self.base(), lambda: self.stopped, self.is_whole)
+        self.call = files.Call(self.base(), lambda: self.stopped, self.is_whole, self.open_out)
         self.how: dict[str, Any] = {}
 
     def base(self) -> str:
         """Where relative paths begin: where the session named by the request is, else the user's home."""
+        if not self.relative():
+            return "/"
         request, client = self.job.request, self.job.client
         base: str = client.program.environment()["HOME"]
         shell = client.shells.get(request["work"].get("beside"))
         if shell is not None:
             try:
                 here = f"/proc/{shell.process.pid}/cwd"
-                base = os.readlink(here) if os.stat(here).st_nlink else self.only_absolute()
+                base = os.readlink(here) if os.stat(here).st_nlink else self.nowhere()
             except ProcessLookupError:
                 return base  # the session is ending
         return os.path.join(base, request["cwd"]) if request.get("cwd") else base
 
-    def only_absolute(self) -> str:
-        """Its folder was removed under the session: nothing can begin there."""
+    def relative(self) -> list[str]:
+        """The paths that begin somewhere."""
         given = self.job.request["work"]["with"]
-        for path in (given.get("path"), given.get("to"), *given.get("paths", ())):
-            if path is not None and not path.startswith(("/", "~")):
-                raise FileNotFoundError(errno.ENOENT, "The folder of the shell session is gone", path)
-        return "/"
+        paths = (given.get("path"), given.get("to"), *given.get("paths", ()))
+        return [
+            path for path in paths if path is not None and not (path.startswith(("/", "~/")) or path == "~")
+        ]
+
+    def nowhere(self) -> str:
+        """Its folder was removed under the session: nothing can begin there."""
+        raise FileNotFoundError(errno.ENOENT, "The folder of the shell session is gone", self.relative()[0])
 
     def is_whole(self) -> bool:
         return self.job.stdin is not None and self.job.stdin.whole
 
     def start(self) -> None:
-        out, err = self.job.streams
-        err.close_writer()
+        program = self.job.client.program
         self.call.source = self.job.open_stdin()
-        self.call.out, out.writer = out.writer, None
         self.job.start_clock()
+        done = _thread.allocate_lock()
+        done.acquire()
         try:
-            _thread.start_new_thread(self.perform, ())
+            _thread.start_new_thread(self.perform, (done,))
         except RuntimeError:
             self.let_go()
             raise OSError(errno.EAGAIN, "No thread can be started") from None
-        self.job.client.program.at_work += 1
+        program.at_work += 1
+        if self.call.source is None and done.acquire(timeout=SOON):
+            program.hear()
 
-    def perform(self) -> None:
+    def open_out(self) -> int:
+        """On the thread: a pipe that the loop reads."""
+        reader, writer = os.pipe()
+        self.job.client.program.call(lambda: self.take_from(reader))
+        return writer
+
+    def take_from(self, reader: int) -> None:
+        if self.stopped:
+            os.close(reader)
+        else:
+            self.job.streams[0].read_from(reader, None)
+
+    def perform(self, done: _thread.LockType) -> None:
         """On the thread: to its end, whatever that is."""
         work = self.job.request["work"]
         path = work["with"].get("path", "")[:TOLD]
@@ -111,9 +133,10 @@ class Work:
                 self.how = {"signal": "SIGINT"}
             self.let_go()
             self.job.client.program.call(self.ended)
+            done.release()
 
     def let_go(self) -> None:
-        for fd in (self.call.source, self.call.out):
+        for fd in (self.call.source, self.call.output):
             if fd is not None:
                 os.close(fd)
 
