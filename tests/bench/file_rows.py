@@ -45,7 +45,7 @@ async def read_ms() -> Figure:
 
             mine, theirs = await alternate(200, ours, echo)
             cat.stdin.write_eof()
-    return Figure("read_ms", "read of 4 KB", "ms", mine, "echo on one channel", theirs, ratio_least=1 / 3)
+    return Figure("read_ms", "read of 4 KB", "ms", mine, "echo on one channel", theirs, ratio_least=1 / 2)
 
 
 async def flood_mb() -> Figure:
