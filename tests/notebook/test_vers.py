@@ -52,7 +52,7 @@ def test_a_vm_is_named_by_id_prefix_name_or_dot(kernel: Kernel) -> None:
         ("%vers rm", "UsageError", "Missing argument"),
         ("%vers rm nosuch -f", "UnknownVMError", "No VM named 'nosuch'."),
         ("%vers ls extra", "UsageError", "extra"),
-        ("%vers 'open quote", "UsageError", "No such command"),
+        ("%vers 'open quote", "UsageError", "A quote in the line does not end."),
     ],
 )
 def test_wrong_use_is_one_line_and_the_next_step(kernel: Kernel, code: str, error: str, message: str) -> None:
