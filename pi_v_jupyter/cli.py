@@ -239,11 +239,16 @@ def _progress(line: str) -> None:
 
 
 def _resident() -> Resident | None:
-    """The program of ours that every VM runs from the start."""
+    """The programs of ours that every VM runs from the start."""
     from pi_v_jupyter.local.base import Resident
-    from pi_v_jupyter.remote import resident
+    from pi_v_jupyter.remote import kernel, resident
 
-    return Resident(program=resident.program(), socket_path=resident.socket_path())
+    return Resident(
+        program=resident.program(),
+        socket_path=resident.socket_path(),
+        keeper=kernel.keeper().encode(),
+        keeper_path=kernel.socket_path(kernel.DEFAULT),
+    )
 
 
 @main.command("ssh-proxy")

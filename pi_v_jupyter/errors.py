@@ -24,7 +24,9 @@
     │   ├── RemoteCommandError     a command ended with another code than 0
     │   │   └── RemoteTimeoutError it was ended because its time was up
     │   ├── RemoteFileError        a file cannot be read, written, moved … (an OSError too)
-    │   └── EditError              an edit does not apply, and nothing was changed
+    │   ├── EditError              an edit does not apply, and nothing was changed
+    │   ├── KernelError            a kernel cannot be started there, or ended
+    │   └── RemoteCellError        a Python cell raised; its class is named as what it raised there
     └── PlatformError              the embedded platform
         ├── MissingToolError       a program it needs is not installed
         ├── ImageError             the VM image cannot be built or used
@@ -187,6 +189,30 @@ class EditError(RemoteError):
     def __init__(self, message: str, hint: str = "", *, edit: int | None = None) -> None:
         super().__init__(message, hint)
         self.edit = edit
+
+
+class KernelError(RemoteError):
+    """A Jupyter kernel cannot be started on the VM, or ended."""
+
+
+class RemoteCellError(RemoteError):
+    """A Python cell raised an exception on the VM: `ename`, `evalue`, and `traceback`, lines for a terminal.
+
+    What is raised is of a class named `ename`, so that a notebook shows what it would show of its own.
+    """
+
+    def __init__(self, ename: str, evalue: str, traceback: list[str]) -> None:
+        super().__init__(evalue)
+        self.ename, self.evalue, self.traceback = ename, evalue, traceback
+
+    @classmethod
+    def named(cls, ename: str, evalue: str, traceback: list[str]) -> RemoteCellError:
+        """The error, of a class with that name."""
+        kind: type[RemoteCellError] = type(ename, (cls,), {})
+        return kind(ename, evalue, traceback)
+
+    def _render_traceback_(self) -> list[str]:
+        return self.traceback
 
 
 class PlatformError(VersError):

@@ -28,6 +28,7 @@ from pi_v_jupyter.places import Place, Places
 from pi_v_jupyter.remote.channel import Process, Request
 from pi_v_jupyter.remote.connection import Connection
 from pi_v_jupyter.remote.copying import Copied, OnProgress
+from pi_v_jupyter.remote.kernel import DEFAULT, Kernel
 from pi_v_jupyter.remote.resident import NO_LEGACY, Legacy, Seat
 from pi_v_jupyter.remote.tunnel import Tunnel, check_port
 from pi_v_jupyter.settings import Settings
@@ -75,6 +76,7 @@ class VM(Machine):
         self._legacy = NO_LEGACY
         self._seated = False  # may a later kernel take this session's place?
         self._tunnels: list[Tunnel] = []
+        self._kernels: dict[str, Kernel] = {}
 
     @property
     def id(self) -> str:
@@ -166,6 +168,18 @@ class VM(Machine):
         tunnel = await Tunnel.open(self, port, local, self._family.on_notice)
         self._tunnels = [*self.tunnels, tunnel]
         return tunnel
+
+    def kernel(self, name: str = DEFAULT) -> Kernel:
+        """The Jupyter kernel of that name: what its cells define lasts there, and comes along in branches.
+
+        It is started, and installed, by the first that needs it.
+
+        Raises:
+            UsageError: `name` cannot name a kernel.
+        """
+        if name not in self._kernels:
+            self._kernels[name] = Kernel(self, name, self._family.on_notice)
+        return self._kernels[name]
 
     @property
     def tunnels(self) -> list[Tunnel]:
@@ -276,6 +290,7 @@ class VM(Machine):
     async def close(self) -> None:
         """End this session's commands on it, its tunnels and the connection. The VM goes on."""
         await asyncio.gather(*(tunnel.close() for tunnel in self._tunnels))
+        await asyncio.gather(*(kernel.close() for kernel in self._kernels.values()))
         if self._open is not None:
             connection, self._open = self._open, None
             await connection.close()

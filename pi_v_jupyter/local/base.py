@@ -41,10 +41,15 @@ _ROOM_BEYOND_MEMORY_MIB = 300  # for its disk and the state of its devices
 
 @dataclass(frozen=True)
 class Resident:
-    """A program that is running in every VM from the start: Python source, and the socket it serves."""
+    """What runs in every VM from the start: a program, Python source, and the socket it serves.
+
+    And another that keeps a Python kernel for cells, likewise.
+    """
 
     program: bytes
     socket_path: str
+    keeper: bytes
+    keeper_path: str
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,7 @@ def _key(image: Image, accel: str, resident: Resident | None) -> str:
     parts = [image.digest, machine_digest(DEFAULT_SIZE, accel)]
     if resident is not None:
         parts += [resident.socket_path, hashlib.sha256(resident.program).hexdigest()]
+        parts += [resident.keeper_path, hashlib.sha256(resident.keeper).hexdigest()]
     digest.update("\0".join(parts).encode())
     return digest.hexdigest()[:16]
 
@@ -184,12 +190,16 @@ async def _boot(machine: Machine, progress: Progress) -> None:
 
 
 async def _warm(machine: Machine, resident: Resident | None) -> None:
-    """Have in memory what every clone needs first: the resident program, and a login's worth of files."""
+    """Have in memory what every clone needs first: our programs, a kernel, a login's worth of files."""
     guest = machine.guest
     if resident is not None:
         program = base64.b64encode(resident.program).decode()
         await guest.ask(
             "start_resident", timeout=90, program=program, socket_path=resident.socket_path, seconds=60
+        )
+        keeper = base64.b64encode(resident.keeper).decode()
+        await guest.ask(
+            "start_kernel", timeout=190, program=keeper, socket_path=resident.keeper_path, seconds=180
         )
     login = KeyPair.generate()
     await personalize(guest, name="vm", login=login, host=KeyPair.generate())

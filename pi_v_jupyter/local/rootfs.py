@@ -33,6 +33,7 @@ PACKAGES = (
     "openssh-server",
     "procps",
     "python3",
+    "python3-ipykernel",
     "rsync",
     "systemd-sysv",
     "tmux",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pi_v_jupyter import loops
 from pi_v_jupyter.errors import RemoteCommandError, UsageError, VersError
 from pi_v_jupyter.machine import TAIL, Command, Machine, Result, Results
-from pi_v_jupyter.magics import files, output, words
+from pi_v_jupyter.magics import files, output, python, words
 from pi_v_jupyter.magics.options import CELL, LINE, SESSION, Options
 from pi_v_jupyter.remote.channel import Request
 from pi_v_jupyter.vm import VM
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 KEPT = 1 << 20  # bytes of each stream in a cell's result
 PATIENCE = 1.0  # seconds after a stop until the user is told that it was not obeyed
-RESERVED = ("python",)
 FILE_KINDS = ("write", "edit")
 
 
@@ -56,11 +55,11 @@ def cell_magic(extension: Extension, line: str, body: str) -> Any:
     given = words.run(CELL, "%%vm", given_words, None)
     if not isinstance(given, dict):  # help was asked for, and shown
         return None
-    kind = given.pop("kind")
-    if kind in RESERVED:
-        raise UsageError(
-            f"`%%vm {kind}` is not in this release.", "`%%vm python3` runs a cell with Python's interpreter."
-        )
+    kind, kernel = given.pop("kind"), given.pop("kernel")
+    if kind == "python":
+        return python.cell(extension, body, kernel, Options(**given))
+    if kernel is not None:
+        raise UsageError("--kernel is for `%%vm python`.", "`%%vm --help` says more.")
     return execute(extension, kind, body, Options(**given))
 
 

@@ -65,10 +65,15 @@ OPTIONS = [
 ]
 CELL = click.Command(
     "vm",
-    params=[click.Argument(["kind"], default="bash"), *OPTIONS],
+    params=[
+        click.Argument(["kind"], default="bash"),
+        *OPTIONS,
+        click.Option(["--kernel"], metavar="NAME", help="With python: in the kernel of that name."),
+    ],
     callback=lambda **given: given,
     context_settings=HELP,
-    help="Run this cell on the active VM. KIND is bash (the default, in a session that lasts), or an "
+    help="Run this cell on the active VM. KIND is bash (the default, in a session that lasts), python (in a "
+    "Jupyter kernel there, whose variables last and come along in branches), write, edit, or an "
     "interpreter there that reads its program from standard input.",
 )
 LINE = click.Command(

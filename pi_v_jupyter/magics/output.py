@@ -74,6 +74,12 @@ class CellOutput:
         """Something about the command rather than by it."""
         self._screen.call(lambda: self._write(stream, text))
 
+    def flush(self) -> None:
+        """Hand over what there is: something else is to be shown behind it."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._hand_over()
+
     def finish(self) -> None:
         """All has come: hand over what is left of it."""
         if self._finished:

@@ -23,6 +23,9 @@ class Request:
     Or `work`, which the resident program does itself: {"do": what, "with": arguments}, where `beside` names
     the session whose folder is the one that relative paths begin at.
 
+    Or `socket`, the path of a Unix socket there: its two directions as stdin and stdout until a side closes
+    it. `~` is the user's home.
+
     `argv` with `code` gives the program a file that holds the code as its last argument. `cwd` defaults to
     the user's home, or to where the session is; `env` is added to the VM's; `timeout` is in seconds, 0 for
     none, and is kept on the VM, so that it holds when the connection does not.
@@ -40,6 +43,7 @@ class Request:
     shell: str | None = None
     code: str | None = None
     work: Mapping[str, Any] | None = None
+    socket: str | None = None
     cwd: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     stdin: bool = False
@@ -54,7 +58,7 @@ class Request:
                 raise UsageError(
                     f"{name!r} cannot name an environment variable.", "Use letters, digits and '_'."
                 )
-        texts = [*self.argv, self.command, self.code, self.cwd, *self.env.values()]
+        texts = [*self.argv, self.command, self.code, self.cwd, self.socket, *self.env.values()]
         if self.work is not None:
             texts += [value for value in self.work["with"].values() if isinstance(value, str)]
         if any("\0" in text for text in texts if text is not None):

@@ -80,7 +80,7 @@ class Connection:
         """
         await self.open()
         if self._plain is not None:
-            if request.work is None:
+            if request.work is None and request.socket is None:
                 return self._plain.start(request)
             await self._look_for_python()
         process = self._resident.start(request)
@@ -95,7 +95,7 @@ class Connection:
                 await self._attach(self._ssh)
         if self._plain is not None:
             raise ConnectError(
-                f"VM {self._endpoint.vm_id} has no usable python3, without which its files are out of reach.",
+                f"VM {self._endpoint.vm_id} has no usable python3: its files and kernels are out of reach.",
                 "Install it there: `%vm apt-get install -y python3`, or as its system does it.",
             )
 

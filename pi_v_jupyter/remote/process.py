@@ -154,6 +154,8 @@ class ResidentProcess:
         body: dict[str, Any] = {"env": dict(request.env), "cwd": request.cwd, "timeout": request.timeout}
         if request.work is not None:
             body["work"], body["stdin"] = dict(request.work), request.stdin
+        elif request.socket is not None:
+            body["socket"] = request.socket
         elif request.shell is not None:
             body["shell"] = request.shell
         elif request.command is not None:
@@ -167,7 +169,7 @@ class ResidentProcess:
         self._send(wire.START, json.dumps(body).encode())
 
     def received(self, stream: int, payload: bytes) -> bool:
-        """Output came; is it the stream's first?"""
+        """Output came; is it to be acknowledged at once, as the stream's first is, and all of a socket?"""
         (offset,) = wire.CURSOR.unpack_from(payload)
         if offset > self._received[stream]:
             self._resident.forget(self._number)
@@ -177,13 +179,13 @@ class ResidentProcess:
             self._resident.forget(self._number)
             self.fail(ConnectionLostError("The VM sent more output than it may before it is read."))
             return False
-        first = not self._received[stream]
+        at_once = not self._received[stream] or self.request.socket is not None
         data = payload[wire.CURSOR.size + max(0, self._received[stream] - offset) :]
         if data:
             self._received[stream] += len(data)
             self._chunks.append((stream, data))
             self._changed.set()
-        return first
+        return at_once
 
     def taken(self, offset: int) -> None:
         self._stdin_taken = max(self._stdin_taken, offset)

@@ -49,7 +49,7 @@ class Agent:
             name: getattr(self, name)
             for name in (
                 *("ping", "time", "configure", "settle", "grow_disk"),
-                *("start_resident", "rehearse_login", "forget"),
+                *("start_resident", "start_kernel", "rehearse_login", "forget"),
                 *("exec_start", "exec_read", "exec_latest", "logs", "upload", "read_file", "write_file"),
             )
         }
@@ -118,6 +118,19 @@ class Agent:
             if time.monotonic() > deadline:
                 raise TimeoutError("the resident program does not listen")
             time.sleep(0.05)
+
+    def start_kernel(self, *, program: str, socket_path: str, seconds: float) -> None:
+        """Run `program` (base64 of Python source), which ends once its kernel serves `socket_path`."""
+        subprocess.run(
+            ["/usr/bin/python3", "-", socket_path],
+            input=base64.b64decode(program),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=ENVIRONMENT,
+            cwd="/root",
+            timeout=seconds,
+            check=True,
+        )
 
     def rehearse_login(self, *, private_key: str) -> None:
         """Log in once, so that what a login reads is in memory."""

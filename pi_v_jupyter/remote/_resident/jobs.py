@@ -8,6 +8,7 @@ import signal
 import subprocess
 
 from .processes import exit_of, launch, memory_file
+from .sockets import Socket
 from .streams import Stdin, Stream
 from .terminals import Terminal
 from .wire import ERR, EXIT, OUT, STARTED, dump, widen
@@ -41,6 +42,7 @@ class Job:
         self.stdin: Stdin | None = None
         self.streams: list[Stream] = []
         self.terminal: Terminal | None = None
+        self.socket: Socket | None = None
         self.timers: list[Timer] = []
 
     def start(self) -> None:
@@ -48,6 +50,8 @@ class Job:
             if self.request.get("pty"):
                 self.terminal = Terminal(self, *self.request["pty"])
                 self.streams.append(self.terminal)
+            elif self.request.get("socket"):
+                self.streams.append(Stream(self, OUT))
             else:
                 self.streams = [Stream(self, OUT), Stream(self, ERR)]
                 if self.request.get("work") is None:
@@ -62,7 +66,8 @@ class Job:
         request = self.request
         what = (request.get("argv") or ["bash"])[0]
         try:
-            cwd = self.directory() if request.get("work") is None else None
+            runs = request.get("work") is None and request.get("socket") is None
+            cwd = self.directory() if runs else None
             if cwd is not None and not os.path.isdir(cwd):
                 what = cwd
                 os.listdir(cwd)
@@ -75,6 +80,11 @@ class Job:
                 what = request["work"]["with"].get("path", "")
                 self.work = Work(self)
                 self.work.start()
+            elif request.get("socket"):
+                what = os.path.expanduser(request["socket"])
+                self.socket = Socket(self, what)
+                self.streams = [self.socket]
+                self.stdin = Stdin(self, self.socket.keyboard())
             else:
                 self.spawn(request["argv"])
         except (OSError, ValueError) as error:
@@ -188,6 +198,9 @@ class Job:
             self.shell.kill(self, number)
         elif self.work is not None:
             self.work.stop(number)
+        elif self.socket is not None:
+            self.socket.close()
+            self.end(signal=signal.Signals(number).name)
         elif self.pid is not None:
             try:
                 os.killpg(self.pid, number)

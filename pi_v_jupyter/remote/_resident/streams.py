@@ -14,7 +14,10 @@ from .wire import CHUNK, CURSOR, TAKEN, WINDOW, widen
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .jobs import Job
+    from .program import Timer
 
+PATIENCE = 0.1  # seconds until the client is told what was taken of its input
+MUCH = 256 << 10  # bytes of it after which it is told at once
 EVERYTHING = 1 << 62  # an offset past all input: whatever more is sent has nowhere to go
 
 
@@ -138,6 +141,8 @@ class Stdin:
         self.got = self.taken = 0
         self.end: int | None = None
         self.whole = False  # did all of it arrive, down to its end?
+        self.told = 0
+        self.timer: Timer | None = None
 
     def feed(self, offset: int, data: bytes) -> None:
         fresh = data[max(0, self.got - offset) :]
@@ -175,6 +180,20 @@ class Stdin:
         self.tell()
 
     def tell(self) -> None:
+        """How far it got: soon enough for the window, and rarely alone in a packet.
+
+        Behind one that is not acknowledged yet, sshd's TCP keeps the answer to what was just taken.
+        """
+        if self.taken - self.told >= MUCH or self.fd is None:
+            self.telling()
+        elif self.timer is None:
+            self.timer = self.job.client.program.later(PATIENCE, self.telling)
+
+    def telling(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        self.told = self.taken
         self.job.client.send(TAKEN, self.job.number, CURSOR.pack(self.taken))
 
     def close(self) -> None:

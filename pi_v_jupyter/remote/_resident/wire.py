@@ -7,7 +7,7 @@ A frame: type (u8), job (u32), length (u32), payload; big-endian.
              inherits: clients of the
              machine this is a clone of}
     START   {argv | command | shell, code  STARTED  {pid}, of jobs that last
-             | work, cwd, env, stdin,      OUT, ERR u64 offset, bytes
+             | work | socket, cwd, env, stdin,      OUT, ERR u64 offset, bytes
              timeout, pty: [cols, rows]}   TAKEN    u64 offset of stdin the process has taken
     STDIN   u64 offset, bytes              EXIT     {code | signal | error, what, message, timed_out,
     CLOSE   u64 offset: the end of stdin            shell_ended, value: what work found}

@@ -1,0 +1,269 @@
+"""`%%vm python`: a cell in a Jupyter kernel on a VM, shown as a cell of one's own would be."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import signal
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import StdinNotImplementedError
+
+from pi_v_jupyter import loops
+from pi_v_jupyter.errors import (
+    RemoteCellError,
+    RemoteCommandError,
+    RemoteTimeoutError,
+    UnknownVMError,
+    UsageError,
+    VersError,
+)
+from pi_v_jupyter.magics import output
+from pi_v_jupyter.remote.kernel import DEFAULT, Message, Shown
+from pi_v_jupyter.vm import VM
+
+if TYPE_CHECKING:
+    from pi_v_jupyter.magics.extension import Extension
+    from pi_v_jupyter.magics.options import Options
+    from pi_v_jupyter.remote.kernel import Kernel
+
+GRACE = 3.0  # seconds between the interrupt at a time-out and the end of waiting for what it does
+PATIENCE = 1.0  # seconds after a stop until the user is told that it was not obeyed
+SHELLS = ("cwd", "env", "fresh", "err")  # options that a kernel has no use for
+
+
+class Values(dict[str, Shown | None]):
+    """What the last expression of a cell was on several VMs, by their labels; None where it had none."""
+
+
+def cell(extension: Extension, body: str, name: str | None, options: Options) -> Shown | Values | None:
+    """Run it, show what comes, and raise what it raised."""
+    for option in SHELLS:
+        if getattr(options, option):
+            raise UsageError(f"--{option} is for shells, not for Python.", "`%%vm --help` says more.")
+    machines = extension.find_all(options.on) if options.on else {_active(extension): ""}
+    vms = {vm: called for vm, called in machines.items() if isinstance(vm, VM)}
+    limit = extension.vers.settings.ssh_timeout if options.timeout is None else options.timeout
+    screen = loops.Screen()
+    runs = [
+        Run(extension, screen, vm.kernel(name or DEFAULT), called or vm.label, body, limit, len(vms))
+        for vm, called in vms.items()
+    ]
+    _wait(extension, screen, runs)
+    return _conclude(extension, runs, options)
+
+
+def _active(extension: Extension) -> VM:
+    vm = extension.vers.active
+    if vm is None:
+        raise UnknownVMError(
+            "No VM is active, and a Python kernel is on one.",
+            "`%vers use VM` makes one so; a cell without magic is Python on this machine.",
+        )
+    return vm
+
+
+class Run:
+    """One kernel's part in a cell. All but what it shows happens on the I/O loop."""
+
+    def __init__(
+        self,
+        extension: Extension,
+        screen: loops.Screen,
+        kernel: Kernel,
+        label: str,
+        body: str,
+        limit: float,
+        share: int,
+    ) -> None:
+        self._extension, self._screen, self.kernel, self.label = extension, screen, kernel, label
+        self._body, self._limit, self._several = body, limit, share > 1
+        self._shown = output.CellOutput(screen, label=label if share > 1 else None, share=share)
+        self.value: Shown | None = None
+        self.error: VersError | None = None
+        self.seconds = 0.0
+        self._began = time.monotonic()
+
+    async def run(self) -> None:
+        """To the end; what goes wrong is kept, for the others go on."""
+        try:
+            async with asyncio.timeout(self._limit + GRACE if self._limit else None):
+                await self._run()
+        except VersError as error:
+            self.error = error
+        except TimeoutError:
+            self.error = self._late(" It did not obey, and goes on")
+        finally:
+            self.seconds = time.monotonic() - self._began
+            self._shown.finish()
+
+    async def _run(self) -> None:
+        await self.kernel.open()
+        self._began = time.monotonic()
+        late = False
+
+        def interrupt() -> None:
+            nonlocal late
+            late = True
+            self.interrupt()
+
+        clock = asyncio.get_running_loop().call_later(self._limit, interrupt) if self._limit else None
+        try:
+            reply = await self.kernel.execute(self._body, self._take)
+        finally:
+            if clock is not None:
+                clock.cancel()
+        for payload in reply.get("payload", ()):
+            self._show(lambda payload=payload: self._page(payload))  # type: ignore[misc]
+        if late:
+            self.error = self._late("")
+        elif reply["status"] != "ok":
+            self.error = RemoteCellError.named(
+                str(reply.get("ename", "Error")),
+                str(reply.get("evalue", "")),
+                [str(line) for line in reply.get("traceback", ())],
+            )
+
+    def _late(self, more: str) -> RemoteTimeoutError:
+        return RemoteTimeoutError(
+            f"out of time on {self.label} after {self._limit:g} s: it was interrupted.{more}".rstrip("."),
+            "`--timeout SECONDS` gives it more, `--timeout 0` all it wants.",
+            signal="SIGINT",
+        )
+
+    def interrupt(self) -> None:
+        """As the stop button of the kernel's own notebook would."""
+        self._interrupting = asyncio.ensure_future(self.kernel.interrupt())
+
+    def _show(self, call: Callable[[], object]) -> None:
+        self._shown.flush()
+        self._screen.call(call)
+
+    def _take(self, message: Message) -> None:
+        kind, content = message["msg_type"], message["content"]
+        if kind == "stream":
+            name = "stderr" if content["name"] == "stderr" else "stdout"
+            self._shown.feed(name, content["text"].encode("utf-8", "surrogateescape"))  # type: ignore[arg-type]
+        elif kind == "execute_result":
+            self.value = Shown(content["data"], content["metadata"])
+        elif kind in ("display_data", "update_display_data"):
+            self._show(lambda: self._display(kind, content))
+        elif kind == "clear_output":
+            self._show(lambda: self._extension.shell.display_pub.clear_output(wait=bool(content["wait"])))
+        elif kind == "input_request":
+            self._show(lambda: self._ask(message))
+
+    def _display(self, kind: str, content: dict[str, Any]) -> None:
+        if self._several and kind == "display_data":
+            print(f"[{self.label}]")
+        self._extension.shell.display_pub.publish(
+            content["data"],
+            content["metadata"],
+            transient=content.get("transient") or {},
+            update=kind == "update_display_data",
+        )
+
+    def _page(self, payload: dict[str, Any]) -> None:
+        """What `?` shows, and what `%load` puts into the next cell."""
+        manager = getattr(self._extension.shell, "payload_manager", None)
+        if manager is not None and hasattr(self._extension.shell, "kernel"):
+            manager.write_payload(payload)
+        else:
+            print(payload.get("data", {}).get("text/plain", payload.get("text", "")))
+
+    def _ask(self, message: Message) -> None:
+        """On the cell's thread, with the stop button as it is for any `input()`."""
+        content = message["content"]
+        prompt = f"[{self.label}] {content['prompt']}" if self._several else content["prompt"]
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            text = getpass.getpass(prompt) if content["password"] else input(prompt)
+        except KeyboardInterrupt:
+            self._at_home(self.kernel.interrupt())
+        except (EOFError, StdinNotImplementedError):
+            print(f"{self.label} asks for input, and nobody can be asked here: it was interrupted.")
+            self._at_home(self.kernel.interrupt())
+        else:
+            self._at_home(self.kernel.answer(message, text))
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _at_home(self, work: Any) -> None:
+        asyncio.run_coroutine_threadsafe(work, self.kernel.home)
+
+
+def _wait(extension: Extension, screen: loops.Screen, runs: list[Run]) -> None:
+    """Show what comes until all have ended. The first stop interrupts, the second frees the notebook."""
+    stops = 0
+    where = ", ".join(run.label for run in runs)
+
+    def remind() -> None:
+        if any(not run.seconds for run in runs):
+            text = "Interrupted, and still running. Stop again to leave it and free the notebook.\n"
+            screen.call(lambda: output.to_cell("stderr", text))
+
+    def interrupt() -> None:
+        asyncio.get_running_loop().call_later(PATIENCE, remind)
+        for run in runs:
+            run.interrupt()
+
+    def on_interrupt(presses: int) -> BaseException | None:
+        nonlocal stops
+        stops = presses
+        if presses == 1:
+            loops.io_loop().call_soon_threadsafe(interrupt)
+            return None
+        return extension.stopped(
+            f"left running on {where}: it does not obey.",
+            "`%vers kernels restart` ends what the kernel does.",
+        )
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*(run.run() for run in runs))
+
+    with extension.showing(screen):
+        loops.wait(all_of_them(), screen=screen, on_interrupt=on_interrupt)
+    if stops and any(isinstance(run.error, RemoteCellError) for run in runs):
+        return  # the interrupt, as the kernel shows it
+    if stops:
+        raise extension.stopped(f"interrupted on {where}.")
+
+
+def _conclude(extension: Extension, runs: list[Run], options: Options) -> Shown | Values | None:
+    if len(runs) == 1:
+        (run,) = runs
+        if run.error is not None and not (options.no_raise and isinstance(run.error, RemoteCellError)):
+            raise run.error
+        return run.value
+    for run in runs:
+        if run.value is not None:
+            print(f"[{run.label}]")
+            extension.shell.display_pub.publish(run.value.data, run.value.metadata)
+        if isinstance(run.error, RemoteCellError):
+            print(
+                "".join(
+                    f"[{run.label}] {line}\n" for text in run.error.traceback for line in text.split("\n")
+                )
+            )
+    print("".join(_summary(run) for run in runs), end="")
+    failed = [run for run in runs if run.error is not None]
+    if failed and not options.no_raise:
+        if (
+            len(failed) == 1
+            and failed[0].error is not None
+            and not isinstance(failed[0].error, RemoteCellError)
+        ):
+            raise failed[0].error
+        raise RemoteCommandError(f"failed on {', '.join(run.label for run in failed)}")
+    return extension.quietly(Values({run.label: run.value for run in runs}))
+
+
+def _summary(run: Run) -> str:
+    how = ""
+    if isinstance(run.error, RemoteCellError):
+        how = f" {run.error.ename}: {run.error.evalue}".rstrip(": ")
+    elif run.error is not None:
+        how = f" {run.error.message}"
+    return f"[{run.label}] {'✗' if run.error else '✓'}{how} {run.seconds:.2f} s\n"

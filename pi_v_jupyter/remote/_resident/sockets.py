@@ -1,0 +1,39 @@
+"""A job that is no process but a Unix socket of this machine: what comes from it is its output."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from .streams import Stream
+from .wire import OUT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .jobs import Job
+
+
+class Socket(Stream):
+    """Both directions of a connected socket. Its end is the job's."""
+
+    def __init__(self, job: Job, path: str) -> None:
+        super().__init__(job, OUT)
+        with socket.socket(socket.AF_UNIX) as made:
+            made.connect(path)
+            self.read_from(made.detach(), None)
+
+    def keyboard(self) -> int:
+        """A descriptor for what is sent."""
+        assert self.fd is not None  # noqa: S101  it was connected just now
+        return os.dup(self.fd)
+
+    def readable(self, events: int) -> None:
+        super().readable(events)
+        if self.fd is None:
+            self.job.end(code=0)
+
+    def take(self, fd: int, size: int) -> bytes | None:
+        try:
+            return super().take(fd, size)
+        except ConnectionError:
+            return b""
