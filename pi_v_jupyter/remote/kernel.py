@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -86,6 +86,19 @@ class Asked:
     idle: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+def _frames(buffer: bytearray) -> Iterator[tuple[int, bytes]]:
+    """Take the frames that are complete out of `buffer`; ValueError for one that nobody would send."""
+    while len(buffer) >= HEAD.size:
+        size, channel = HEAD.unpack_from(buffer)
+        if size > LARGEST or channel > IOPUB:
+            raise ValueError("no frame")
+        if len(buffer) < HEAD.size + size:
+            return
+        body = bytes(memoryview(buffer)[HEAD.size : HEAD.size + size])
+        del buffer[: HEAD.size + size]
+        yield channel, body
+
+
 class Kernel:
     """One client of the kernel `name` on `place`. Its methods may be awaited on any loop.
 
@@ -103,7 +116,7 @@ class Kernel:
         self._path = socket_path(name)
         self._lock = asyncio.Lock()
         self._process: Process | None = None
-        self._reading: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[bool] | None = None
         self._session: Session | None = None
         self._about: asyncio.Future[dict[str, Any]] | None = None
         self._asked: dict[str, Asked] = {}
@@ -142,8 +155,10 @@ class Kernel:
             raise self._error("does not answer") from None
         if self._about.done():
             return True
-        await self._reading
+        understood = await self._reading
         await self._let_go()
+        if not understood and self._end is not None:
+            raise self._end
         return False
 
     async def _introduced(self, timeout: float) -> None:
@@ -177,30 +192,27 @@ class Kernel:
             f"`%vers kernels restart {self.name}` starts it afresh.",
         )
 
-    async def _read(self, process: Process) -> None:
-        """Take what comes, until nothing more will."""
-        buffer = bytearray()
+    async def _read(self, process: Process) -> bool:
+        """Take what comes, until nothing more will; was it what a keeper says?"""
+        buffer, understood = bytearray(), True
         try:
             async for _, piece in process.chunks():
                 buffer += piece
-                while len(buffer) >= HEAD.size:
-                    size, channel = HEAD.unpack_from(buffer)
-                    if len(buffer) < HEAD.size + min(size, LARGEST):
-                        break
-                    body = bytes(memoryview(buffer)[HEAD.size : HEAD.size + size])
-                    del buffer[: HEAD.size + size]
+                for channel, body in _frames(buffer):
                     self._take(channel, body)
             failure = self._end or self._error("ended")
         except ConnectionLostError as error:
             failure = KernelError(error.message, error.hint)
         except Exception as error:  # noqa: BLE001  whatever came, who waits is told
             failure = self._error(f"sent what no kernel would ({type(error).__name__})")
+            understood = False
             await process.close()
         self._end = failure
         for asked in self._asked.values():
             if not asked.reply.done():
                 asked.reply.set_exception(failure)
             asked.idle.set()
+        return understood
 
     def _take(self, channel: int, body: bytes) -> None:
         if channel == OWN:
@@ -221,7 +233,9 @@ class Kernel:
         else:
             asked.on_message(message)
 
-    def _told(self, what: dict[str, Any]) -> None:
+    def _told(self, what: Any) -> None:
+        if not isinstance(what, dict):
+            raise TypeError("no words of a keeper")
         if "key" in what:
             from jupyter_client.session import Session
 
@@ -254,6 +268,8 @@ class Kernel:
         message_id = message["header"]["msg_id"]
         asked = self._asked[message_id] = Asked(on_message, asyncio.get_running_loop().create_future())
         try:
+            if self._reading is None or self._reading.done():  # since it was opened
+                raise self._end or self._error("ended")
             await self._send(channel, message)
             reply = await asked.reply
             await asked.idle.wait()

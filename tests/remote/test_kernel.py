@@ -1,0 +1,307 @@
+"""A Jupyter kernel over there, with a real sshd, a real ipykernel and real signals."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from loopback import Loopback, MemoryPins, loopback_sshd
+from machines import Reached
+
+from pi_v_jupyter.errors import KernelError, UsageError
+from pi_v_jupyter.remote._kernel.keeper import HEAD, IOPUB, OWN, SHELL, packed
+from pi_v_jupyter.remote.connection import Connection
+from pi_v_jupyter.remote.kernel import Kernel, Message
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
+    """A VM whose user's home is the test's own, and whose python3 is this one."""
+    folder = Path(tempfile.mkdtemp(prefix="pv-"))
+    (folder / "bin").mkdir()
+    (folder / "bin" / "python3").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (folder / "bin" / "python3").chmod(0o755)
+    extra = f"SetEnv HOME={folder} PATH={folder}/bin:/usr/bin:/bin"
+    with loopback_sshd(tmp_path_factory.mktemp("sshd"), extra=extra) as loopback:
+        yield loopback
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+async def machine(home: Loopback) -> AsyncIterator[Reached]:
+    connection = Connection(home, MemoryPins())
+    yield Reached(connection)
+    await connection.close()
+
+
+@pytest.fixture
+async def kernel(machine: Reached) -> AsyncIterator[Kernel]:
+    """A kernel of the test's own, ended after it."""
+    made = Kernel(machine, f"test-{next(_numbers)}")
+    yield made
+    await made.end()
+    await made.close()
+    assert not [
+        entry.name
+        for entry in await machine.listdir("~/.local/share/pi-v/kernels")
+        if made.name in entry.name and entry.name.endswith(".sock")
+    ]
+
+
+def texts(messages: list[Message]) -> str:
+    return "".join(m["content"]["text"] for m in messages if m["msg_type"] == "stream")
+
+
+async def run(kernel: Kernel, code: str) -> tuple[Message, list[Message]]:
+    messages: list[Message] = []
+    reply = await kernel.execute(code, messages.append)
+    return reply, messages
+
+
+async def test_what_a_cell_defines_lasts_whoever_comes_next(machine: Reached, kernel: Kernel) -> None:
+    reply, _ = await run(kernel, "answer = 42")
+    assert (reply["status"], reply["execution_count"]) == ("ok", 1)
+    await kernel.close()
+    other = Kernel(machine, kernel.name)
+    reply, messages = await run(other, "print(answer)")
+    assert (reply["execution_count"], texts(messages)) == (2, "42\n")
+    await other.close()
+
+
+async def test_what_a_cell_shows_comes_in_order_and_whole(kernel: Kernel) -> None:
+    code = """
+from IPython.display import HTML, display
+import sys
+print("one")
+handle = display(HTML("<b>two</b>"), display_id="shown")
+print("three", file=sys.stderr)
+handle.update(HTML("<b>four</b>"))
+{"five": 5}
+"""
+    reply, messages = await run(kernel, code)
+    assert reply["status"] == "ok"
+    kinds = [message["msg_type"] for message in messages]
+    assert kinds == [
+        "execute_input",
+        "stream",
+        "display_data",
+        "stream",
+        "update_display_data",
+        "execute_result",
+    ]
+    assert messages[2]["content"]["data"]["text/html"] == "<b>two</b>"
+    assert messages[5]["content"]["data"] == {"text/plain": "{'five': 5}"}
+
+
+async def test_an_error_is_the_kernels_own(kernel: Kernel) -> None:
+    reply, _ = await run(kernel, "1/0")
+    assert (reply["status"], reply["ename"], reply["evalue"]) == (
+        "error",
+        "ZeroDivisionError",
+        "division by zero",
+    )
+    assert "1/0" in "".join(reply["traceback"]).replace("\x1b[", "") or reply["traceback"]
+
+
+async def test_an_interrupt_ends_the_cell_and_nothing_else(kernel: Kernel) -> None:
+    await run(kernel, "kept = 1")
+    running = asyncio.create_task(run(kernel, "print('asleep', flush=True)\nimport time\ntime.sleep(300)"))
+    await asyncio.sleep(0.3)
+    await kernel.interrupt()
+    reply, messages = await running
+    assert (reply["ename"], texts(messages)) == ("KeyboardInterrupt", "asleep\n")
+    assert texts((await run(kernel, "print(kept)"))[1]) == "1\n"
+
+
+async def test_what_it_asks_is_answered(kernel: Kernel) -> None:
+    answered = []
+
+    def take(message: Message) -> None:
+        if message["msg_type"] == "input_request":
+            answered.append(asyncio.ensure_future(kernel.answer(message, f"answer {len(answered)}")))
+            prompts.append((message["content"]["prompt"], message["content"]["password"]))
+        elif message["msg_type"] == "stream":
+            said.append(message["content"]["text"])
+
+    prompts: list[tuple[str, bool]] = []
+    said: list[str] = []
+    code = "import getpass\na = input('name? ')\nb = getpass.getpass('secret? ')\nprint(a, b)"
+    assert (await kernel.execute(code, take))["status"] == "ok"
+    assert prompts == [("name? ", False), ("secret? ", True)]
+    assert "".join(said) == "answer 0 answer 1\n"
+
+
+async def test_a_silent_cell_neither_counts_nor_asks(kernel: Kernel) -> None:
+    await kernel.execute("x = 1", silent=True)
+    reply = await kernel.execute("input()", silent=True)
+    assert reply["ename"] == "StdinNotImplementedError"
+    assert (await run(kernel, "x"))[0]["execution_count"] == 1
+
+
+async def test_completion_and_help(kernel: Kernel) -> None:
+    await run(kernel, "import collections")
+    found = await kernel.ask("complete_request", code="collections.Orde", cursor_pos=16)
+    assert "OrderedDict" in "".join(found["matches"])
+    told = await kernel.ask("inspect_request", code="len", cursor_pos=3, detail_level=0)
+    assert told["found"] and "number of items" in told["data"]["text/plain"]
+
+
+async def test_a_kernel_that_dies_says_how_and_the_next_cell_has_a_new_one(kernel: Kernel) -> None:
+    await run(kernel, "gone = 1")
+    with pytest.raises(KernelError, match="died \\(SIGKILL\\); what it held is gone"):
+        await run(kernel, "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+    reply, _ = await run(kernel, "gone")
+    assert (reply["ename"], reply["execution_count"]) == ("NameError", 1)
+    with pytest.raises(KernelError, match="died \\(exit code 3\\)"):
+        await run(kernel, "import os\nos._exit(3)")
+
+
+async def test_a_restart_begins_afresh_and_tells_who_waits(kernel: Kernel) -> None:
+    await run(kernel, "gone = 1")
+    waiting = asyncio.create_task(run(kernel, "import time\ntime.sleep(300)"))
+    await asyncio.sleep(0.3)
+    await kernel.restart()
+    with pytest.raises(KernelError, match="was restarted"):
+        await waiting
+    reply, _ = await run(kernel, "gone")
+    assert (reply["ename"], reply["execution_count"]) == ("NameError", 1)
+
+
+async def test_two_clients_hear_their_own_cells(machine: Reached, kernel: Kernel) -> None:
+    other = Kernel(machine, kernel.name)
+    await kernel.open()
+    await other.open()
+    (_, mine), (_, theirs) = await asyncio.gather(
+        run(kernel, "for i in range(100): print('mine', i)"),
+        run(other, "for i in range(100): print('theirs', i)"),
+    )
+    assert texts(mine) == "".join(f"mine {i}\n" for i in range(100))
+    assert texts(theirs) == "".join(f"theirs {i}\n" for i in range(100))
+    await other.close()
+
+
+async def test_a_cell_goes_on_through_cut_connections_and_loses_nothing(
+    home: Loopback, kernel: Kernel
+) -> None:
+    assert home.front
+    code = "import time\nfor i in range(60):\n    print(i, flush=True)\n    time.sleep(0.05)"
+    running = asyncio.create_task(run(kernel, code))
+    for _ in range(4):
+        await asyncio.sleep(0.7)
+        home.front.cut()
+    reply, messages = await running
+    assert reply["status"] == "ok"
+    assert texts(messages) == "".join(f"{i}\n" for i in range(60))
+
+
+async def test_a_keeper_that_is_killed_takes_its_kernel_along(machine: Reached, kernel: Kernel) -> None:
+    told: list[Message] = []
+    await kernel.execute("import os\nprint(os.getpid(), os.getppid())", told.append)
+    kernel_pid, keeper_pid = map(int, texts(told).split())
+    waiting = asyncio.create_task(run(kernel, "import time\ntime.sleep(300)"))
+    await asyncio.sleep(0.3)
+    os.kill(keeper_pid, signal.SIGKILL)
+    with pytest.raises(KernelError, match="ended"):
+        await waiting
+    async with asyncio.timeout(20):
+        while (
+            Path(f"/proc/{kernel_pid}").exists()
+            and "Z" not in Path(f"/proc/{kernel_pid}/stat").read_text().split()[2]
+        ):
+            await asyncio.sleep(0.1)
+    assert texts((await run(kernel, "print('again')"))[1]) == "again\n"
+
+
+async def test_ending_ends_all_of_it(machine: Reached, kernel: Kernel) -> None:
+    _, messages = await run(kernel, "import os\nprint(os.getpid(), os.getppid())")
+    await kernel.end()
+    async with asyncio.timeout(20):
+        while any(Path(f"/proc/{pid}").exists() for pid in texts(messages).split()):
+            await asyncio.sleep(0.05)
+    await kernel.end()
+
+
+async def test_a_large_output_arrives(kernel: Kernel) -> None:
+    reply, messages = await run(kernel, "print('x' * 30_000_000)")
+    assert reply["status"] == "ok" and len(texts(messages)) == 30_000_001
+
+
+@pytest.mark.parametrize("name", ["", "../up", "a b", "-x", "x" * 32, "ü"])
+async def test_names_that_cannot_be(machine: Reached, name: str) -> None:
+    with pytest.raises(UsageError, match="cannot name a kernel"):
+        Kernel(machine, name)
+
+
+def told(what: Any) -> bytes:
+    data = json.dumps(what).encode()
+    return HEAD.pack(len(data), OWN) + data
+
+
+KNOWN = told({"key": "k", "pid": 1, "python": "3", "started": 1, "used": True})
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        b"\xff" * 64,
+        told([]),
+        told({"key": 1}),
+        KNOWN + packed(IOPUB, [b"", b"<IDS|MSG>", b"forged", b"{}", b"{}", b"{}", b"{}"]),
+        KNOWN + packed(SHELL, [b"no delimiter"]),
+        KNOWN + HEAD.pack(3, IOPUB) + b"\0\0\1",
+        packed(IOPUB, [b"before any key"]),
+    ],
+)
+async def test_whatever_answers_in_a_keepers_place_is_one_clear_error(
+    machine: Reached, home: Loopback, nonsense: bytes
+) -> None:
+    made = Kernel(machine, f"hostile-{next(_numbers)}")
+    path = Path((await machine.run("mkdir -p ~/.local/share/pi-v/kernels; echo -n $HOME")).stdout)
+    path = path / f".local/share/pi-v/kernels/{made.name}.sock"
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(nonsense)
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_unix_server(serve, path):
+        with pytest.raises(KernelError, match="sent what no kernel would"):
+            await run(made, "1")
+        await made.close()
+    path.unlink()
+
+
+async def test_without_ipykernel_and_without_a_way_to_get_it_that_is_told(
+    tmp_path: Path, connect: Callable[..., Connection]
+) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="pv-"))
+    python = shutil.which("python3", path="/usr/bin:/bin")
+    assert python
+    (folder / "bin").mkdir()
+    (folder / "bin" / "python3").symlink_to(python)
+    extra = (
+        f"SetEnv HOME={folder} PATH={folder}/bin:/usr/bin:/bin PIP_CONFIG_FILE=/dev/null "
+        "PIP_INDEX_URL=http://127.0.0.1:9/ PIP_RETRIES=0"
+    )
+    said: list[str] = []
+    with loopback_sshd(tmp_path, extra=extra) as server:
+        made = Kernel(Reached(connect(server)), on_progress=said.append)
+        with pytest.raises(KernelError, match="ipykernel cannot be installed on build: ") as caught:
+            await made.open()
+        await made.close()
+    assert "pip install ipykernel" in caught.value.hint
+    assert said[0] == "installing ipykernel on build, the first time only"
+    assert list((folder / ".local/share/pi-v").iterdir()) == [], "nothing half made is left"
+    shutil.rmtree(folder)
