@@ -28,7 +28,7 @@ from pi_v_jupyter.places import Place, Places
 from pi_v_jupyter.remote.channel import Process, Request
 from pi_v_jupyter.remote.connection import Connection
 from pi_v_jupyter.remote.copying import Copied, OnProgress
-from pi_v_jupyter.remote.kernel import DEFAULT, Kernel
+from pi_v_jupyter.remote.kernel import DEFAULT, FOLDER, Kernel, Kernels
 from pi_v_jupyter.remote.resident import NO_LEGACY, Legacy, Seat
 from pi_v_jupyter.remote.tunnel import Tunnel, check_port
 from pi_v_jupyter.settings import Settings
@@ -180,6 +180,14 @@ class VM(Machine):
         if name not in self._kernels:
             self._kernels[name] = Kernel(self, name, self._family.on_notice)
         return self._kernels[name]
+
+    @at_home
+    async def kernels(self) -> Kernels:
+        """Those that run there, whoever started them."""
+        sockets = await self.glob(f"{FOLDER}/*.sock")
+        found = [self.kernel(entry.name.removesuffix(".sock")) for entry in sockets]
+        running = await asyncio.gather(*(kernel.attach() for kernel in found))
+        return Kernels(kernel for kernel, runs in zip(found, running, strict=True) if runs)
 
     @property
     def tunnels(self) -> list[Tunnel]:

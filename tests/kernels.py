@@ -82,7 +82,9 @@ class Cell:
             self._kernel.late.append(content["data"].get("text/plain", ""))
         if message["parent_header"].get("msg_id") != self.id:
             self._kernel.strays.append(message)
-        elif kind == "stream":
+            return
+        self._kernel.heard.append(message)
+        if kind == "stream":
             outputs.updates += 1
             outputs.size += len(content["text"])
             if content["name"] == "stdout":
@@ -102,12 +104,16 @@ class Cell:
 
 
 class Kernel:
-    """A kernel of its own process. `late`: displays that were changed after they had been shown."""
+    """A kernel of its own process. `late`: displays that were changed after they had been shown.
+
+    `heard`: all messages of the latest cell; `strays`: those of no cell that was being waited for.
+    """
 
     def __init__(self, manager: KernelManager, client: BlockingKernelClient) -> None:
         self._manager, self.client = manager, client
         self.late: list[str] = []
         self.strays: list[dict[str, Any]] = []
+        self.heard: list[dict[str, Any]] = []
 
     @property
     def pid(self) -> int:
@@ -116,6 +122,7 @@ class Kernel:
 
     def start(self, code: str, answer: str | None = None) -> Cell:
         """Begin a cell; `answer` is typed when it asks something."""
+        self.heard.clear()
         return Cell(self, code, answer)
 
     def run(self, code: str, timeout: float = 30, answer: str | None = None) -> Outputs:

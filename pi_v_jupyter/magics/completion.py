@@ -11,18 +11,24 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, context_
 
 from pi_v_jupyter.errors import VersError
 from pi_v_jupyter.magics import words
-from pi_v_jupyter.magics.options import SESSION
+from pi_v_jupyter.magics.options import CELL, SESSION
+from pi_v_jupyter.remote.kernel import DEFAULT
 
 if TYPE_CHECKING:
     from pi_v_jupyter.machine import Machine
     from pi_v_jupyter.magics.extension import Extension
+    from pi_v_jupyter.remote.kernel import Kernel
 
 TIMEOUT = 2.0  # seconds a Tab may take
+QUICK = 0.15  # seconds the kernel of a cell has to say how it would go on
 MOST = 500  # paths offered at once
+_TYPES = "_jupyter_types_experimental"
 # A line whose words are paths, up to its last word.
 _LINE = re.compile(
     r"(?:%%vm\s+(?:write|edit)|(?:.*=\s*)?%vers\s+(?:read|(?P<copy>cp)))\s(?P<rest>.*)", re.DOTALL
 )
+# A cell for a Python kernel: the options that say which, and its body.
+_PYTHON = re.compile(r"%%vm[ \t]+(?P<line>.*\bpython\b.*)\n(?P<body>(?:.|\n)*)")
 _SPECIAL = re.compile(r"([^\w@%+=:,./~-])")
 
 
@@ -49,6 +55,65 @@ def matcher(extension: Extension) -> Callable[[CompletionContext], Any]:
 
     made: Callable[[CompletionContext], Any] = remote_paths
     return made
+
+
+def python(extension: Extension) -> Callable[[CompletionContext], Any]:
+    """What the kernel on the VM completes in a cell for it."""
+
+    @context_matcher()  # type: ignore[untyped-decorator]
+    def remote_python(context: CompletionContext) -> Any:
+        lines = context.full_text.split("\n")
+        cursor = len(
+            "\n".join([*lines[: context.cursor_line], context.line_with_cursor[: context.cursor_position]])
+        )
+        answer = ask(extension, context.full_text, cursor, "complete_request", QUICK)
+        if answer is None:
+            return {"completions": []}
+        body = answer["body"]
+        typed = body[answer["cursor_start"] : answer["cursor_end"]]
+        kinds = {each["text"]: each.get("type") for each in answer["metadata"].get(_TYPES, ())}
+        return {
+            "completions": [SimpleCompletion(text=each, type=kinds.get(each)) for each in answer["matches"]],
+            "matched_fragment": typed,
+            "suppress": True,
+        }
+
+    made: Callable[[CompletionContext], Any] = remote_python
+    return made
+
+
+def ask(
+    extension: Extension, cell: str, cursor: int, kind: str, timeout: float, **more: Any
+) -> dict[str, Any] | None:
+    """What the kernel that `cell` is for says of its body; None where it does not run, or is busy."""
+    found = _PYTHON.fullmatch(cell)
+    at = cursor - found.start("body") if found else -1
+    if found is None or at < 0:
+        return None
+    kernel = _kernel(extension, found["line"])
+    if kernel is None or not kernel.connected:
+        return None
+
+    async def answered() -> dict[str, Any]:
+        async with asyncio.timeout(timeout):
+            return await kernel.ask(kind, code=found["body"], cursor_pos=at, **more)
+
+    try:
+        answer = extension.wait(answered(), speaks=True)
+    except (VersError, TimeoutError):
+        return None
+    return {**answer, "body": found["body"]} if answer.get("status") == "ok" else None
+
+
+def _kernel(extension: Extension, line: str) -> Kernel | None:
+    """Of the one VM the line is about, if it is known already."""
+    try:
+        given = words.run(CELL, "%%vm", words.arguments(line), None)
+        listed = given["on"]
+        vm = extension.vers.active if listed is None else extension.wait(extension.find(listed), speaks=True)
+        return None if vm is None else vm.kernel(given["kernel"] or DEFAULT)
+    except VersError:
+        return None
 
 
 def _last_word(rest: str) -> tuple[str, str]:

@@ -55,6 +55,7 @@ class Extension(Magics):
         self._formats: list[tuple[Any, type]] = []
         self._matchers: list[Callable[..., Any]] = []
         self._speak: Callable[[], None] | None = None
+        self._plain: Callable[[], None] | None = None
         self._numbers = itertools.count(1)
         self._batches: dict[int, Batch] = {}
         self._owned: list[Closes] = []
@@ -267,12 +268,13 @@ class Extension(Magics):
 
     def _import(self) -> None:
         """The heavy imports, while the user reads; formats for our types come with them."""
-        from pi_v_jupyter.magics import completion, formats
+        from pi_v_jupyter.magics import completion, formats, inspection
 
         self._formats = formats.register(self)
         if self.shell.Completer is not None:
-            self._matchers = [completion.matcher(self)]
+            self._matchers = [completion.matcher(self), completion.python(self)]
             self.shell.Completer.custom_matchers.extend(self._matchers)
+            self._plain = inspection.teach(self)
         self._speak = formats.keep_quiet(self)
 
     async def status_line(self) -> str:
@@ -317,6 +319,8 @@ class Extension(Magics):
             self.shell.input_transformers_cleanup.remove(exact.transform)
             if self._speak is not None:
                 self._speak()
+            if self._plain is not None:
+                self._plain()
             for matcher in self._matchers:
                 self.shell.Completer.custom_matchers.remove(matcher)
             for formatter, kind in self._formats:

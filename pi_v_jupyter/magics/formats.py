@@ -12,10 +12,11 @@ from pi_v_jupyter.lineage import Facts, Lineage
 from pi_v_jupyter.machine import Result, Results
 from pi_v_jupyter.remote.copying import Copied
 from pi_v_jupyter.remote.files import Excerpt
+from pi_v_jupyter.remote.kernel import Kernel, Kernels
 from pi_v_jupyter.remote.openssh import SSHConfig
 from pi_v_jupyter.remote.tunnel import Tunnel, Tunnels
 from pi_v_jupyter.roster import VMs
-from pi_v_jupyter.views import files, history, reach, tables
+from pi_v_jupyter.views import files, history, kernels, reach, tables
 from pi_v_jupyter.vm import VM
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def register(extension: Extension) -> list[tuple[Any, type]]:
         Tunnel: (reach.tunnel_text, reach.tunnel_html),
         Tunnels: (reach.tunnels_text, reach.tunnels_html),
         SSHConfig: (str, None),
+        Kernel: (kernels.kernel_text, None),
+        Kernels: (kernels.kernels_text, kernels.kernels_html),
     }
 
     def show(value: Any) -> None:

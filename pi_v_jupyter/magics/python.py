@@ -83,6 +83,8 @@ class Run:
         self._shown = output.CellOutput(screen, label=label if share > 1 else None, share=share)
         self.value: Shown | None = None
         self.error: VersError | None = None
+        # The latest error that was shown: as a rule, but not always, the one that ends the cell.
+        self._raised: dict[str, Any] | None = None
         self.seconds = 0.0
         self._began = time.monotonic()
 
@@ -120,11 +122,9 @@ class Run:
         if late:
             self.error = self._late("")
         elif reply["status"] != "ok":
-            self.error = RemoteCellError.named(
-                str(reply.get("ename", "Error")),
-                str(reply.get("evalue", "")),
-                [str(line) for line in reply.get("traceback", ())],
-            )
+            self.error = _error(self._raised or reply)
+        elif self._raised is not None:
+            self._show_error(self._raised)
 
     def _late(self, more: str) -> RemoteTimeoutError:
         return RemoteTimeoutError(
@@ -147,13 +147,24 @@ class Run:
             name = "stderr" if content["name"] == "stderr" else "stdout"
             self._shown.feed(name, content["text"].encode("utf-8", "surrogateescape"))  # type: ignore[arg-type]
         elif kind == "execute_result":
-            self.value = Shown(content["data"], content["metadata"])
+            self.value = value = Shown(content["data"], content["metadata"])
+            if not self._several:  # now: figures come behind it
+                self._show(lambda: self._extension.shell.displayhook(value))
         elif kind in ("display_data", "update_display_data"):
             self._show(lambda: self._display(kind, content))
+        elif kind == "error":
+            if self._raised is not None:
+                self._show_error(self._raised)
+            self._raised = content
         elif kind == "clear_output":
             self._show(lambda: self._extension.shell.display_pub.clear_output(wait=bool(content["wait"])))
         elif kind == "input_request":
             self._show(lambda: self._ask(message))
+
+    def _show_error(self, content: dict[str, Any]) -> None:
+        """One that did not end the cell."""
+        error = _error(content)
+        self._show(lambda: self._extension.shell._showtraceback(type(error), error, error.traceback))
 
     def _display(self, kind: str, content: dict[str, Any]) -> None:
         if self._several and kind == "display_data":
@@ -192,6 +203,11 @@ class Run:
 
     def _at_home(self, work: Any) -> None:
         asyncio.run_coroutine_threadsafe(work, self.kernel.home)
+
+
+def _error(content: dict[str, Any]) -> RemoteCellError:
+    ename, evalue = str(content.get("ename", "Error")), str(content.get("evalue", ""))
+    return RemoteCellError.named(ename, evalue, [str(line) for line in content.get("traceback", ())])
 
 
 def _wait(extension: Extension, screen: loops.Screen, runs: list[Run]) -> None:
@@ -236,7 +252,7 @@ def _conclude(extension: Extension, runs: list[Run], options: Options) -> Shown 
         (run,) = runs
         if run.error is not None and not (options.no_raise and isinstance(run.error, RemoteCellError)):
             raise run.error
-        return run.value
+        return extension.quietly(run.value)
     for run in runs:
         if run.value is not None:
             print(f"[{run.label}]")

@@ -40,6 +40,7 @@ FOLDER = "~/.local/share/pi-v/kernels"
 DEFAULT = "python"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,30}")
 START_TIMEOUT = 120.0  # seconds for a kernel to start, on an emulated machine
+SLOW = 2.0  # seconds after which a start is worth a line
 ANSWER_TIMEOUT = 20.0  # seconds for the keeper's first words
 # The keeper as its interpreter gets it: on stdin, for its source is not on the VM.
 BOOT = "import sys;exec(compile(sys.stdin.read(),'pi-v-keeper','exec'))"
@@ -86,6 +87,10 @@ class Asked:
     idle: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+class Kernels(list["Kernel"]):
+    """The kernels of a VM, which show as a table in a notebook."""
+
+
 def _frames(buffer: bytearray) -> Iterator[tuple[int, bytes]]:
     """Take the frames that are complete out of `buffer`; ValueError for one that nobody would send."""
     while len(buffer) >= HEAD.size:
@@ -121,18 +126,23 @@ class Kernel:
         self._about: asyncio.Future[dict[str, Any]] | None = None
         self._asked: dict[str, Asked] = {}
         self._end: KernelError | None = None
-        self.python = ""
+        self.python, self.pid = "", 0  # its version, and its process over there, once connected
 
     @property
     def home(self) -> asyncio.AbstractEventLoop:
         """Its machine's loop."""
         return self.place.home
 
+    @property
+    def connected(self) -> bool:
+        """May it be asked something without being started?"""
+        return self._session is not None and self._reading is not None and not self._reading.done()
+
     @at_home
     async def open(self) -> None:
         """Connect, and start the kernel first if it does not run."""
         async with self._lock:
-            if self._reading is not None and not self._reading.done():
+            if self.connected:
                 return
             if not await self._connect():
                 await self._start()
@@ -141,6 +151,12 @@ class Kernel:
             if self._about is not None and not self._about.result()["used"]:
                 # It may have been copied with its VM, and all copies would draw the same numbers.
                 await self._talk(SHELL, "execute_request", {"code": RESEED, "silent": True}, lambda _: None)
+
+    @at_home
+    async def attach(self) -> bool:
+        """Connect, if the kernel runs; does it?"""
+        async with self._lock:
+            return self.connected or await self._connect()
 
     async def _connect(self) -> bool:
         """Whether somebody is there to be talked to."""
@@ -169,7 +185,8 @@ class Kernel:
 
     async def _start(self) -> None:
         python = await Pythons(self.place, self._on_progress).find()
-        self._on_progress(f"starting Python on {self.place.label}")
+        line = f"starting Python on {self.place.label}"
+        telling = asyncio.get_running_loop().call_later(SLOW, self._on_progress, line)
         request = Request(argv=(python, "-c", BOOT, self._path), stdin=True, timeout=START_TIMEOUT)
         process = await self.place.start(request)
         said = bytearray()
@@ -180,6 +197,7 @@ class Kernel:
                 said += piece
             how = await process.wait()
         finally:
+            telling.cancel()
             await process.close()
         if how.code != 0:
             lines = said.decode(errors="backslashreplace").strip().splitlines()
@@ -240,7 +258,7 @@ class Kernel:
             from jupyter_client.session import Session
 
             self._session = Session(key=what["key"].encode(), check_pid=False)
-            self.python = str(what["python"])
+            self.python, self.pid = str(what["python"]), int(what["pid"])
             if self._about is not None and not self._about.done():
                 self._about.set_result(what)
             for asked in self._asked.values():  # of the kernel before a restart
@@ -330,9 +348,8 @@ class Kernel:
     @at_home
     async def end(self) -> None:
         """End the kernel and what it holds; nothing to do when it does not run."""
-        async with self._lock:
-            if (self._reading is None or self._reading.done()) and not await self._connect():
-                return
+        if not await self.attach():
+            return
         await self._order("end")
         if self._reading is not None:
             async with asyncio.timeout(START_TIMEOUT):

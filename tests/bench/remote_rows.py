@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ class ControlMaster:
 
 
 class Server:
-    """`server.py`, with what connects to it: our VM, a kernel, a bare channel, a ControlMaster."""
+    """`served.py`, with what connects to it: our VM, a kernel, a bare channel, a ControlMaster."""
 
     def __init__(self, told: dict[str, Any], state: str) -> None:
         self.env = {**os.environ, **told["env"], "XDG_STATE_HOME": state, "XDG_CACHE_HOME": state}
@@ -91,7 +91,7 @@ async def serving() -> AsyncIterator[Server]:
     with tempfile.TemporaryDirectory() as state:
         os.environ["XDG_STATE_HOME"] = os.environ["XDG_CACHE_HOME"] = state
         process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("server.py"))],
+            [sys.executable, str(Path(__file__).parents[1] / "served.py")],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
         try:
@@ -107,39 +107,62 @@ async def serving() -> AsyncIterator[Server]:
             process.wait(20)
 
 
+@contextlib.asynccontextmanager
+async def a_kernel(server: Server) -> AsyncIterator[Callable[[str], Awaitable[float]]]:
+    """What runs a cell in a kernel whose VM is the server, and says how many ms it took."""
+    kernel = AsyncKernelManager(kernel_name="python3", transport="ipc")
+    await kernel.start_kernel(env=server.env)
+    client = kernel.client()
+    client.start_channels()
+    try:
+        await client.wait_for_ready(timeout=60)
+
+        async def execute(code: str) -> float:
+            began = time.perf_counter()
+            sent = client.execute(code)
+            while True:
+                message = await client.get_iopub_msg(timeout=60)
+                if message["parent_header"].get("msg_id") != sent:
+                    continue
+                assert message["msg_type"] != "error", message["content"]
+                if message["content"].get("execution_state") == "idle":
+                    return (time.perf_counter() - began) * 1000
+
+        await execute("%load_ext pi_v_jupyter")
+        await execute("%vers use loopback")
+        yield execute
+    finally:
+        client.stop_channels()
+        await kernel.shutdown_kernel(now=True)
+
+
 async def cell_ms() -> Figure:
-    async with serving() as server:
-        kernel = AsyncKernelManager(kernel_name="python3", transport="ipc")
-        await kernel.start_kernel(env=server.env)
-        client = kernel.client()
-        client.start_channels()
-        try:
-            await client.wait_for_ready(timeout=60)
+    async with serving() as server, a_kernel(server) as execute:
 
-            async def execute(code: str) -> float:
-                began = time.perf_counter()
-                sent = client.execute(code)
-                while True:
-                    message = await client.get_iopub_msg(timeout=60)
-                    if message["parent_header"].get("msg_id") != sent:
-                        continue
-                    assert message["msg_type"] != "error", message["content"]
-                    if message["content"].get("execution_state") == "idle":
-                        return (time.perf_counter() - began) * 1000
+        async def peer() -> float:
+            began = time.perf_counter()
+            await server.peer.run("true")
+            return (time.perf_counter() - began) * 1000
 
-            async def peer() -> float:
-                began = time.perf_counter()
-                await server.peer.run("true")
-                return (time.perf_counter() - began) * 1000
-
-            await execute("%load_ext pi_v_jupyter")
-            await execute("%vers use loopback")
-            mine, theirs = await alternate(25, lambda: execute("%%vm\ntrue"), peer)
-        finally:
-            client.stop_channels()
-            await kernel.shutdown_kernel(now=True)
+        mine, theirs = await alternate(25, lambda: execute("%%vm\ntrue"), peer)
     what = "%%vm with `true`, through a kernel, OpenSSH in TLS on loopback"
     return Figure("cell_ms", what, "ms", mine, "ssh ControlMaster", theirs, most=15, ratio_least=8)
+
+
+async def py_cell_ms() -> Figure:
+    async with serving() as server, a_kernel(server) as execute:
+        mine, theirs = await alternate(50, lambda: execute("%%vm python\n1"), lambda: execute("1"))
+        await execute("%vers kernels rm -f")
+    more = [ours - peer for ours, peer in zip(mine, theirs, strict=True)]
+    return Figure(
+        "py_cell_ms",
+        "%%vm python with `1`, more than a local cell",
+        "ms",
+        more,
+        "local cell",
+        theirs,
+        most=15,
+    )
 
 
 async def run_ms() -> Figure:

@@ -5,15 +5,16 @@ Prints one line of JSON, serves until its standard input ends. Root only: a VM i
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from loopback import Loopback, loopback_sshd
 
@@ -42,10 +43,38 @@ def handler(loopback: Loopback) -> type[BaseHTTPRequestHandler]:
     return Answers
 
 
+def with_this_python(home: Path) -> None:
+    """A python3 in `home`/bin that is the one which runs this, packages and all."""
+    (home / "bin").mkdir()
+    (home / "bin" / "python3").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (home / "bin" / "python3").chmod(0o755)
+
+
+@contextlib.contextmanager
+def served() -> Iterator[dict[str, str]]:
+    """What a kernel needs in its environment to have this machine as its one VM, named "loopback"."""
+    with (
+        tempfile.TemporaryDirectory() as state,
+        subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as process,
+    ):
+        assert process.stdin is not None and process.stdout is not None
+        told = json.loads(process.stdout.readline())
+        try:
+            yield {**os.environ, **told["env"], "XDG_STATE_HOME": state, "XDG_CACHE_HOME": state}
+        finally:
+            process.stdin.close()
+
+
 def main() -> None:
     if os.getuid() != 0:
-        sys.exit("These rows need root: a VM is logged in to as root, and here the VM is this machine.")
-    with tempfile.TemporaryDirectory() as name, loopback_sshd(Path(name)) as loopback:
+        sys.exit("This needs root: a VM is logged in to as root, and here the VM is this machine.")
+    with (
+        tempfile.TemporaryDirectory(prefix="pv-") as name,
+        loopback_sshd(Path(name), extra=f"SetEnv HOME={name} PATH={name}/bin:/usr/bin:/bin") as loopback,
+    ):
+        with_this_python(Path(name))
         api = ThreadingHTTPServer(("127.0.0.1", 0), handler(loopback))
         threading.Thread(target=api.serve_forever, daemon=True).start()
         environment = {
