@@ -1,6 +1,7 @@
 """An ordinary OpenSSH server in TLS, and a platform's answers for it, in a process of their own.
 
-Prints one line of JSON, serves until its standard input ends. Root only: a VM is logged in to as root.
+Prints one line of JSON, serves until its standard input ends. With `--clean` the login has an empty home,
+else that of who runs it: a ~/.bashrc may take its time. Root only: a VM is logged in to as root.
 """
 
 from __future__ import annotations
@@ -43,11 +44,12 @@ def handler(loopback: Loopback) -> type[BaseHTTPRequestHandler]:
     return Answers
 
 
-def with_this_python(home: Path) -> None:
-    """A python3 in `home`/bin that is the one which runs this, packages and all."""
+def clean(home: Path) -> str:
+    """What has sshd give its user `home`, and as python3 the one that runs this, packages and all."""
     (home / "bin").mkdir()
     (home / "bin" / "python3").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     (home / "bin" / "python3").chmod(0o755)
+    return f"SetEnv HOME={home} PATH={home}/bin:/usr/bin:/bin"
 
 
 @contextlib.contextmanager
@@ -56,7 +58,7 @@ def served() -> Iterator[dict[str, str]]:
     with (
         tempfile.TemporaryDirectory() as state,
         subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, __file__, "--clean"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         ) as process,
     ):
         assert process.stdin is not None and process.stdout is not None
@@ -72,9 +74,8 @@ def main() -> None:
         sys.exit("This needs root: a VM is logged in to as root, and here the VM is this machine.")
     with (
         tempfile.TemporaryDirectory(prefix="pv-") as name,
-        loopback_sshd(Path(name), extra=f"SetEnv HOME={name} PATH={name}/bin:/usr/bin:/bin") as loopback,
+        loopback_sshd(Path(name), extra=clean(Path(name)) if "--clean" in sys.argv else "") as loopback,
     ):
-        with_this_python(Path(name))
         api = ThreadingHTTPServer(("127.0.0.1", 0), handler(loopback))
         threading.Thread(target=api.serve_forever, daemon=True).start()
         environment = {

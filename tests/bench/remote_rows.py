@@ -87,11 +87,11 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def serving() -> AsyncIterator[Server]:
+async def serving(*words: str) -> AsyncIterator[Server]:
     with tempfile.TemporaryDirectory() as state:
         os.environ["XDG_STATE_HOME"] = os.environ["XDG_CACHE_HOME"] = state
         process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).parents[1] / "served.py")],
+            [sys.executable, str(Path(__file__).parents[1] / "served.py"), *words],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
         try:
@@ -150,7 +150,7 @@ async def cell_ms() -> Figure:
 
 
 async def py_cell_ms() -> Figure:
-    async with serving() as server, a_kernel(server) as execute:
+    async with serving("--clean") as server, a_kernel(server) as execute:
         mine, theirs = await alternate(50, lambda: execute("%%vm python\n1"), lambda: execute("1"))
         await execute("%vers kernels rm -f")
     more = [ours - peer for ours, peer in zip(mine, theirs, strict=True)]

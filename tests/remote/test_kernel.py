@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from loopback import Loopback, MemoryPins, loopback_sshd
 from machines import Reached
-from served import with_this_python
+from served import clean
 
 from pi_v_jupyter.errors import KernelError, UsageError
 from pi_v_jupyter.remote._kernel.keeper import HEAD, IOPUB, OWN, SHELL, packed
@@ -30,9 +30,7 @@ _numbers = itertools.count()
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
     """A VM whose user's home is the test's own, and whose python3 is this one."""
     folder = Path(tempfile.mkdtemp(prefix="pv-"))
-    with_this_python(folder)
-    extra = f"SetEnv HOME={folder} PATH={folder}/bin:/usr/bin:/bin"
-    with loopback_sshd(tmp_path_factory.mktemp("sshd"), extra=extra) as loopback:
+    with loopback_sshd(tmp_path_factory.mktemp("sshd"), extra=clean(folder)) as loopback:
         yield loopback
     shutil.rmtree(folder)
 
