@@ -312,7 +312,7 @@ class Kernel:
             "store_history": not silent,
             "user_expressions": expressions or {},
             "allow_stdin": not silent,
-            "stop_on_error": True,
+            "stop_on_error": False,  # which would refuse what comes in the moment after an error
         }
         return await self._ask(SHELL, "execute_request", content, on_message)
 

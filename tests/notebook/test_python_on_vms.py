@@ -1,0 +1,118 @@
+"""`%%vm python` on real machines: what a cell defines lasts, and comes along when its VM is copied."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from kernels import Kernel
+from test_branches import good, tidy  # noqa: F401  the fixture that removes what a test has made
+
+pytestmark = pytest.mark.vm
+
+
+def test_a_value_is_there_after_branch_commit_and_restore(tidy: Kernel) -> None:  # noqa: F811
+    good(tidy, "%%vm python\ncount = 1\nkept = {'a': [1]}")
+    good(tidy, "a, b = %vers branch -n 2")
+    shown = tidy.run("%%vm --on a,b python\ncount += 1\nprint(count, kept)", timeout=90)
+    assert shown.stdout.count("] 2 {'a': [1]}\n") == 2, shown
+    good(tidy, "saved = %vers commit a")
+    good(tidy, "%%vm --on a python\ncount = 100")
+    good(tidy, "again = %vers restore saved")
+    assert tidy.run("%%vm --on again python\ncount", timeout=90).data == ["2"]
+    assert tidy.run("%%vm python\ncount", timeout=90).data == ["1"], "nor is the parent disturbed"
+
+
+def test_it_outlives_the_notebooks_own_kernel(kernel: Kernel) -> None:
+    good(kernel, "%%vm python\nbefore = 'the restart'")
+    kernel.restart()
+    kernel.run("%load_ext pi_v_jupyter")
+    kernel.status()
+    kernel.run("%vers use build")
+    kernel.run("vm = %vers info build")
+    assert kernel.run("%%vm python\nbefore", timeout=60).data == ["'the restart'"]
+
+
+def test_two_vms_draw_different_numbers(tidy: Kernel) -> None:  # noqa: F811
+    code = "%%vm python --on {}\nimport random\nprint(random.random())"
+    good(tidy, "other = %vers create --name other")
+    assert good(tidy, code.format("build")) != good(tidy, code.format("other"))
+    good(tidy, "%vers rm -f other")
+
+
+def test_one_that_fails_does_not_stop_the_others(tidy: Kernel) -> None:  # noqa: F811
+    good(tidy, "child = %vers branch --name child")
+    good(tidy, "%%vm --on child python\nwrong = True")
+    code = "if 'wrong' in dir():\n    raise ValueError('only here')\nprint('fine')\n'value'"
+    shown = tidy.run(f"%%vm --on build,child python\n{code}", timeout=90)
+    assert (shown.error, shown.message) == ("RemoteCommandError", "failed on child")
+    assert "[build] fine\n" in shown.stdout
+    assert re.search(r"^\[build\] ✓ [\d.]+ s$", shown.stdout, re.MULTILINE)
+    assert re.search(r"^\[child\] ✗ ValueError: only here [\d.]+ s$", shown.stdout, re.MULTILINE)
+    assert shown.data == ["'value'"]
+
+
+def test_a_stop_interrupts_all_of_them(tidy: Kernel) -> None:  # noqa: F811
+    good(tidy, "child = %vers branch --name child")
+    cell = tidy.start(
+        "%%vm --on build,child python\nimport time\nprint('asleep', flush=True)\ntime.sleep(400)"
+    )
+    cell.wait_for("[build] asleep")
+    cell.wait_for("[child] asleep")
+    tidy.interrupt()
+    assert cell.finish(30).stdout.count("✗ KeyboardInterrupt") == 2
+    assert tidy.run("%%vm --on build,child python\n1", timeout=60).error is None
+
+
+def test_time_that_is_up_interrupts_and_says_so(kernel: Kernel) -> None:
+    late = kernel.run("%%vm python --timeout 0.5\nimport time\nkept = 1\ntime.sleep(400)")
+    assert late.error == "RemoteTimeoutError" and "after 0.5 s" in late.message
+    assert "--timeout" in late.message
+    assert kernel.run("%%vm python\nkept").data == ["1"]
+
+
+def test_kernels_are_apart_listed_restarted_and_ended(kernel: Kernel) -> None:
+    good(kernel, "%%vm python\nx = 'first'")
+    good(kernel, "%%vm python --kernel second\nx = 'second'", timeout=120)
+    assert kernel.run("%%vm python\nx").data == ["'first'"]
+    listed = kernel.run("%vers kernels")
+    assert [line.split()[:2] for line in listed.data[0].splitlines()[1:]] == [
+        ["python", "build"],
+        ["second", "build"],
+    ]
+    assert "<table>" in listed.html[0]
+    restarted = good(kernel, "%vers kernels restart second", timeout=120)
+    assert restarted.endswith("second on build begins afresh.\n")
+    assert kernel.run("%%vm python --kernel second\nx").error == "NameError"
+    asked = kernel.run("%vers kernels rm second", answer="n")
+    assert "End second on build and all that is defined in it? [y/N]" in asked.stdout
+    assert good(kernel, "%vers kernels rm -f second") == "Ended second on build.\n"
+    assert good(kernel, "%vers kernels rm -f second") == "No kernel second runs there.\n"
+    assert kernel.run("%%vm python\nx").data == ["'first'"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "error", "said"),
+    [
+        ("%%vm python --cwd /tmp\n1", "UsageError", "--cwd is for shells, not for Python."),
+        ("%%vm python --fresh\n1", "UsageError", "--fresh is for shells"),
+        ("%%vm python -e A=b\n1", "UsageError", "--env is for shells"),
+        ("%%vm python --kernel a/b\n1", "UsageError", "'a/b' cannot name a kernel."),
+        ("%%vm --kernel x\ntrue", "UsageError", "--kernel is for `%%vm python`."),
+        ("%%vm python --kernl x\n1", "UsageError", "Did you mean --kernel?"),
+        ("%%vm python --on nosuch\n1", "UnknownVMError", "No VM named 'nosuch'."),
+        ("%%vm pyton x\n1", "UsageError", "Got unexpected extra argument"),
+        ("%vers kernels restart a/b", "UsageError", "'a/b' cannot name a kernel."),
+        ("%vers kernels lst", "UsageError", "Did you mean ls?"),
+    ],
+)
+def test_wrong_use_is_one_line(kernel: Kernel, cell: str, error: str, said: str) -> None:
+    failed = kernel.run(cell)
+    assert failed.error == error and said in failed.message, failed
+    assert len(failed.traceback.splitlines()) <= 2
+
+
+def test_without_a_vm_that_is_told(kernel: Kernel) -> None:
+    kernel.run("%vers local")
+    refused = kernel.run("%%vm python\n1")
+    assert refused.error == "UnknownVMError" and "`%vers use VM`" in refused.message
