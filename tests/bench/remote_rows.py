@@ -137,16 +137,26 @@ async def a_kernel(server: Server) -> AsyncIterator[Callable[[str], Awaitable[fl
 
 
 async def cell_ms() -> Figure:
-    async with serving() as server, a_kernel(server) as execute:
+    what = "%%vm with `true`, through a kernel, OpenSSH in TLS on loopback"
+    mine, theirs = await cells()
+    return Figure("cell_ms", what, "ms", mine, "ssh ControlMaster", theirs, most=15, ratio_least=8)
+
+
+async def cell_clean_ms() -> Figure:
+    mine, theirs = await cells("--clean")
+    what = "the same, where the login has an empty home"
+    return Figure("cell_clean_ms", what, "ms", mine, "ssh ControlMaster", theirs, most=15, ratio_least=1)
+
+
+async def cells(*words: str) -> tuple[list[float], list[float]]:
+    async with serving(*words) as server, a_kernel(server) as execute:
 
         async def peer() -> float:
             began = time.perf_counter()
             await server.peer.run("true")
             return (time.perf_counter() - began) * 1000
 
-        mine, theirs = await alternate(25, lambda: execute("%%vm\ntrue"), peer)
-    what = "%%vm with `true`, through a kernel, OpenSSH in TLS on loopback"
-    return Figure("cell_ms", what, "ms", mine, "ssh ControlMaster", theirs, most=15, ratio_least=8)
+        return await alternate(25, lambda: execute("%%vm\ntrue"), peer)
 
 
 async def py_cell_ms() -> Figure:
@@ -190,7 +200,19 @@ async def run_ms() -> Figure:
 
 
 async def many_s() -> Figure:
-    async with serving() as server:
+    what = f"{MANY} concurrent commands on one VM"
+    mine, theirs = await many()
+    return Figure("many_s", what, "s", mine, "a channel per command", theirs, most=2)
+
+
+async def many_clean_s() -> Figure:
+    mine, theirs = await many("--clean")
+    what = "the same, where the login has an empty home"
+    return Figure("many_clean_s", what, "s", mine, "a channel per command", theirs, most=2, ratio_least=1)
+
+
+async def many(*words: str) -> tuple[list[float], list[float]]:
+    async with serving(*words) as server:
         vm = await server.vm()
         await vm.run("true")
         mine = []
@@ -201,9 +223,8 @@ async def many_s() -> Figure:
         async with await server.bare() as connection:
             began = time.perf_counter()
             await asyncio.gather(*(connection.run(f"echo {number}") for number in range(MANY)))
-            theirs = [time.perf_counter() - began]  # once: it takes a minute
-    what = f"{MANY} concurrent commands on one VM"
-    return Figure("many_s", what, "s", mine, "a channel per command", theirs, most=2)
+            theirs = [time.perf_counter() - began]  # once: it may take a minute
+    return mine, theirs
 
 
 async def stream_mbs() -> Figure:

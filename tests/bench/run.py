@@ -23,10 +23,22 @@ from bench.local_rows import (
     pause_s,
     restore_s,
 )
-from bench.remote_rows import cell_ms, many_s, py_cell_ms, run_ms, stream_mbs
+from bench.remote_rows import cell_clean_ms, cell_ms, many_clean_s, many_s, py_cell_ms, run_ms, stream_mbs
 
 ROWS: list[Callable[[], Awaitable[Figure]]] = [
-    *(cell_ms, run_ms, read_ms, many_s, stream_mbs, flood_mb, copy_1g, copy_10k, py_cell_ms),
+    *(
+        cell_ms,
+        cell_clean_ms,
+        run_ms,
+        read_ms,
+        many_s,
+        many_clean_s,
+        stream_mbs,
+        flood_mb,
+        copy_1g,
+        copy_10k,
+        py_cell_ms,
+    ),
     *(load_ext_ms, create_s, branch_s, branch8_s, restore_s, pause_s, clone_pss_mb, clone_disk_mb),
 ]
 
