@@ -86,24 +86,31 @@ class Run:
         # The latest error that was shown: as a rule, but not always, the one that ends the cell.
         self._raised: dict[str, Any] | None = None
         self.seconds = 0.0
+        self._task: asyncio.Task[Any] | None = None
+        self._interrupting: asyncio.Task[None] | None = None
+        self._started = False
         self._began = time.monotonic()
 
     async def run(self) -> None:
         """To the end; what goes wrong is kept, for the others go on."""
+        self._task = asyncio.current_task()
         try:
+            await self.kernel.open()
+            self._started, self._began = True, time.monotonic()
             async with asyncio.timeout(self._limit + GRACE if self._limit else None):
                 await self._run()
         except VersError as error:
             self.error = error
         except TimeoutError:
             self.error = self._late(" It did not obey, and goes on")
+        except asyncio.CancelledError:
+            if self._started:
+                raise
         finally:
             self.seconds = time.monotonic() - self._began
             self._shown.finish()
 
     async def _run(self) -> None:
-        await self.kernel.open()
-        self._began = time.monotonic()
         late = False
 
         def interrupt() -> None:
@@ -134,8 +141,11 @@ class Run:
         )
 
     def interrupt(self) -> None:
-        """As the stop button of the kernel's own notebook would."""
-        self._interrupting = asyncio.ensure_future(self.kernel.interrupt())
+        """As the stop button of the kernel's own notebook would; or, before it runs, have it not run."""
+        if self._started:
+            self._interrupting = asyncio.ensure_future(self.kernel.interrupt())
+        elif self._task is not None:
+            self._task.cancel()
 
     def _show(self, call: Callable[[], object]) -> None:
         self._shown.flush()

@@ -64,6 +64,16 @@ def test_a_stop_interrupts_all_of_them(tidy: Kernel) -> None:  # noqa: F811
     assert tidy.run("%%vm --on build,child python\n1", timeout=60).error is None
 
 
+def test_a_stop_while_a_kernel_starts_runs_nothing(kernel: Kernel) -> None:
+    cell = kernel.start("%%vm python --kernel third\nprint('it ran')")
+    cell.wait_for("starting Python on build")
+    kernel.interrupt()
+    stopped = cell.finish(20)
+    assert stopped.error == "CellInterrupted" and "it ran" not in stopped.stdout, stopped
+    assert good(kernel, "%%vm python --kernel third\nprint('now')", timeout=120).endswith("now\n")
+    good(kernel, "%vers kernels rm -f third")
+
+
 def test_time_that_is_up_interrupts_and_says_so(kernel: Kernel) -> None:
     late = kernel.run("%%vm python --timeout 0.5\nimport time\nkept = 1\ntime.sleep(400)")
     assert late.error == "RemoteTimeoutError" and "after 0.5 s" in late.message
