@@ -70,6 +70,7 @@ def alike(value: Any) -> Any:
     for pattern, text in (
         (r"0x[0-9a-f]{6,}", "0xADDRESS"),
         (r"ipykernel_\d+/\d+", "ipykernel_N/N"),
+        (r"In ?\[\d+\]", "In[N]"),  # other tests may have run cells in one alone
         (r"<dc:date>.*?</dc:date>", "<dc:date/>"),
     ):
         value = re.sub(pattern, text, value)
@@ -93,7 +94,7 @@ def test_a_notebook_shows_the_same_as_in_a_kernel_of_ones_own(here: Kernel, ther
 def test_a_stop_is_the_kernels_own_interrupt(here: Kernel, there: Kernel) -> None:
     shown = []
     for kernel, magic in ((here, ""), (there, "%%vm python\n")):
-        cell = kernel.start(f"{magic}import time\nprint('asleep')\ntime.sleep(300)")
+        cell = kernel.start(f"{magic}import time\nprint('asleep')\nwhile True: time.sleep(0.1)")
         cell.wait_for("asleep")
         began = time.monotonic()
         kernel.interrupt()

@@ -55,7 +55,7 @@ def test_one_that_fails_does_not_stop_the_others(tidy: Kernel) -> None:  # noqa:
 def test_a_stop_interrupts_all_of_them(tidy: Kernel) -> None:  # noqa: F811
     good(tidy, "child = %vers branch --name child")
     cell = tidy.start(
-        "%%vm --on build,child python\nimport time\nprint('asleep', flush=True)\ntime.sleep(400)"
+        "%%vm --on build,child python\nimport time\nprint('asleep', flush=True)\nwhile True: time.sleep(0.1)"
     )
     cell.wait_for("[build] asleep")
     cell.wait_for("[child] asleep")
@@ -75,7 +75,7 @@ def test_a_stop_while_a_kernel_starts_runs_nothing(kernel: Kernel) -> None:
 
 
 def test_time_that_is_up_interrupts_and_says_so(kernel: Kernel) -> None:
-    late = kernel.run("%%vm python --timeout 0.5\nimport time\nkept = 1\ntime.sleep(400)")
+    late = kernel.run("%%vm python --timeout 0.5\nimport time\nkept = 1\nwhile True: time.sleep(0.1)")
     assert late.error == "RemoteTimeoutError" and "after 0.5 s" in late.message
     assert "--timeout" in late.message
     assert kernel.run("%%vm python\nkept").data == ["1"]

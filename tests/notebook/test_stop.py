@@ -31,7 +31,8 @@ def is_gone(kernel: Kernel, what: str) -> bool:
         ("%%vm", f"{SAID} sleep 302.5 | cat; echo never", "sleep 302.5"),
         ("%%vm --fresh", f"{SAID} sleep 303.5; echo never", "sleep 303.5"),
         ("%%vm", "echo started; while true; do sleep 0.05; done", "[n]othing"),
-        ("%%vm python3", "import time; print('started', flush=True); time.sleep(304.5)", "python3 -$"),
+        # In naps: a signal between Python's last look for one and a sleep is heeded only after that sleep.
+        ("%%vm python3", "import time; print('started', flush=True)\nwhile 1: time.sleep(0.1)", "python3 -$"),
         ("%%vm", "echo started; while true; do echo flood; done", "[n]othing"),
     ],
 )
