@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Protocol, overload
+from typing import Any, Protocol, overload
 
 import asyncssh
 
@@ -25,6 +25,7 @@ from pi_v_jupyter.errors import (
 from pi_v_jupyter.loops import at_home
 from pi_v_jupyter.machine import Machine
 from pi_v_jupyter.places import Place, Places
+from pi_v_jupyter.remote import values as transfer
 from pi_v_jupyter.remote.channel import Process, Request
 from pi_v_jupyter.remote.connection import Connection
 from pi_v_jupyter.remote.copying import Copied, OnProgress
@@ -188,6 +189,48 @@ class VM(Machine):
         found = [self.kernel(entry.name.removesuffix(".sock")) for entry in sockets]
         running = await asyncio.gather(*(kernel.attach() for kernel in found))
         return Kernels(kernel for kernel, runs in zip(found, running, strict=True) if runs)
+
+    @at_home
+    async def push(
+        self,
+        values: Mapping[str, Any],
+        *,
+        kernel: str = DEFAULT,
+        pickle: bool = False,
+        on_progress: OnProgress = lambda done, total: None,
+    ) -> int:
+        """Give a kernel's namespace `values` by their names; the bytes it took.
+
+        What travels: None, bools, numbers, texts, bytes; lists, tuples and dicts (with texts as keys) of what
+        travels; arrays of numpy; tables of pandas, polars and pyarrow; dataclasses of what travels, if the
+        class is known there. Anything else only by `pickle`.
+
+        Raises:
+            UsageError: one does not travel; nothing was changed there.
+        """
+        return await transfer.push(self, self.kernel(kernel), values, pickle=pickle, on_progress=on_progress)
+
+    @at_home
+    async def pull(
+        self,
+        *names: str,
+        kernel: str = DEFAULT,
+        known: dict[str, Any] | None = None,
+        pickle: bool = False,
+        on_progress: OnProgress = lambda done, total: None,
+    ) -> dict[str, Any]:
+        """The values of variables of a kernel, by their names; what travels is as for `push`.
+
+        `known`: where classes of dataclasses of `__main__` are looked for. With `pickle`, what comes may run
+        any code here.
+
+        Raises:
+            UsageError: one is not there, or does not travel.
+        """
+        found, _ = await transfer.pull(
+            self, self.kernel(kernel), names, known or {}, pickle=pickle, on_progress=on_progress
+        )
+        return found
 
     @property
     def tunnels(self) -> list[Tunnel]:

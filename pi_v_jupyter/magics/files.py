@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -16,7 +17,7 @@ from pi_v_jupyter.magics import words
 from pi_v_jupyter.magics.options import HELP, SESSION
 from pi_v_jupyter.magics.output import to_cell
 from pi_v_jupyter.remote import blocks
-from pi_v_jupyter.remote.copying import Copied
+from pi_v_jupyter.remote.copying import Copied, OnProgress
 from pi_v_jupyter.remote.files import Edited, Excerpt, Written
 from pi_v_jupyter.views import files as views
 
@@ -163,34 +164,39 @@ def cp(extension: Extension, places: tuple[str, ...], folders: bool) -> Copied:
     if not all(places) or not sources[0]:
         raise UsageError("What is to be copied, and where to?", "`%vers cp SRC… DST`, as scp has it.")
     fleet = extension.vers.fleet
-    bar = Bar(unit="B", unit_scale=True, delay=1.0, leave=False, file=sys.stdout)
+    if fleet.active is None and any(place.startswith(":") for place in places):
+        raise UnknownVMError(
+            "No VM is active, and `:/path` is on the active one.", "`%vers use VM` makes one so."
+        )
+    with bar(extension) as on_progress:
+        copied = extension.wait(
+            fleet.places(find=extension.find).copy(
+                sources, target, beside=SESSION, folders=folders, on_progress=on_progress
+            ),
+            f"copying to {target}",
+            "No half file has its final name; of one large file the next copy goes on from here.",
+            speaks=True,
+        )
+    click.echo(views.copied_text(copied))
+    return extension.quietly(copied)
+
+
+@contextmanager
+def bar(extension: Extension) -> Iterator[OnProgress]:
+    """What shows how far something is, once that has taken a second."""
+    shown = Bar(unit="B", unit_scale=True, delay=1.0, leave=False, file=sys.stdout)
     due = 0.0
 
     def on_progress(done: int, total: int | None) -> None:
         nonlocal due
         if time.monotonic() >= due:
             due = time.monotonic() + 0.1
-            extension.show(lambda: _advance(bar, done, total))
+            extension.show(lambda: _advance(shown, done, total))
 
-    async def copying() -> Copied:
-        places_of = fleet.places(find=extension.find)
-        return await places_of.copy(sources, target, beside=SESSION, folders=folders, on_progress=on_progress)
-
-    if fleet.active is None and any(place.startswith(":") for place in places):
-        raise UnknownVMError(
-            "No VM is active, and `:/path` is on the active one.", "`%vers use VM` makes one so."
-        )
     try:
-        copied = extension.wait(
-            copying(),
-            f"copying to {target}",
-            "No half file has its final name; of one large file the next copy goes on from here.",
-            speaks=True,
-        )
+        yield on_progress
     finally:
-        bar.close()
-    click.echo(views.copied_text(copied))
-    return extension.quietly(copied)
+        shown.close()
 
 
 def _advance(bar: Bar, done: int, total: int | None) -> None:

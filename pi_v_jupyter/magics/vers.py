@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pi_v_jupyter.doctor import Report, examine
 from pi_v_jupyter.errors import PlatformError, UsageError
 from pi_v_jupyter.lineage import Lineage
-from pi_v_jupyter.magics import branching, files, kernels, reach, terminal
+from pi_v_jupyter.magics import branching, files, kernels, reach, terminal, values
 from pi_v_jupyter.roster import VMs
 from pi_v_jupyter.settings import KEYS, EmbeddedPlatform
 from pi_v_jupyter.views import tables
@@ -213,7 +213,14 @@ def config(extension: Extension, key: str | None, value: str | None) -> None:
         session[key] = value
 
 
-for command in (*branching.COMMANDS, *files.COMMANDS, *kernels.COMMANDS, *reach.COMMANDS, *terminal.COMMANDS):
+for command in (
+    *branching.COMMANDS,
+    *files.COMMANDS,
+    *kernels.COMMANDS,
+    *reach.COMMANDS,
+    *terminal.COMMANDS,
+    *values.COMMANDS,
+):
     vers.add_command(command)
 
 

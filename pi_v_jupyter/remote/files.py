@@ -12,7 +12,7 @@ import errno
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +23,7 @@ from pi_v_jupyter.remote.channel import Exit, Process, Request, checked
 from pi_v_jupyter.remote.diff import Region, unified
 
 MOST = 50 * 1024  # bytes of one excerpt
+FED = 1 << 20  # bytes of a file between two words about how far it is
 AnyPath = str | os.PathLike[str]
 Edits = Sequence[tuple[str, str]]
 
@@ -124,9 +125,15 @@ class Files(ABC):
             return checked(Excerpt, {**found, "path": os.fspath(path), "text": text})
 
     @at_home
-    async def read_bytes(self, path: AnyPath, *, beside: str | None = None) -> bytes:
-        """All of a file."""
-        return (await self._done("fetch", path, beside))[0]
+    async def read_bytes(
+        self,
+        path: AnyPath,
+        *,
+        beside: str | None = None,
+        on_progress: Callable[[int], object] = lambda done: None,
+    ) -> bytes:
+        """All of a file. `on_progress` is told the bytes so far, on the machine's loop."""
+        return (await self._done("fetch", path, beside, on_output=on_progress))[0]
 
     @at_home
     async def write(
@@ -137,14 +144,18 @@ class Files(ABC):
         append: bool = False,
         mode: int | None = None,
         beside: str | None = None,
+        on_progress: Callable[[int, int], object] = lambda done, total: None,
     ) -> Written:
         """Make `data` the content of a file, or add it; folders that are not there are made.
 
         The file is replaced in one moment: nobody ever sees half of it. Its owner and mode stay, unless
-        `mode` says another; a link stays a link, and what it names is written.
+        `mode` says another; a link stays a link, and what it names is written. `on_progress` is told the
+        bytes that are on their way and all there are, on the machine's loop.
         """
         content = data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
-        _, found = await self._done("write", path, beside, content, append=append, mode=mode)
+        _, found = await self._done(
+            "write", path, beside, content, on_input=on_progress, append=append, mode=mode
+        )
         with self.understood():
             return checked(Written, found)
 
@@ -252,15 +263,24 @@ class Files(ABC):
             ) from None
 
     async def _done(
-        self, what: str, path: AnyPath, beside: str | None = None, data: bytes | None = None, **arguments: Any
+        self,
+        what: str,
+        path: AnyPath,
+        beside: str | None = None,
+        data: bytes | None = None,
+        *,
+        on_input: Callable[[int, int], object] = lambda done, total: None,
+        on_output: Callable[[int], object] = lambda done: None,
+        **arguments: Any,
     ) -> tuple[bytes, Any]:
         """Have it done: its output, and what it found."""
         process = await self.start(work(what, path, beside=beside, stdin=data is not None, **arguments))
-        feeder = asyncio.create_task(_feed(process, data)) if data is not None else None
+        feeder = asyncio.create_task(_feed(process, data, on_input)) if data is not None else None
         kept = bytearray()
         try:
             async for _, piece in process.chunks():
                 kept += piece
+                on_output(len(kept))
             how = await process.wait()
         finally:
             if feeder is not None:
@@ -352,8 +372,10 @@ def work(
     return Request(work={"do": what, "beside": beside, "with": arguments}, stdin=stdin)
 
 
-async def _feed(process: Process, data: bytes) -> None:
-    await process.write(data)
+async def _feed(process: Process, data: bytes, on_input: Callable[[int, int], object]) -> None:
+    for start in range(0, len(data), FED):
+        await process.write(data[start : start + FED])
+        on_input(min(start + FED, len(data)), len(data))
     await process.write_eof()
 
 
