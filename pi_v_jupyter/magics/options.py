@@ -59,7 +59,12 @@ OPTIONS = [
     click.Option(["--cwd"], metavar="DIR", help="Run it in DIR."),
     click.Option(["-e", "--env"], type=Pair(), multiple=True, help="Set a variable for it."),
     click.Option(["--fresh"], is_flag=True, help="Run in a shell of its own, not in the session."),
-    click.Option(["--out"], type=Variable(), metavar="VAR", help="Keep standard output in VAR, as text."),
+    click.Option(
+        ["--out"],
+        type=Variable(),
+        metavar="VAR",
+        help="Keep standard output in VAR, as text; of Python, the last value.",
+    ),
     click.Option(["--err"], type=Variable(), metavar="VAR", help="Keep standard error in VAR, as text."),
     click.Option(["--no-raise"], is_flag=True, help="An exit code other than 0 is no error."),
 ]

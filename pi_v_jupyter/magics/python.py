@@ -20,7 +20,7 @@ from pi_v_jupyter.errors import (
     UsageError,
     VersError,
 )
-from pi_v_jupyter.magics import output
+from pi_v_jupyter.magics import output, values
 from pi_v_jupyter.remote.kernel import DEFAULT, Message, Shown
 from pi_v_jupyter.vm import VM
 
@@ -52,7 +52,16 @@ def cell(extension: Extension, body: str, name: str | None, options: Options) ->
         for vm, called in vms.items()
     ]
     _wait(extension, screen, runs)
-    return _conclude(extension, runs, options)
+    unkept: VersError | None = None
+    try:
+        if options.out:  # of those that did not fail too
+            _keep(extension, dict(zip(vms, runs, strict=True)), options.out)
+    except VersError as error:
+        unkept = error
+    result = _conclude(extension, runs, options)
+    if unkept is not None:
+        raise unkept
+    return result
 
 
 def _active(extension: Extension) -> VM:
@@ -284,6 +293,15 @@ def _conclude(extension: Extension, runs: list[Run], options: Options) -> Shown 
             raise failed[0].error
         raise RemoteCommandError(f"failed on {', '.join(run.label for run in failed)}")
     return extension.quietly(Values({run.label: run.value for run in runs}))
+
+
+def _keep(extension: Extension, runs: dict[VM, Run], name: str) -> None:
+    """The last value in a variable here; of several VMs in a dict by VM, None where there was none."""
+    having = {vm: run.label for vm, run in runs.items() if run.value is not None}
+    kernel = next(iter(runs.values())).kernel.name
+    found = extension.wait(values.fetched(extension, having, ("_",), kernel), "fetching the value")
+    kept = {run.label: found[run.label]["_"] if run.label in found else None for run in runs.values()}
+    extension.shell.user_ns[name] = kept if len(kept) > 1 else next(iter(kept.values()))
 
 
 def _summary(run: Run) -> str:

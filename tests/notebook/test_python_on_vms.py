@@ -101,6 +101,43 @@ def test_kernels_are_apart_listed_restarted_and_ended(kernel: Kernel) -> None:
     assert kernel.run("%%vm python\nx").data == ["'first'"]
 
 
+def test_values_travel_both_ways(tidy: Kernel) -> None:  # noqa: F811
+    tidy.run("import numpy\ntext, deep, table = 'x', {'a': [1, None, b'\\0']}, numpy.arange(6).reshape(2, 3)")
+    sent = good(tidy, "%vers push text deep")
+    assert re.search(r"text, deep → python on build  \d+ bytes\n$", sent)  # a slow one shows a bar first
+    assert tidy.run("%%vm python\ntext, deep").data == ["('x', {'a': [1, None, b'\\x00']})"]
+    refused = tidy.run("%vers push table")
+    assert refused.error == "UsageError" and "table needs numpy, which is not installed at" in refused.message
+    good(tidy, "child = %vers branch --name child")
+    good(tidy, "%%vm --on build,child python\nfound = [len(deep), 2.5]\nother = {1, 2}")
+    assert good(tidy, "%vers pull found --on child").endswith("found ← python on child\n")
+    assert tidy.value("found") == [1, 2.5]
+    good(tidy, "%vers pull found --on build,child")
+    assert tidy.value("found") == {"build": [1, 2.5], "child": [1, 2.5]}
+    refused = tidy.run("%vers pull other")
+    assert (
+        refused.error == "UsageError"
+        and "other is a set" in refused.message
+        and "--pickle" in refused.message
+    )
+    good(tidy, "%vers pull other --pickle")
+    assert tidy.value("other") == {1, 2}
+    assert "there is no variable nothing" in tidy.run("%vers pull nothing").message
+    assert "There is no variable nothing here." in tidy.run("%vers push nothing").message
+    assert good(tidy, "%vm ls -A ~/.local/share/pi-v/kernels | grep -c values || true") == "0\n", "left"
+
+
+def test_the_last_value_is_kept_where_it_is_asked_for(tidy: Kernel) -> None:  # noqa: F811
+    assert tidy.run("%%vm python --out kept\n[1, 'two']").data == ["[1, 'two']"]
+    assert tidy.value("kept") == [1, "two"]
+    good(tidy, "%%vm python --out kept\npass")
+    assert tidy.value("kept") is None
+    good(tidy, "child = %vers branch --name child")
+    tidy.run("%%vm --on build,child --out kept python\nimport socket\nlen(socket.gethostname()) > 0")
+    assert tidy.value("kept") == {"build": True, "child": True}
+    assert "_ is a set" in tidy.run("%%vm python --out kept\n{1}").message
+
+
 @pytest.mark.parametrize(
     ("cell", "error", "said"),
     [
