@@ -208,7 +208,7 @@ class RemoteCellError(RemoteError):
     @classmethod
     def named(cls, ename: str, evalue: str, traceback: list[str]) -> RemoteCellError:
         """The error, of a class with that name."""
-        kind: type[RemoteCellError] = type(ename, (cls,), {})
+        kind: type[RemoteCellError] = type(ename if ename.isidentifier() else cls.__name__, (cls,), {})
         return kind(ename, evalue, traceback)
 
     def _render_traceback_(self) -> list[str]:

@@ -29,7 +29,7 @@ from pi_v_jupyter.remote import values as transfer
 from pi_v_jupyter.remote.channel import Process, Request
 from pi_v_jupyter.remote.connection import Connection
 from pi_v_jupyter.remote.copying import Copied, OnProgress
-from pi_v_jupyter.remote.kernel import DEFAULT, FOLDER, Kernel, Kernels
+from pi_v_jupyter.remote.kernel import DEFAULT, FOLDER, NAME, Kernel, Kernels
 from pi_v_jupyter.remote.resident import NO_LEGACY, Legacy, Seat
 from pi_v_jupyter.remote.tunnel import Tunnel, check_port
 from pi_v_jupyter.settings import Settings
@@ -185,9 +185,9 @@ class VM(Machine):
     @at_home
     async def kernels(self) -> Kernels:
         """Those that run there, whoever started them."""
-        sockets = await self.glob(f"{FOLDER}/*.sock")
-        found = [self.kernel(entry.name.removesuffix(".sock")) for entry in sockets]
-        running = await asyncio.gather(*(kernel.attach() for kernel in found))
+        sockets = [entry.name.removesuffix(".sock") for entry in await self.glob(f"{FOLDER}/*.sock")]
+        found = [self.kernel(name) for name in sockets if NAME.fullmatch(name)]
+        running = await asyncio.gather(*(kernel.attach() for kernel in found), return_exceptions=True)
         return Kernels(kernel for kernel, runs in zip(found, running, strict=True) if runs)
 
     @at_home

@@ -27,8 +27,7 @@ _TYPES = "_jupyter_types_experimental"
 _LINE = re.compile(
     r"(?:%%vm\s+(?:write|edit)|(?:.*=\s*)?%vers\s+(?:read|(?P<copy>cp)))\s(?P<rest>.*)", re.DOTALL
 )
-# A cell for a Python kernel: the options that say which, and its body.
-_PYTHON = re.compile(r"%%vm[ \t]+(?P<line>.*\bpython\b.*)\n(?P<body>(?:.|\n)*)")
+_PYTHON = re.compile(r"%%vm[ \t].*\bpython\b")  # perhaps a cell for a kernel
 _SPECIAL = re.compile(r"([^\w@%+=:,./~-])")
 
 
@@ -86,34 +85,32 @@ def ask(
     extension: Extension, cell: str, cursor: int, kind: str, timeout: float, **more: Any
 ) -> dict[str, Any] | None:
     """What the kernel that `cell` is for says of its body; None where it does not run, or is busy."""
-    found = _PYTHON.fullmatch(cell)
-    at = cursor - found.start("body") if found else -1
-    if found is None or at < 0:
-        return None
-    kernel = _kernel(extension, found["line"])
-    if kernel is None or not kernel.connected:
+    line, _, body = cell.partition("\n")
+    at = cursor - len(line) - 1
+    if at < 0 or not _PYTHON.match(line):
         return None
 
-    async def answered() -> dict[str, Any]:
+    async def answered() -> dict[str, Any] | None:
         async with asyncio.timeout(timeout):
-            return await kernel.ask(kind, code=found["body"], cursor_pos=at, **more)
+            kernel = await _kernel(extension, line.partition("%%vm")[2])
+            if kernel is None or not kernel.connected:
+                return None
+            return await kernel.ask(kind, code=body, cursor_pos=at, **more)
 
     try:
         answer = extension.wait(answered(), speaks=True)
     except (VersError, TimeoutError):
         return None
-    return {**answer, "body": found["body"]} if answer.get("status") == "ok" else None
+    return {**answer, "body": body} if answer is not None and answer.get("status") == "ok" else None
 
 
-def _kernel(extension: Extension, line: str) -> Kernel | None:
-    """Of the one VM the line is about, if it is known already."""
-    try:
-        given = words.run(CELL, "%%vm", words.arguments(line), None)
-        listed = given["on"]
-        vm = extension.vers.active if listed is None else extension.wait(extension.find(listed), speaks=True)
-        return None if vm is None else vm.kernel(given["kernel"] or DEFAULT)
-    except VersError:
+async def _kernel(extension: Extension, line: str) -> Kernel | None:
+    """Of the one VM that a line of `%%vm` is about."""
+    given = CELL.make_context("vm", words.arguments(line), resilient_parsing=True).params
+    if given["kind"] != "python":
         return None
+    vm = extension.vers.active if given["on"] is None else await extension.find(given["on"])
+    return None if vm is None else vm.kernel(given["kernel"] or DEFAULT)
 
 
 def _last_word(rest: str) -> tuple[str, str]:

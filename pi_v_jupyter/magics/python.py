@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import signal
+import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from pi_v_jupyter.errors import (
     VersError,
 )
 from pi_v_jupyter.magics import output, values
-from pi_v_jupyter.remote.kernel import DEFAULT, Message, Shown
+from pi_v_jupyter.remote.kernel import DEFAULT, Execution, Message, Shown
 from pi_v_jupyter.vm import VM
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from pi_v_jupyter.magics.options import Options
     from pi_v_jupyter.remote.kernel import Kernel
 
+SLOW = 2.0  # seconds in a queue after which that is said
+PAYLOADS = ("page", "set_next_input")  # not `ask_exit`, which would end this kernel
 GRACE = 3.0  # seconds between the interrupt at a time-out and the end of waiting for what it does
 PATIENCE = 1.0  # seconds after a stop until the user is told that it was not obeyed
 SHELLS = ("cwd", "env", "fresh", "err")  # options that a kernel has no use for
@@ -97,45 +100,65 @@ class Run:
         self.seconds = 0.0
         self._task: asyncio.Task[Any] | None = None
         self._interrupting: asyncio.Task[None] | None = None
-        self._started = False
+        self._execution: Execution | None = None
+        self._dropped = self._is_late = self.over = False
         self._began = time.monotonic()
 
     async def run(self) -> None:
         """To the end; what goes wrong is kept, for the others go on."""
         self._task = asyncio.current_task()
+        watch: list[asyncio.Task[None]] = []
+
+        def asked(execution: Execution) -> None:
+            self._execution = execution
+            watch.append(asyncio.create_task(self._watch(execution)))
+
         try:
-            await self.kernel.open()
-            self._started, self._began = True, time.monotonic()
-            async with asyncio.timeout(self._limit + GRACE if self._limit else None):
-                await self._run()
+            reply = await self.kernel.execute(self._body, self._take, asks=True, on_asked=asked)
+            self._answered(reply)
         except VersError as error:
             self.error = error
-        except TimeoutError:
-            self.error = self._late(" It did not obey, and goes on")
+        except Exception as error:  # noqa: BLE001  a VM may say anything, and the other VMs go on
+            self.error = self.kernel.error(f"sent what no kernel would ({type(error).__name__})")
         except asyncio.CancelledError:
-            if self._started:
+            if not self._dropped:
                 raise
         finally:
+            for task in watch:
+                task.cancel()
             self.seconds = time.monotonic() - self._began
+            self.over = True
             self._shown.finish()
 
-    async def _run(self) -> None:
-        late = False
-
-        def interrupt() -> None:
-            nonlocal late
-            late = True
-            self.interrupt()
-
-        clock = asyncio.get_running_loop().call_later(self._limit, interrupt) if self._limit else None
+    async def _watch(self, execution: Execution) -> None:
+        """The time it may take runs from when the kernel has come to it."""
         try:
-            reply = await self.kernel.execute(self._body, self._take)
-        finally:
-            if clock is not None:
-                clock.cancel()
+            async with asyncio.timeout(SLOW):
+                await execution.begun.wait()
+        except TimeoutError:
+            self._shown.say("stderr", f"{self.label} runs another cell first …\n")
+            await execution.begun.wait()
+        self._began = time.monotonic()
+        if not self._limit:
+            return
+        await asyncio.sleep(self._limit)
+        self._is_late = True
+        await execution.interrupt()
+        await asyncio.sleep(GRACE)
+        self.error = self._late(" It did not obey, and goes on")
+        self.drop()
+
+    def drop(self) -> None:
+        """Wait for it no longer."""
+        self._dropped = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def _answered(self, reply: Message) -> None:
         for payload in reply.get("payload", ()):
-            self._show(lambda payload=payload: self._page(payload))  # type: ignore[misc]
-        if late:
+            if payload.get("source") in PAYLOADS:
+                self._show(lambda payload=payload: self._page(payload))  # type: ignore[misc]
+        if self._is_late:
             self.error = self._late("")
         elif reply["status"] != "ok":
             self.error = _error(self._raised or reply)
@@ -151,10 +174,10 @@ class Run:
 
     def interrupt(self) -> None:
         """As the stop button of the kernel's own notebook would; or, before it runs, have it not run."""
-        if self._started:
-            self._interrupting = asyncio.ensure_future(self.kernel.interrupt())
-        elif self._task is not None:
-            self._task.cancel()
+        if self._execution is None:
+            self.drop()
+        elif not self.over:
+            self._interrupting = asyncio.ensure_future(self._execution.interrupt())
 
     def _show(self, call: Callable[[], object]) -> None:
         self._shown.flush()
@@ -164,7 +187,7 @@ class Run:
         kind, content = message["msg_type"], message["content"]
         if kind == "stream":
             name = "stderr" if content["name"] == "stderr" else "stdout"
-            self._shown.feed(name, content["text"].encode("utf-8", "surrogateescape"))  # type: ignore[arg-type]
+            self._shown.feed(name, content["text"].encode("utf-8", "backslashreplace"))  # type: ignore[arg-type]
         elif kind == "execute_result":
             self.value = value = Shown(content["data"], content["metadata"])
             if not self._several:  # now: figures come behind it
@@ -175,6 +198,11 @@ class Run:
             if self._raised is not None:
                 self._show_error(self._raised)
             self._raised = content
+        elif kind == "lost":
+            lost = (
+                f"… {content['bytes'] / 1e6:.0f} MB came faster than they could be fetched, and are lost.\n"
+            )
+            self._shown.say("stderr", lost)
         elif kind == "clear_output":
             self._show(lambda: self._extension.shell.display_pub.clear_output(wait=bool(content["wait"])))
         elif kind == "input_request":
@@ -207,7 +235,8 @@ class Run:
         """On the cell's thread, with the stop button as it is for any `input()`."""
         content = message["content"]
         prompt = f"[{self.label}] {content['prompt']}" if self._several else content["prompt"]
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        main = threading.current_thread() is threading.main_thread()
+        before = signal.signal(signal.SIGINT, signal.default_int_handler) if main else None
         try:
             text = getpass.getpass(prompt) if content["password"] else input(prompt)
         except KeyboardInterrupt:
@@ -218,7 +247,8 @@ class Run:
         else:
             self._at_home(self.kernel.answer(message, text))
         finally:
-            signal.signal(signal.SIGINT, before)
+            if main:
+                signal.signal(signal.SIGINT, before)
 
     def _at_home(self, work: Any) -> None:
         asyncio.run_coroutine_threadsafe(work, self.kernel.home)
@@ -235,7 +265,7 @@ def _wait(extension: Extension, screen: loops.Screen, runs: list[Run]) -> None:
     where = ", ".join(run.label for run in runs)
 
     def remind() -> None:
-        if any(not run.seconds for run in runs):
+        if any(not run.over for run in runs):
             text = "Interrupted, and still running. Stop again to leave it and free the notebook.\n"
             screen.call(lambda: output.to_cell("stderr", text))
 
@@ -250,6 +280,8 @@ def _wait(extension: Extension, screen: loops.Screen, runs: list[Run]) -> None:
         if presses == 1:
             loops.io_loop().call_soon_threadsafe(interrupt)
             return None
+        for run in runs:
+            loops.io_loop().call_soon_threadsafe(run.drop)
         return extension.stopped(
             f"left running on {where}: it does not obey.",
             "`%vers kernels restart` ends what the kernel does.",
@@ -260,9 +292,7 @@ def _wait(extension: Extension, screen: loops.Screen, runs: list[Run]) -> None:
 
     with extension.showing(screen):
         loops.wait(all_of_them(), screen=screen, on_interrupt=on_interrupt)
-    if stops and any(isinstance(run.error, RemoteCellError) for run in runs):
-        return  # the interrupt, as the kernel shows it
-    if stops:
+    if stops and not any(run.error for run in runs):  # else that tells more
         raise extension.stopped(f"interrupted on {where}.")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,10 +28,11 @@ from pi_v_jupyter.remote._kernel.keeper import (
     OWN,
     SHELL,
     STDIN,
+    VERSION,
     packed,
     unpacked,
 )
-from pi_v_jupyter.remote.channel import Process, Request
+from pi_v_jupyter.remote.channel import Exit, Process, Request
 from pi_v_jupyter.remote.pythons import Place, Pythons
 
 if TYPE_CHECKING:
@@ -41,14 +43,31 @@ DEFAULT = "python"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,30}")
 START_TIMEOUT = 120.0  # seconds for a kernel to start, on an emulated machine
 SLOW = 2.0  # seconds after which a start is worth a line
-ANSWER_TIMEOUT = 20.0  # seconds for the keeper's first words
+ANSWER_TIMEOUT = 20.0  # seconds for the keeper's first words, and for its end
+ABSENT = ("ENOENT", "ECONNREFUSED")  # how a connection fails where no keeper is
 # The keeper as its interpreter gets it: on stdin, for its source is not on the VM.
 BOOT = "import sys;exec(compile(sys.stdin.read(),'pi-v-keeper','exec'))"
-
 RESEED = "__import__('random').seed()"
+# A keeper that does not answer. Its process group is its own; its kernel notices that it is gone.
+KILL = """\
+pid=$(cat "$HOME/{folder}/{name}.lock") || exit 0
+case "$(tr '\\0' ' ' <"/proc/$pid/cmdline")" in *"{name}.sock"*) kill -KILL "$pid";; esac
+rm -f "$HOME/{folder}/{name}.sock"
+"""
 
 Message = dict[str, Any]
 OnMessage = Callable[[Message], object]
+# What each message's content holds that is made use of.
+SHAPES: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "stream": {"name": str, "text": str},
+    "display_data": {"data": dict, "metadata": dict},
+    "update_display_data": {"data": dict, "metadata": dict},
+    "execute_result": {"data": dict, "metadata": dict},
+    "error": {"ename": str, "evalue": str, "traceback": list},
+    "input_request": {"prompt": str, "password": bool},
+    "clear_output": {"wait": (bool, int)},
+    "status": {"execution_state": str},
+}
 
 
 def socket_path(name: str) -> str:
@@ -78,17 +97,205 @@ class Shown:
         return self.data, self.metadata
 
 
-@dataclass
-class Asked:
-    """A request under way. It is over once the kernel has answered and said that it is idle again."""
-
-    on_message: OnMessage
-    reply: asyncio.Future[Message]
-    idle: asyncio.Event = field(default_factory=asyncio.Event)
-
-
 class Kernels(list["Kernel"]):
     """The kernels of a VM, which show as a table in a notebook."""
+
+
+class Execution:
+    """A request under way. It is over once the kernel has answered and said that it is idle again.
+
+    `begun` is set when the kernel, which may have other cells to run first, runs this one.
+    """
+
+    def __init__(self, kernel: Kernel, on_message: OnMessage) -> None:
+        self._kernel, self.on_message = kernel, on_message
+        self.begun = asyncio.Event()
+        self.idle = asyncio.Event()
+        self.reply: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+
+    @property
+    def over(self) -> bool:
+        """Is it?"""
+        return self.reply.done() and self.idle.is_set()
+
+    def fail(self, error: Exception) -> None:
+        """No answer will come."""
+        if not self.reply.done():
+            self.reply.set_exception(error)
+        self.begun.set()
+        self.idle.set()
+
+    async def interrupt(self) -> None:
+        """KeyboardInterrupt in this cell, as soon as it runs; whatever ran before it is let be."""
+        await self.begun.wait()
+        if not self.over:
+            await self._kernel.interrupt()
+
+
+class Line:
+    """One connection to a keeper, from its first words to its end."""
+
+    def __init__(self, kernel: Kernel, process: Process) -> None:
+        self._kernel, self._process = kernel, process
+        self._writing = asyncio.Lock()
+        self._session: Session | None = None
+        self.about: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self.asked: dict[str, Execution] = {}
+        self.absent = False  # was no keeper there?
+        self.end: KernelError | None = None
+        self.silent_end = False  # did the kernel end while nobody waited for it?
+        self.reading = asyncio.create_task(self._read())
+
+    @property
+    def open(self) -> bool:
+        """Are there a kernel, and a way to it?"""
+        return self.about.done() and not self.reading.done()
+
+    async def introduced(self, timeout: float) -> None:
+        """Until the keeper has said whose kernel it is, or says nothing more.
+
+        Raises:
+            KernelError: it does neither.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                awaited: list[asyncio.Future[Any]] = [self.about, self.reading]
+                await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+        except TimeoutError:
+            raise self._kernel.error("does not answer") from None
+
+    async def _read(self) -> None:
+        """Take what comes, until nothing more will."""
+        buffer = bytearray()
+        failure: KernelError | None = None
+        try:
+            async for _, piece in self._process.chunks():
+                buffer += piece
+                for channel, body in _frames(buffer):
+                    self._take(channel, body)
+            how: Exit = await self._process.wait()
+            # One that ends just now says nothing, or that; whoever starts the next waits until it has gone.
+            self.absent = how.error in ABSENT or self.end is not None or how.code == 0
+            if how.error and not self.absent:
+                failure = self._kernel.error(f"cannot be talked to: {how.message or how.error}")
+        except ConnectionLostError as error:
+            failure = KernelError(error.message, error.hint)
+        except Exception as error:  # noqa: BLE001  whatever came, who waits is told
+            failure = self._kernel.error(f"sent what no kernel would ({type(error).__name__})")
+            await self._process.close()
+        finally:
+            self.end = self.end or failure or self._kernel.error("ended")
+            for asked in self.asked.values():
+                asked.fail(self.end)
+
+    def _take(self, channel: int, body: bytes) -> None:
+        if channel == OWN:
+            self._told(json.loads(body))
+            return
+        if self._session is None:
+            raise ValueError("a message before the first words")
+        _, parts = self._session.feed_identities(unpacked(body))
+        message = self._session.deserialize(parts)
+        content, kind = message["content"], message["msg_type"]
+        if not all(isinstance(content[name], shape) for name, shape in SHAPES.get(kind, {}).items()):
+            raise TypeError(f"no content of {kind}")
+        asked = self.asked.get(message["parent_header"].get("msg_id"))
+        if asked is None:
+            return  # of something that went on in the background
+        if channel in (SHELL, CONTROL):
+            if not asked.reply.done():
+                asked.reply.set_result(message)
+        elif kind == "status":
+            if content["execution_state"] == "idle":
+                asked.idle.set()
+        else:
+            if kind == "execute_input":
+                asked.begun.set()
+            asked.on_message(message)
+
+    def _told(self, what: Any) -> None:
+        if not isinstance(what, dict):
+            raise TypeError("no words of a keeper")
+        if "key" in what:
+            from jupyter_client.session import Session
+
+            if what["version"] != VERSION:
+                self.end = self._kernel.error("is kept by another release of this package")
+                raise ValueError("another version")
+            about = {"pid": int(what["pid"]), "python": str(what["python"]), "used": bool(what["used"])}
+            self._session = Session(key=what["key"].encode(), session=self._kernel.session, check_pid=False)
+            for asked in self.asked.values():  # of the kernel before a restart
+                asked.fail(self._kernel.error("was restarted"))
+            if self.about.done():
+                self.about = asyncio.get_running_loop().create_future()
+            self.about.set_result(about)
+        elif "died" in what:
+            self.end = self._kernel.error(f"died ({what['died']}); what it held is gone")
+            self.silent_end = not self.asked
+        elif "ended" in what and self.end is None:
+            self.end = self._kernel.error("was ended")
+            self.silent_end = not self.asked
+        elif "lost" in what:
+            for asked in self.asked.values():
+                asked.on_message({"msg_type": "lost", "content": {"bytes": int(what["lost"])}})
+
+    async def _write(self, data: bytes) -> None:
+        async with self._writing:
+            try:
+                await self._process.write(data)
+            except asyncio.CancelledError:
+                await self._process.close()  # half a frame may be on its way
+                raise
+
+    async def order(self, **what: str) -> None:
+        """Words to the keeper."""
+        data = json.dumps(what).encode()
+        await self._write(HEAD.pack(len(data), OWN) + data)
+
+    async def send(self, channel: int, kind: str, content: Message, parent: Message | None = None) -> str:
+        """A message to the kernel; its id."""
+        if self._session is None:
+            raise self._kernel.error("ended")
+        message = self._session.msg(kind, content, parent=parent)
+        parts = [bytes(part) for part in self._session.serialize(message)]
+        await self._write(packed(channel, parts))
+        return str(message["header"]["msg_id"])
+
+    async def ask(
+        self, kind: str, content: Message, on_message: OnMessage, on_asked: Callable[[Execution], object]
+    ) -> Message:
+        """The content of the answer, once all that belongs to it has been given to `on_message`."""
+        if self._session is None or self.reading.done():
+            raise self.end or self._kernel.error("ended")
+        message = self._session.msg(kind, content)
+        parts = [bytes(part) for part in self._session.serialize(message)]
+        message_id = str(message["header"]["msg_id"])
+        asked = self.asked[message_id] = Execution(self._kernel, on_message)
+        asked.reply.add_done_callback(
+            lambda reply: reply.cancelled() or reply.exception()
+        )  # seen, at any rate
+        try:
+            await self._write(packed(SHELL, parts))
+            on_asked(asked)
+            reply = await asked.reply
+            await asked.idle.wait()
+        except asyncio.CancelledError:
+            if asked.begun.is_set() and not asked.over:  # nothing goes on unseen
+                with suppress(KernelError):
+                    await self.order(do="interrupt")
+            raise
+        finally:
+            del self.asked[message_id]
+        answer: Message = reply["content"]
+        return answer
+
+    async def close(self) -> None:
+        """Talk no more; who waits for an answer is told that none will come."""
+        await self._process.close()
+        await asyncio.wait([self.reading], timeout=ANSWER_TIMEOUT)
+        self.reading.cancel()
+        with suppress(asyncio.CancelledError):
+            await self.reading
 
 
 def _frames(buffer: bytearray) -> Iterator[tuple[int, bytes]]:
@@ -118,14 +325,10 @@ class Kernel:
         self, place: Place, name: str = DEFAULT, on_progress: Callable[[str], object] = lambda _: None
     ) -> None:
         self.place, self.name, self._on_progress = place, name, on_progress
+        self.session = secrets.token_hex(16)
         self._path = socket_path(name)
         self._lock = asyncio.Lock()
-        self._process: Process | None = None
-        self._reading: asyncio.Task[bool] | None = None
-        self._session: Session | None = None
-        self._about: asyncio.Future[dict[str, Any]] | None = None
-        self._asked: dict[str, Asked] = {}
-        self._end: KernelError | None = None
+        self._line: Line | None = None
         self.python, self.pid = "", 0  # its version, and its process over there, once connected
 
     @property
@@ -136,58 +339,71 @@ class Kernel:
     @property
     def connected(self) -> bool:
         """May it be asked something without being started?"""
-        return self._session is not None and self._reading is not None and not self._reading.done()
+        return self._line is not None and self._line.open
+
+    def error(self, what: str) -> KernelError:
+        """What to raise of it."""
+        return KernelError(
+            f"The kernel {self.name} on {self.place.label} {what.rstrip('.')}.",
+            f"`%vers kernels restart {self.name}` starts it afresh.",
+        )
 
     @at_home
     async def open(self) -> None:
         """Connect, and start the kernel first if it does not run."""
+        await self._opened()
+
+    async def _opened(self) -> Line:
         async with self._lock:
-            if self.connected:
-                return
-            if not await self._connect():
+            line = self._line
+            if line is not None and line.open:
+                return line
+            if line is not None and line.silent_end and line.end is not None:
+                self._on_progress(f"{line.end.message}  This cell begins in a new one.")
+            line = await self._connect()
+            if line is None:
                 await self._start()
-                if not await self._connect():
-                    raise self._error("ended as soon as it was started")
-            if self._about is not None and not self._about.result()["used"]:
-                # It may have been copied with its VM, and all copies would draw the same numbers.
-                await self._talk(SHELL, "execute_request", {"code": RESEED, "silent": True}, lambda _: None)
+                line = await self._connect()
+            if line is None:
+                raise self.error("ended as soon as it was started")
+            return line
 
     @at_home
     async def attach(self) -> bool:
         """Connect, if the kernel runs; does it?"""
         async with self._lock:
-            return self.connected or await self._connect()
+            return self.connected or await self._connect() is not None
 
-    async def _connect(self) -> bool:
-        """Whether somebody is there to be talked to."""
-        process = await self.place.start(Request(socket=self._path))
-        self._process, self._end = process, None
-        self._about = asyncio.get_running_loop().create_future()
-        self._reading = asyncio.create_task(self._read(process))
-        try:
-            await self._introduced(ANSWER_TIMEOUT)
-        except TimeoutError:
-            await self._let_go()
-            raise self._error("does not answer") from None
-        if self._about.done():
-            return True
-        understood = await self._reading
+    async def _connect(self) -> Line | None:
+        """A line to the kernel; None where it does not run."""
         await self._let_go()
-        if not understood and self._end is not None:
-            raise self._end
-        return False
-
-    async def _introduced(self, timeout: float) -> None:
-        """Until the keeper has said whose kernel it is, or says nothing more."""
-        awaited: list[asyncio.Future[Any]] = [each for each in (self._about, self._reading) if each]
-        async with asyncio.timeout(timeout):
-            await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+        line = self._line = Line(self, await self.place.start(Request(socket=self._path)))
+        try:
+            await line.introduced(ANSWER_TIMEOUT)
+            if line.open:
+                about = line.about.result()
+                self.python, self.pid = about["python"], about["pid"]
+                await line.order(do="hello", session=self.session)
+                if not about["used"]:  # it may have been copied with its VM: all copies would draw the same
+                    await line.ask(
+                        "execute_request", {"code": RESEED, "silent": True}, lambda _: None, lambda _: None
+                    )
+                return line
+            await line.reading
+        except BaseException:
+            await self._let_go()
+            raise
+        await self._let_go()
+        if not line.absent and line.end is not None:
+            raise line.end
+        return None
 
     async def _start(self) -> None:
         python = await Pythons(self.place, self._on_progress).find()
-        line = f"starting Python on {self.place.label}"
-        telling = asyncio.get_running_loop().call_later(SLOW, self._on_progress, line)
-        request = Request(argv=(python, "-c", BOOT, self._path), stdin=True, timeout=START_TIMEOUT)
+        words = f"starting Python on {self.place.label}"
+        telling = asyncio.get_running_loop().call_later(SLOW, self._on_progress, words)
+        # Not in the user's home: a file there may be named as a module is.
+        request = Request(argv=(python, "-c", BOOT, self._path), stdin=True, cwd="/", timeout=START_TIMEOUT)
         process = await self.place.start(request)
         said = bytearray()
         try:
@@ -202,99 +418,7 @@ class Kernel:
         if how.code != 0:
             lines = said.decode(errors="backslashreplace").strip().splitlines()
             reason = how.message or (lines[-1] if lines else "") or ("time is up" if how.timed_out else "")
-            raise self._error(f"cannot be started: {reason}" if reason else "cannot be started")
-
-    def _error(self, what: str) -> KernelError:
-        return KernelError(
-            f"The kernel {self.name} on {self.place.label} {what.rstrip('.')}.",
-            f"`%vers kernels restart {self.name}` starts it afresh.",
-        )
-
-    async def _read(self, process: Process) -> bool:
-        """Take what comes, until nothing more will; was it what a keeper says?"""
-        buffer, understood = bytearray(), True
-        try:
-            async for _, piece in process.chunks():
-                buffer += piece
-                for channel, body in _frames(buffer):
-                    self._take(channel, body)
-            failure = self._end or self._error("ended")
-        except ConnectionLostError as error:
-            failure = KernelError(error.message, error.hint)
-        except Exception as error:  # noqa: BLE001  whatever came, who waits is told
-            failure = self._error(f"sent what no kernel would ({type(error).__name__})")
-            understood = False
-            await process.close()
-        self._end = failure
-        for asked in self._asked.values():
-            if not asked.reply.done():
-                asked.reply.set_exception(failure)
-            asked.idle.set()
-        return understood
-
-    def _take(self, channel: int, body: bytes) -> None:
-        if channel == OWN:
-            self._told(json.loads(body))
-            return
-        assert self._session is not None  # noqa: S101  the keeper's first words came first
-        _, parts = self._session.feed_identities(unpacked(body))
-        message = self._session.deserialize(parts)
-        asked = self._asked.get(message["parent_header"].get("msg_id"))
-        if asked is None:
-            return  # another client's, or of something that went on in the background
-        if channel in (SHELL, CONTROL):
-            if not asked.reply.done():
-                asked.reply.set_result(message)
-        elif channel == IOPUB and message["msg_type"] == "status":
-            if message["content"]["execution_state"] == "idle":
-                asked.idle.set()
-        else:
-            asked.on_message(message)
-
-    def _told(self, what: Any) -> None:
-        if not isinstance(what, dict):
-            raise TypeError("no words of a keeper")
-        if "key" in what:
-            from jupyter_client.session import Session
-
-            self._session = Session(key=what["key"].encode(), check_pid=False)
-            self.python, self.pid = str(what["python"]), int(what["pid"])
-            if self._about is not None and not self._about.done():
-                self._about.set_result(what)
-            for asked in self._asked.values():  # of the kernel before a restart
-                if not asked.reply.done():
-                    asked.reply.set_exception(self._error("was restarted"))
-                asked.idle.set()
-        elif "died" in what:
-            self._end = self._error(f"died ({what['died']}); what it held is gone")
-        elif "ended" in what and self._end is None:
-            self._end = self._error("was ended")
-
-    async def _send(self, channel: int, message: Message) -> None:
-        assert self._session is not None  # noqa: S101  it is open
-        assert self._process is not None  # noqa: S101
-        await self._process.write(packed(channel, [bytes(part) for part in self._session.serialize(message)]))
-
-    async def _ask(self, channel: int, kind: str, content: Message, on_message: OnMessage) -> Message:
-        """The content of the answer, once all that belongs to it has been given to `on_message`."""
-        await self.open()
-        return await self._talk(channel, kind, content, on_message)
-
-    async def _talk(self, channel: int, kind: str, content: Message, on_message: OnMessage) -> Message:
-        assert self._session is not None  # noqa: S101
-        message = self._session.msg(kind, content)
-        message_id = message["header"]["msg_id"]
-        asked = self._asked[message_id] = Asked(on_message, asyncio.get_running_loop().create_future())
-        try:
-            if self._reading is None or self._reading.done():  # since it was opened
-                raise self._end or self._error("ended")
-            await self._send(channel, message)
-            reply = await asked.reply
-            await asked.idle.wait()
-        finally:
-            del self._asked[message_id]
-        answer: Message = reply["content"]
-        return answer
+            raise self.error(f"cannot be started: {reason}" if reason else "cannot be started")
 
     @at_home
     async def execute(
@@ -303,75 +427,94 @@ class Kernel:
         on_message: OnMessage = lambda _: None,
         *,
         silent: bool = False,
+        asks: bool = False,
         expressions: dict[str, str] | None = None,
+        on_asked: Callable[[Execution], object] = lambda _: None,
     ) -> Message:
-        """Run a cell. What it shows and asks goes to `on_message`; the `execute_reply` is returned."""
+        """Run a cell. What it shows goes to `on_message`; the `execute_reply` is returned.
+
+        With `asks`, so does an `input_request`, to be answered by `answer`; without, `input()` fails there.
+        `on_asked` is given the request under way. Cancelling interrupts the cell.
+        """
         content = {
             "code": code,
             "silent": silent,
             "store_history": not silent,
             "user_expressions": expressions or {},
-            "allow_stdin": not silent,
+            "allow_stdin": asks,
             "stop_on_error": False,  # which would refuse what comes in the moment after an error
         }
-        return await self._ask(SHELL, "execute_request", content, on_message)
+        return await (await self._opened()).ask("execute_request", content, on_message, on_asked)
 
     @at_home
     async def ask(self, kind: str, /, **content: Any) -> Message:
         """The answer to a `complete_request`, an `inspect_request`, …"""
-        return await self._ask(SHELL, kind, content, lambda _: None)
+        return await (await self._opened()).ask(kind, content, lambda _: None, lambda _: None)
 
     @at_home
     async def answer(self, asked: Message, text: str) -> None:
         """What was typed, to an `input_request`."""
-        assert self._session is not None  # noqa: S101  it asked
-        await self._send(STDIN, self._session.msg("input_reply", {"value": text}, parent=asked["header"]))
+        if self._line is not None:
+            await self._line.send(STDIN, "input_reply", {"value": text}, parent=asked["header"])
 
     @at_home
     async def interrupt(self) -> None:
         """As the stop button does: KeyboardInterrupt, in whatever runs."""
-        await self._order("interrupt")
+        if self._line is not None and self._line.open:
+            await self._line.order(do="interrupt")
 
     @at_home
     async def restart(self) -> None:
-        """A kernel that has nothing of the one before."""
+        """A kernel that has nothing of the one before; one that does not answer is killed."""
+        async with self._lock:
+            try:
+                line = self._line if self.connected else await self._connect()
+            except KernelError:
+                await self._kill()
+                line = None
+            if line is not None:
+                before, line.about = line.about, asyncio.get_running_loop().create_future()
+                await line.order(do="restart")
+                try:
+                    await line.introduced(ANSWER_TIMEOUT + START_TIMEOUT)
+                    if not line.open:
+                        raise line.end or self.error("did not come back")
+                except KernelError:
+                    line.about = before
+                    await self._kill()
         await self.open()
-        self._about = asyncio.get_running_loop().create_future()
-        await self._order("restart")
-        try:
-            await self._introduced(START_TIMEOUT)
-        except TimeoutError:
-            raise self._error("does not answer") from None
-        if not self._about.done():
-            raise self._end or self._error("did not come back")
 
     @at_home
     async def end(self) -> None:
-        """End the kernel and what it holds; nothing to do when it does not run."""
-        if not await self.attach():
-            return
-        await self._order("end")
-        if self._reading is not None:
-            async with asyncio.timeout(START_TIMEOUT):
-                await asyncio.wait({self._reading})
-        await self._let_go()
+        """End the kernel and what it holds, by force if need be; nothing to do when it does not run."""
+        async with self._lock:
+            try:
+                line = self._line if self.connected else await self._connect()
+                if line is not None:
+                    await line.order(do="end")
+                    await asyncio.wait([line.reading], timeout=ANSWER_TIMEOUT)
+                    if not line.reading.done():
+                        await self._kill()
+            except KernelError:
+                await self._kill()
+            await self._let_go()
 
-    async def _order(self, what: str) -> None:
-        if self._process is not None:
-            data = json.dumps({"do": what}).encode()
-            await self._process.write(HEAD.pack(len(data), OWN) + data)
+    async def _kill(self) -> None:
+        """End a keeper that does not answer, and its kernel."""
+        await self._let_go()
+        script = KILL.format(folder=FOLDER.removeprefix("~/"), name=self.name)
+        process = await self.place.start(Request(command=script, timeout=ANSWER_TIMEOUT))
+        await process.wait()
 
     async def _let_go(self) -> None:
-        process, self._process = self._process, None
-        reading, self._reading = self._reading, None
-        if process is not None:
-            await process.close()
-        if reading is not None:
-            reading.cancel()
-            with suppress(asyncio.CancelledError):
-                await reading
+        line = self._line
+        if line is not None:
+            await line.close()
+            if self._line is line:
+                self._line = None
 
     @at_home
     async def close(self) -> None:
-        """Talk to it no more; it goes on."""
-        await self._let_go()
+        """Talk to it no more; it goes on, without what this client was running."""
+        if self._line is not None:
+            await self._line.close()

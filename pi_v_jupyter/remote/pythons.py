@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 from pi_v_jupyter.errors import KernelError
@@ -11,8 +13,10 @@ from pi_v_jupyter.remote.channel import Process, Request
 
 INSTALL_TIMEOUT = 900.0  # seconds
 LOOK_TIMEOUT = 60.0
+GRACE = 3.0  # seconds an installation that is stopped has to clean up
 # The first that can: the environment of an earlier time, then what the user would call python3.
 LOOK = """\
+cd /  # in the user's home, a file may be named as a module is
 for python in "$HOME/.local/share/pi-v/python/bin/python" python3; do
     if "$python" -c 'import ipykernel, jupyter_client' 2>/dev/null; then command -v "$python"; exit 0; fi
 done
@@ -23,7 +27,12 @@ INSTALL = """\
 set -e
 final="$HOME/.local/share/pi-v/python" made="$final.$$"
 mkdir -p "$(dirname "$final")"
+cd /
+if command -v flock >/dev/null; then exec 9>"$final.lock"; flock 9; fi
+if "$final/bin/python" -c 'import ipykernel, jupyter_client' 2>/dev/null; then exit 0; fi
+rm -rf "$final".[0-9]*
 trap 'rm -rf "$made"' EXIT
+trap 'exit 143' TERM
 if command -v uv >/dev/null; then
     uv venv --quiet --seed --system-site-packages --relocatable "$made"
 else
@@ -99,5 +108,11 @@ class Pythons:
                     line = piece.decode(errors="backslashreplace").strip().splitlines()[-1]
                     on_line(f"{line} on {self._place.label}")
             return (await process.wait()).code, said.decode(errors="backslashreplace")
+        except asyncio.CancelledError:
+            process.kill(signal.SIGTERM)  # it has something to remove
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GRACE):
+                    await process.wait()
+            raise
         finally:
             await process.close()

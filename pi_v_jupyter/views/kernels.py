@@ -9,7 +9,8 @@ COLUMNS = ("kernel", "VM", "Python", "pid")
 
 
 def _row(kernel: Kernel) -> tuple[str, str, str, str]:
-    return kernel.name, kernel.place.label, kernel.python, str(kernel.pid or "")
+    python = kernel.python if kernel.connected else "does not answer"
+    return kernel.name, kernel.place.label, python, str(kernel.pid or "")
 
 
 def kernel_text(kernel: Kernel) -> str:

@@ -21,7 +21,7 @@ from served import clean
 from pi_v_jupyter.errors import KernelError, UsageError
 from pi_v_jupyter.remote._kernel.keeper import HEAD, IOPUB, OWN, SHELL, packed
 from pi_v_jupyter.remote.connection import Connection
-from pi_v_jupyter.remote.kernel import Kernel, Message
+from pi_v_jupyter.remote.kernel import Execution, Kernel, Message
 
 _numbers = itertools.count()
 
@@ -144,7 +144,7 @@ async def test_what_it_asks_is_answered(kernel: Kernel) -> None:
     prompts: list[tuple[str, bool]] = []
     said: list[str] = []
     code = "import getpass\na = input('name? ')\nb = getpass.getpass('secret? ')\nprint(a, b)"
-    assert (await kernel.execute(code, take))["status"] == "ok"
+    assert (await kernel.execute(code, take, asks=True))["status"] == "ok"
     assert prompts == [("name? ", False), ("secret? ", True)]
     assert "".join(said) == "answer 0 answer 1\n"
 
@@ -237,6 +237,154 @@ async def test_ending_ends_all_of_it(machine: Reached, kernel: Kernel) -> None:
     await kernel.end()
 
 
+async def test_two_that_come_at_once_get_the_same_kernel(machine: Reached, kernel: Kernel) -> None:
+    others = [Kernel(machine, kernel.name) for _ in range(3)]
+    await asyncio.gather(kernel.open(), *(other.open() for other in others))
+    assert {other.pid for other in others} == {kernel.pid}
+    for other in others:
+        await other.close()
+
+
+async def test_a_kernel_that_cannot_start_says_so_and_can_be_mended(machine: Reached, kernel: Kernel) -> None:
+    await run(kernel, "x = 1")
+    profile = "~/.ipython/profile_default/ipython_kernel_config.py"
+    await machine.write(profile, "import os\nos._exit(7)\n")
+    with pytest.raises(KernelError, match=r"cannot be started: RuntimeError: the kernel ended .*exit code 7"):
+        await kernel.restart()
+    with pytest.raises(KernelError, match="exit code 7"):
+        await run(kernel, "x")
+    await machine.remove(profile)
+    assert (await run(kernel, "x"))[0]["ename"] == "NameError"
+
+
+async def test_interrupts_during_a_restart_do_no_harm(machine: Reached, kernel: Kernel) -> None:
+    other = Kernel(machine, kernel.name)
+    await asyncio.gather(kernel.open(), other.open())
+
+    async def press() -> None:
+        while True:
+            await other.interrupt()
+            await asyncio.sleep(0.03)
+
+    presses = asyncio.create_task(press())
+    await kernel.restart()
+    presses.cancel()
+    assert texts((await run(kernel, "print('up')"))[1]) == "up\n"
+    assert texts((await run(other, "print('too')"))[1]) == "too\n"
+    await other.close()
+
+
+async def test_one_that_does_not_answer_is_replaced(
+    machine: Reached, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pi_v_jupyter.remote.kernel.ANSWER_TIMEOUT", 1.0)
+    monkeypatch.setattr("pi_v_jupyter.remote.kernel.START_TIMEOUT", 1.0)
+    _, messages = await run(kernel, "import os\nprint(os.getppid())")
+    os.kill(int(texts(messages)), signal.SIGSTOP)
+    monkeypatch.setattr("pi_v_jupyter.remote.kernel.START_TIMEOUT", 60.0)
+    await kernel.close()
+    with pytest.raises(KernelError, match="does not answer"):
+        await run(kernel, "1")
+    await kernel.restart()
+    assert texts((await run(kernel, "print('again')"))[1]) == "again\n"
+
+
+async def test_a_large_cell_shares_the_way_with_interrupts_and_can_be_given_up_half_sent(
+    kernel: Kernel,
+) -> None:
+    await kernel.open()
+    large = f"x = {'1' * 5_000_000!r}"
+    async with asyncio.timeout(60):
+        cell = asyncio.create_task(kernel.execute(large))
+        await asyncio.sleep(0)
+        await asyncio.gather(*(kernel.interrupt() for _ in range(3)))
+        assert (await cell)["status"] in ("ok", "error")
+        given_up = asyncio.create_task(kernel.execute(large))
+        await asyncio.sleep(0.02)
+        given_up.cancel()
+        await asyncio.wait([given_up])
+        assert texts((await run(kernel, "print('goes on')"))[1]) == "goes on\n"
+
+
+async def test_closing_tells_who_waits_and_a_cell_that_is_given_up_is_interrupted(
+    machine: Reached, kernel: Kernel
+) -> None:
+    waiting = await asleep(kernel)
+    await kernel.close()
+    with pytest.raises(KernelError, match=r"ended|let go of"):
+        await waiting
+    await kernel.interrupt()
+    await kernel.open()
+    await kernel.interrupt()
+    given_up = await asleep(kernel)
+    given_up.cancel()
+    await asyncio.wait([given_up])
+    async with asyncio.timeout(30):
+        assert texts((await run(kernel, "print('free')"))[1]) == "free\n"
+
+
+async def test_files_named_as_modules_are_in_nobodys_way(machine: Reached, kernel: Kernel) -> None:
+    for name in ("random", "struct", "socket"):
+        await machine.write(f"~/{name}.py", "raise SystemExit('not this one')\n")
+    try:
+        assert texts((await run(kernel, "print('up')"))[1]) == "up\n"
+    finally:
+        for name in ("random", "struct", "socket"):
+            await machine.remove(f"~/{name}.py")
+
+
+async def test_what_is_not_to_be_asked_fails_there(kernel: Kernel) -> None:
+    assert (await run(kernel, "input()"))[0]["ename"] == "StdinNotImplementedError"
+
+
+async def test_a_kernel_that_ended_between_two_cells_is_told_of_with_the_next(machine: Reached) -> None:
+    said: list[str] = []
+    kernel = Kernel(machine, f"test-{next(_numbers)}", said.append)
+    _, messages = await run(kernel, "import os\nprint(os.getpid())")
+    os.kill(int(texts(messages)), 40)
+    async with asyncio.timeout(20):
+        while kernel.connected:
+            await asyncio.sleep(0.05)
+    await run(kernel, "1")
+    assert f"The kernel {kernel.name} on build died (signal 40); what it held is gone." in said[0]
+    await kernel.end()
+
+
+async def test_input_that_nobody_will_answer_is_interrupted(machine: Reached, kernel: Kernel) -> None:
+    asked = asyncio.Event()
+    other = Kernel(machine, kernel.name)
+    cell = asyncio.create_task(
+        other.execute(
+            "input()", lambda m: asked.set() if m["msg_type"] == "input_request" else None, asks=True
+        )
+    )
+    await asked.wait()
+    await other.close()
+    with pytest.raises(KernelError):
+        await cell
+    async with asyncio.timeout(30):
+        assert texts((await run(kernel, "print('free')"))[1]) == "free\n"
+
+
+async def test_a_cell_that_waits_behind_anothers_is_not_what_is_interrupted(
+    machine: Reached, kernel: Kernel
+) -> None:
+    first = await asleep(kernel)
+    other = Kernel(machine, kernel.name)
+    execution: list[Execution] = []
+    second = asyncio.create_task(other.execute("while True: pass", on_asked=execution.append))
+    while not execution:
+        await asyncio.sleep(0.05)
+    interrupting = asyncio.create_task(execution[0].interrupt())
+    await asyncio.sleep(0.3)
+    assert not first.done() and not interrupting.done()
+    await kernel.interrupt()
+    assert (await first)["ename"] == "KeyboardInterrupt"
+    assert (await second)["ename"] == "KeyboardInterrupt"
+    await interrupting
+    await other.close()
+
+
 async def test_a_large_output_arrives(kernel: Kernel) -> None:
     reply, messages = await run(kernel, "print('x' * 30_000_000)")
     assert reply["status"] == "ok" and len(texts(messages)) == 30_000_001
@@ -253,7 +401,7 @@ def told(what: Any) -> bytes:
     return HEAD.pack(len(data), OWN) + data
 
 
-KNOWN = told({"key": "k", "pid": 1, "python": "3", "started": 1, "used": True})
+KNOWN = told({"version": 1, "key": "k", "pid": 1, "python": "3", "used": True})
 
 
 @pytest.mark.parametrize(
@@ -262,6 +410,8 @@ KNOWN = told({"key": "k", "pid": 1, "python": "3", "started": 1, "used": True})
         b"\xff" * 64,
         told([]),
         told({"key": 1}),
+        told({"version": 1, "key": "k", "pid": 1, "python": "3"}),
+        told({"version": 2, "key": "k", "pid": 1, "python": "3", "used": True}),
         KNOWN + packed(IOPUB, [b"", b"<IDS|MSG>", b"forged", b"{}", b"{}", b"{}", b"{}"]),
         KNOWN + packed(SHELL, [b"no delimiter"]),
         KNOWN + HEAD.pack(3, IOPUB) + b"\0\0\1",
@@ -281,7 +431,7 @@ async def test_whatever_answers_in_a_keepers_place_is_one_clear_error(
         writer.close()
 
     async with await asyncio.start_unix_server(serve, path):
-        with pytest.raises(KernelError, match="sent what no kernel would"):
+        with pytest.raises(KernelError, match=r"sent what no kernel would|another release"):
             await run(made, "1")
         await made.close()
     path.unlink()
@@ -307,5 +457,6 @@ async def test_without_ipykernel_and_without_a_way_to_get_it_that_is_told(
         await made.close()
     assert "pip install ipykernel" in caught.value.hint
     assert said[0] == "installing ipykernel on build, the first time only"
-    assert list((folder / ".local/share/pi-v").iterdir()) == [], "nothing half made is left"
+    left = [path.name for path in (folder / ".local/share/pi-v").iterdir()]
+    assert left == ["python.lock"], "nothing half made"
     shutil.rmtree(folder)

@@ -19,6 +19,7 @@ class Socket(Stream):
     def __init__(self, job: Job, path: str) -> None:
         super().__init__(job, OUT)
         with socket.socket(socket.AF_UNIX) as made:
+            made.setblocking(False)  # a full backlog is an error, and nothing to wait for here
             made.connect(path)
             self.read_from(made.detach(), None)
 
