@@ -154,6 +154,9 @@ async def test_a_command_goes_on_without_readers_and_its_latest_output_is_kept(
     command = Command(["python3", "-c", script])
     await inside.start(guest, command)
     await until(tmp_path / "done")  # PATIENCE later, and not blocked for ever
+    async with asyncio.timeout(20):
+        while await inside.latest(guest, command.exec_id) < size + 3:  # its last words too, before one reads
+            await asyncio.sleep(0.02)
     found = await events(guest, command.exec_id)
     first = found[0]
     assert isinstance(first, Output)
