@@ -52,6 +52,7 @@ def main() -> None:
     figures = []
     for row in ROWS:
         if row.__name__ in wanted:
+            os.sync()  # what the row before has written would keep the disk busy in this one
             figure = asyncio.run(row())
             os.environ.clear()
             os.environ.update(before)
