@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pi_v_jupyter import loops
 from pi_v_jupyter.errors import RemoteCommandError, UsageError, VersError
 from pi_v_jupyter.machine import TAIL, Command, Machine, Result, Results
-from pi_v_jupyter.magics import files, output, python, words
+from pi_v_jupyter.magics import files, output, python, route, words
 from pi_v_jupyter.magics.options import CELL, LINE, SESSION, Options
 from pi_v_jupyter.remote.channel import Request
 from pi_v_jupyter.vm import VM
@@ -56,6 +56,8 @@ def cell_magic(extension: Extension, line: str, body: str) -> Any:
     if not isinstance(given, dict):  # help was asked for, and shown
         return None
     kind, kernel = given.pop("kind"), given.pop("kernel")
+    if given.pop("routed"):
+        return route.run(extension, body)
     if kind == "python":
         return python.cell(extension, body, kernel, Options(**given))
     if kernel is not None:
@@ -65,12 +67,32 @@ def cell_magic(extension: Extension, line: str, body: str) -> Any:
 
 def request(kind: str, body: str, options: Options, timeout: float) -> Request:
     """What the VM is asked to run."""
-    given: dict[str, Any] = {"cwd": options.cwd, "env": dict(options.env), "timeout": timeout}
+    given: dict[str, Any] = {
+        "cwd": options.cwd,
+        "env": dict(options.env),
+        "timeout": timeout,
+        "stdin": options.stdin is not None,
+    }
+    if kind != "bash" and options.stdin is None:
+        return Request(argv=(kind, "-"), **{**given, "stdin": True})
     if kind != "bash":
-        return Request(argv=(kind, "-"), stdin=True, **given)
+        return Request(argv=(kind,), code=body, **given)
     if options.fresh:
         return Request(command=body, **given)
     return Request(shell=SESSION, code=body, **given)
+
+
+def fed(extension: Extension, name: str) -> bytes:
+    """What a command is to read: the text or the bytes in that variable."""
+    if name not in extension.shell.user_ns:
+        raise UsageError(f"There is no variable {name} here.", "`%who` lists those there are.")
+    value = extension.shell.user_ns[name]
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape")
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value)
+    kind = type(value).__name__
+    raise UsageError(f"{name} is a {kind}, which no command can read.", "Make it a text, or bytes.")
 
 
 def execute(extension: Extension, kind: str, body: str, options: Options) -> Result | Results:
@@ -78,13 +100,14 @@ def execute(extension: Extension, kind: str, body: str, options: Options) -> Res
     vers = extension.vers
     limit = vers.settings.ssh_timeout if options.timeout is None else options.timeout
     asked = request(kind, body, options, limit)
-    stdin = body.encode("utf-8", "surrogateescape") if asked.stdin else None
+    program = body.encode("utf-8", "surrogateescape") if asked.stdin else None
+    stdin = program if options.stdin is None else fed(extension, options.stdin)
     machines: dict[Machine, str]  # and the variable by which each was named
     if options.on:
         machines = extension.find_all(options.on)
     else:
         machines = {vers.machine: ""}
-        if vers.active is None:
+        if vers.active is None and not options.silent:
             output.to_cell("stdout", "(local)\n")
     batch = Batch(extension, machines, asked, stdin, options)
     batch.wait()
@@ -108,6 +131,7 @@ class Run:
         self._shown = self._new_output()
         self.kept: dict[str, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
         self._silent = {stream for stream, name in (("stdout", options.out), ("stderr", options.err)) if name}
+        self._hidden = options.silent
         self._truncated = False
         self._errors = b""
         self.command = Command(machine, asked, stdin, self._feed)
@@ -136,7 +160,8 @@ class Run:
         room = KEPT - len(kept)
         self._truncated = self._truncated or len(data) > room
         kept += data[:room]
-        self._shown.feed(stream, data)
+        if not self._hidden:
+            self._shown.feed(stream, data)
 
     def stop(self, number: int) -> None:
         """Send it a signal; a machine that is still being connected to is let be."""
@@ -273,7 +298,7 @@ def conclude(extension: Extension, batch: Batch) -> Result | Results:
     for run in runs:
         if run.result is not None and run.result.shell_ended:
             output.to_cell("stderr", f"The shell on {run.label} ended; the next cell gets a fresh one.\n")
-    if several:
+    if several and not options.silent:
         output.to_cell("stdout", "".join(summary(run) for run in runs))
     failed = [run for run in runs if run.failure]
     if failed:

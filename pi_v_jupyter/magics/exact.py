@@ -19,3 +19,6 @@ def transform(lines: list[str]) -> list[str]:
         return lines
     body = "".join(lines[start + 1 :])
     return [f"get_ipython().run_cell_magic({first[1]!r}, {first[2] or ''!r}, {body!r})\n"]
+
+
+transform.has_side_effects = True  # type: ignore[attr-defined]  # a terminal asks whether a cell is complete

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from IPython.core.error import StdinNotImplementedError
 from IPython.core.interactiveshell import InteractiveShell
-from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
+from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, magics_class, no_var_expand
 from IPython.display import DisplayHandle, display
 
 from pi_v_jupyter import loops
 from pi_v_jupyter.errors import CellInterrupted, UnknownVMError, UsageError, VersError, VMGoneError
 from pi_v_jupyter.magics import exact
+from pi_v_jupyter.magics.route import Route
 
 if TYPE_CHECKING:
     from pi_v_jupyter.machine import Machine
@@ -62,6 +63,7 @@ class Extension(Magics):
         self._lock = threading.Lock()
         self._cell: asyncio.Task[Any] | None = None  # the task that runs the user's cell
         self._greeting: concurrent.futures.Future[str] | None = None
+        self.route = Route(self)
 
     # The magics.
 
@@ -81,6 +83,13 @@ class Extension(Magics):
 
         self._settle()
         return cells.line_magic(self, line) if cell is None else cells.cell_magic(self, line, cell)
+
+    @no_var_expand
+    @cell_magic("local")  # type: ignore[arg-type]  # likewise
+    def local_magic(self, line: str, cell: str) -> None:
+        """Run the cell here, also while `%vers route` sends cells to a VM."""
+        # Without words in its line it was taken off by `Route.transform`, and the cell is an ordinary one.
+        raise UsageError("%%local takes no options.", "It stands alone in the first line of a cell.")
 
     # What they share.
 
@@ -248,7 +257,8 @@ class Extension(Magics):
         """Register everything; the status line follows when the platform has answered."""
         self.shell.register_magics(self)
         self.shell.events.register("pre_execute", self._cell_begins)
-        self.shell.input_transformers_cleanup.insert(0, exact.transform)
+        self.shell.events.register("post_execute", self.route.cell_ends)
+        self.shell.input_transformers_cleanup[:0] = [self.route.transform, exact.transform]
         self._greeting = asyncio.run_coroutine_threadsafe(self._greet(), loops.io_loop())
         if hasattr(self.shell, "kernel"):
             handle = display({"text/plain": GREETING}, raw=True, display_id=True)
@@ -298,6 +308,7 @@ class Extension(Magics):
 
     def _cell_begins(self) -> None:
         self._cell = _current_task()
+        self.route.cell_begins()
 
     def _settle(self) -> None:
         """Before a cell runs somewhere, know where: a restarted kernel may have a VM to find."""
@@ -315,8 +326,11 @@ class Extension(Magics):
                 self.wait(self._vers.close(), "closing connections")
         finally:
             loops.stop_io_loop()
+            self.route.end()
             self.shell.events.unregister("pre_execute", self._cell_begins)
-            self.shell.input_transformers_cleanup.remove(exact.transform)
+            self.shell.events.unregister("post_execute", self.route.cell_ends)
+            for transform in (self.route.transform, exact.transform):
+                self.shell.input_transformers_cleanup.remove(transform)
             if self._speak is not None:
                 self._speak()
             if self._plain is not None:
@@ -326,7 +340,7 @@ class Extension(Magics):
             for formatter, kind in self._formats:
                 formatter.pop(kind, None)
             for magics in self.shell.magics_manager.magics.values():
-                for name in ("vers", "vm"):
+                for name in ("vers", "vm", "local"):
                     magics.pop(name, None)
             self.shell.magics_manager.registry.pop(type(self).__name__, None)
 

@@ -66,7 +66,14 @@ OPTIONS = [
         help="Keep standard output in VAR, as text; of Python, the last value.",
     ),
     click.Option(["--err"], type=Variable(), metavar="VAR", help="Keep standard error in VAR, as text."),
+    click.Option(
+        ["--stdin"],
+        type=Variable(),
+        metavar="VAR",
+        help="Have it read the text or the bytes in VAR; without it, nothing.",
+    ),
     click.Option(["--no-raise"], is_flag=True, help="An exit code other than 0 is no error."),
+    click.Option(["--silent"], is_flag=True, help="Show no output; an error is raised all the same."),
 ]
 CELL = click.Command(
     "vm",
@@ -74,6 +81,7 @@ CELL = click.Command(
         click.Argument(["kind"], default="bash"),
         *OPTIONS,
         click.Option(["--kernel"], metavar="NAME", help="With python: in the kernel of that name."),
+        click.Option(["--routed"], is_flag=True, hidden=True),  # what `%vers route` makes of a cell
     ],
     callback=lambda **given: given,
     context_settings=HELP,
@@ -106,4 +114,6 @@ class Options:
     fresh: bool
     out: str | None
     err: str | None
+    stdin: str | None
     no_raise: bool
+    silent: bool

@@ -34,7 +34,7 @@ SLOW = 2.0  # seconds in a queue after which that is said
 PAYLOADS = ("page", "set_next_input")  # not `ask_exit`, which would end this kernel
 GRACE = 3.0  # seconds between the interrupt at a time-out and the end of waiting for what it does
 PATIENCE = 1.0  # seconds after a stop until the user is told that it was not obeyed
-SHELLS = ("cwd", "env", "fresh", "err")  # options that a kernel has no use for
+SHELLS = ("cwd", "env", "fresh", "err", "stdin")  # options that a kernel has no use for
 
 
 class Values(dict[str, Shown | None]):
@@ -46,7 +46,7 @@ def cell(extension: Extension, body: str, name: str | None, options: Options) ->
     for option in SHELLS:
         if getattr(options, option):
             raise UsageError(f"--{option} is for shells, not for Python.", "`%%vm --help` says more.")
-    machines = extension.find_all(options.on) if options.on else {_active(extension): ""}
+    machines = extension.find_all(options.on) if options.on else {active(extension): ""}
     vms = {vm: called for vm, called in machines.items() if isinstance(vm, VM)}
     limit = extension.vers.settings.ssh_timeout if options.timeout is None else options.timeout
     screen = loops.Screen()
@@ -54,6 +54,8 @@ def cell(extension: Extension, body: str, name: str | None, options: Options) ->
         Run(extension, screen, vm.kernel(name or DEFAULT), called or vm.label, body, limit, len(vms))
         for vm, called in vms.items()
     ]
+    for run in runs:
+        run.hidden = options.silent
     _wait(extension, screen, runs)
     unkept: VersError | None = None
     try:
@@ -67,7 +69,22 @@ def cell(extension: Extension, body: str, name: str | None, options: Options) ->
     return result
 
 
-def _active(extension: Extension) -> VM:
+def alone(extension: Extension, vm: VM, body: str) -> Shown | None:
+    """A cell without a magic's options: it has the time it wants, as one of the notebook's own kernel has."""
+    screen = loops.Screen()
+    run = Run(extension, screen, vm.kernel(DEFAULT), vm.label, body, 0, 1)
+    _wait(extension, screen, [run])
+    if run.error is not None:
+        raise run.error
+    return extension.quietly(run.value)
+
+
+def active(extension: Extension) -> VM:
+    """The VM that cells run on.
+
+    Raises:
+        UnknownVMError, VMGoneError: there is none, or it is not there.
+    """
     vm = extension.vers.active
     if vm is None:
         raise UnknownVMError(
@@ -93,6 +110,7 @@ class Run:
         self._extension, self._screen, self.kernel, self.label = extension, screen, kernel, label
         self._body, self._limit, self._several = body, limit, share > 1
         self._shown = output.CellOutput(screen, label=label if share > 1 else None, share=share)
+        self.hidden = False  # nothing is shown of it; what it asks and raises is
         self.value: Shown | None = None
         self.error: VersError | None = None
         # The latest error that was shown: as a rule, but not always, the one that ends the cell.
@@ -180,12 +198,16 @@ class Run:
             self._interrupting = asyncio.ensure_future(self._execution.interrupt())
 
     def _show(self, call: Callable[[], object]) -> None:
-        self._shown.flush()
-        self._screen.call(call)
+        if not self.hidden:
+            self._shown.flush()
+            self._screen.call(call)
 
     def _take(self, message: Message) -> None:
         kind, content = message["msg_type"], message["content"]
-        if kind == "stream":
+        if kind == "input_request":
+            self._shown.flush()
+            self._screen.call(lambda: self._ask(message))
+        elif kind == "stream" and not self.hidden:
             name = "stderr" if content["name"] == "stderr" else "stdout"
             self._shown.feed(name, content["text"].encode("utf-8", "backslashreplace"))  # type: ignore[arg-type]
         elif kind == "execute_result":
@@ -205,8 +227,6 @@ class Run:
             self._shown.say("stderr", lost)
         elif kind == "clear_output":
             self._show(lambda: self._extension.shell.display_pub.clear_output(wait=bool(content["wait"])))
-        elif kind == "input_request":
-            self._show(lambda: self._ask(message))
 
     def _show_error(self, content: dict[str, Any]) -> None:
         """One that did not end the cell."""
@@ -302,7 +322,7 @@ def _conclude(extension: Extension, runs: list[Run], options: Options) -> Shown 
         if run.error is not None and not (options.no_raise and isinstance(run.error, RemoteCellError)):
             raise run.error
         return extension.quietly(run.value)
-    for run in runs:
+    for run in () if options.silent else runs:
         if run.value is not None:
             print(f"[{run.label}]")
             extension.shell.display_pub.publish(run.value.data, run.value.metadata)
@@ -312,7 +332,8 @@ def _conclude(extension: Extension, runs: list[Run], options: Options) -> Shown 
                     f"[{run.label}] {line}\n" for text in run.error.traceback for line in text.split("\n")
                 )
             )
-    print("".join(_summary(run) for run in runs), end="")
+    if not options.silent:
+        print("".join(_summary(run) for run in runs), end="")
     failed = [run for run in runs if run.error is not None]
     if failed and not options.no_raise:
         if (

@@ -108,7 +108,28 @@ def use(extension: Extension, vm: str) -> VM:
 def local(extension: Extension) -> None:
     """Have cells run on this machine again."""
     extension.wait(extension.vers.local())
+    extension.route.end()
     click.echo("Cells run on this machine.")
+
+
+@vers.command()
+@click.argument("state", type=click.Choice(["on", "off"]), required=False, metavar="[on|off]")
+@click.pass_obj
+def route(extension: Extension, state: str | None) -> None:
+    """Have every cell run on the active VM, by the Python kernel there, until `off` or `%vers local`.
+
+    `!cmd`, `%%bash`, `%%writefile`, `%cd`, `%env` and all else that IPython has act there too. Magics of ours
+    stay here, and so does a cell that begins with `%%local`.
+    """
+    if state == "on":
+        extension.route.begin()
+    elif state == "off":
+        extension.route.end()
+    if extension.route.on:
+        label = extension.vers.machine.label
+        click.echo(f"Cells run on {label}; those that begin with `%%local`, and magics of ours, run here.")
+    else:
+        click.echo("Cells run here. `%%vm` runs one on the active VM, `%vers route on` all of them.")
 
 
 @vers.command()
@@ -135,6 +156,8 @@ def rm(extension: Extension, vms: tuple[str, ...], branches: bool, force: bool) 
         f"deleting {labels}",
         "The platform may delete them all the same: `%vers ls` shows which are left.",
     )
+    if used:
+        extension.route.end()
     click.echo(f"Deleted {labels}." + (" Cells run on this machine again." if used else ""))
 
 

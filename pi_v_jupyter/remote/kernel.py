@@ -357,6 +357,7 @@ class Kernel:
         async with self._lock:
             line = self._line
             if line is not None and line.open:
+                await self.place.connect()
                 return line
             if line is not None and line.silent_end and line.end is not None:
                 self._on_progress(f"{line.end.message}  This cell begins in a new one.")

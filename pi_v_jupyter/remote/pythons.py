@@ -61,6 +61,9 @@ class Place(Protocol):
     def label(self) -> str:
         """What to call it in a sentence."""
 
+    async def connect(self) -> None:
+        """Have a connection to it. Raises ConnectError: there can be none, for now or ever."""
+
     async def start(self, request: Request) -> Process:
         """Start a command there."""
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from html import escape
+
 from pi_v_jupyter.remote.kernel import Kernel, Kernels
 from pi_v_jupyter.views.tables import html_table, text_table
+from pi_v_jupyter.vm import VM
 
 COLUMNS = ("kernel", "VM", "Python", "pid")
 
@@ -30,3 +33,14 @@ def kernels_html(kernels: Kernels) -> str:
     if not kernels:
         return "<p>No kernels. <code>%%vm python</code> starts one.</p>"
     return html_table(COLUMNS, list(map(_row, kernels)))
+
+
+def banner_text(vm: VM) -> str:
+    """Where a routed cell runs, such as "⇢ build"."""
+    return f"⇢ {vm.label}"
+
+
+def banner_html(vm: VM) -> str:
+    """The same, in the grey of what is not the cell's own output."""
+    style = "color: var(--jp-ui-font-color2, gray); font-size: 85%"
+    return f'<span style="{style}">{escape(banner_text(vm))}</span>'

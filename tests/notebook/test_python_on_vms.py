@@ -163,3 +163,14 @@ def test_without_a_vm_that_is_told(kernel: Kernel) -> None:
     kernel.run("%vers local")
     refused = kernel.run("%%vm python\n1")
     assert refused.error == "UnknownVMError" and "`%vers use VM`" in refused.message
+
+
+def test_a_paused_vm_says_so(kernel: Kernel) -> None:
+    good(kernel, "%%vm python\nbefore = 1")
+    good(kernel, "%vers pause")
+    try:
+        paused = kernel.run("%%vm python\nbefore")
+        assert paused.error == "VMPausedError" and "`%vers resume build`" in paused.message
+    finally:
+        good(kernel, "%vers resume")
+    assert kernel.run("%%vm python\nbefore").data == ["1"]

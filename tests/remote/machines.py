@@ -21,3 +21,7 @@ class Reached(Machine):
 
     def _connection(self) -> Any:
         return self.connection
+
+    async def connect(self) -> None:
+        """Have the connection open."""
+        await self.connection.open()

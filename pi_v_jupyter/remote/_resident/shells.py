@@ -52,7 +52,7 @@ CELL = (
     '\\builtin eval -- "${__pi_v_setup-}" %(streams)s && \\builtin eval -- "${__pi_v_code-}" %(streams)s\n'
 )
 END = "\\__pi_v_end %d\n"
-STREAMS = '</dev/null >|"/proc/{pid}/fd/{out}" 2>|"/proc/{pid}/fd/{err}"'
+STREAMS = '<"{source}" >|"/proc/{pid}/fd/{out}" 2>|"/proc/{pid}/fd/{err}"'
 UNDO = """\
 __pi_v_back=$PWD __pi_v_kept=$(\\builtin declare -p %(names)s 2>/dev/null) || :
 __pi_v_undo='\\builtin unset -v %(names)s; \\builtin eval "$__pi_v_kept"; \\builtin cd -- "$__pi_v_back"'
@@ -173,7 +173,7 @@ class Shell:
         self.client: Client | None = None
         self.name = ""
         self.current: Job | None = None
-        self.script: int | None = None
+        self.given: list[int] = []  # our ends of what the cell opens
         self.repeats = 0
         self.queue: collections.deque[Job] = collections.deque()
         self.env = program.environment()
@@ -233,11 +233,17 @@ class Shell:
             setup += UNDO % {"names": " ".join(env) or "__pi_v"} + exports(env)
         if cwd:
             setup += f"\\builtin cd -- {quote(cwd)}"
-        self.script = script(setup, request["code"])
+        code = script(setup, request["code"])
+        self.given.append(code)
         self.current, self.repeats = job, 0
+        source = "/dev/null"
+        reader = job.open_stdin()
+        if reader is not None:
+            self.given.append(reader)
+            source = f"/proc/{os.getpid()}/fd/{reader}"
         out, err = job.streams
-        streams = STREAMS.format(pid=os.getpid(), out=out.writer, err=err.writer)
-        self.write(CELL % {"script": self.script, "streams": streams})
+        streams = STREAMS.format(pid=os.getpid(), source=source, out=out.writer, err=err.writer)
+        self.write(CELL % {"script": code, "streams": streams})
         self.write(END % job.number)
         job.started(self.process.pid)
 
@@ -252,9 +258,8 @@ class Shell:
 
     def over(self, **how: Any) -> None:
         job, self.current = self.current, None
-        if self.script is not None:
-            os.close(self.script)
-            self.script = None
+        while self.given:
+            os.close(self.given.pop())
         if job is not None:
             job.end(**how)
 
