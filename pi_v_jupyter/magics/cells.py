@@ -91,8 +91,9 @@ def fed(extension: Extension, name: str) -> bytes:
         return value.encode("utf-8", "surrogateescape")
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
-    kind = type(value).__name__
-    raise UsageError(f"{name} is a {kind}, which no command can read.", "Make it a text, or bytes.")
+    raise UsageError(
+        f"{name} is of type {type(value).__name__}, which no command can read.", "Make it a text, or bytes."
+    )
 
 
 def execute(extension: Extension, kind: str, body: str, options: Options) -> Result | Results:

@@ -151,17 +151,22 @@ class ResidentProcess:
     def transmit(self, pid: int) -> None:
         self.sent_to = pid
         request = self.request
-        body: dict[str, Any] = {"env": dict(request.env), "cwd": request.cwd, "timeout": request.timeout}
+        body: dict[str, Any] = {
+            "env": dict(request.env),
+            "cwd": request.cwd,
+            "timeout": request.timeout,
+            "stdin": request.stdin,
+        }
         if request.work is not None:
-            body["work"], body["stdin"] = dict(request.work), request.stdin
+            body["work"] = dict(request.work)
         elif request.socket is not None:
             body["socket"] = request.socket
         elif request.shell is not None:
             body["shell"] = request.shell
         elif request.command is not None:
-            body["command"], body["stdin"] = request.command, request.stdin
+            body["command"] = request.command
         else:
-            body["argv"], body["stdin"] = list(request.argv), request.stdin
+            body["argv"] = list(request.argv)
         if self._size is not None:
             body["pty"] = self._size
         if request.code is not None:

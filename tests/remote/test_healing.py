@@ -246,7 +246,7 @@ async def test_a_server_without_socket_forwarding_says_what_was_lost(
     from loopback import loopback_sshd
 
     with loopback_sshd(tmp_path, "AllowStreamLocalForwarding no") as server:
-        connection = connect(server, linger=1)
+        connection = connect(server, linger=5)
         process = await connection.start(Request(command="echo $$; exec sleep 300"))
         _, pid = await anext(process.chunks())
         front(server).cut()

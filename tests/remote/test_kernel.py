@@ -277,10 +277,10 @@ async def test_interrupts_during_a_restart_do_no_harm(machine: Reached, kernel: 
 async def test_one_that_does_not_answer_is_replaced(
     machine: Reached, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pi_v_jupyter.remote.kernel.ANSWER_TIMEOUT", 1.0)
-    monkeypatch.setattr("pi_v_jupyter.remote.kernel.START_TIMEOUT", 1.0)
     _, messages = await run(kernel, "import os\nprint(os.getppid())")
     os.kill(int(texts(messages)), signal.SIGSTOP)
+    monkeypatch.setattr("pi_v_jupyter.remote.kernel.ANSWER_TIMEOUT", 1.0)
+    monkeypatch.setattr("pi_v_jupyter.remote.kernel.START_TIMEOUT", 1.0)
     monkeypatch.setattr("pi_v_jupyter.remote.kernel.START_TIMEOUT", 60.0)
     await kernel.close()
     with pytest.raises(KernelError, match="does not answer"):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from loopback import HOME, loopback_sshd
-from running import Outcome, alive, collect, run, until
+from running import Outcome, alive, collect, descriptors, resident_pid, run, until
 
 from pi_v_jupyter.remote.channel import Request
 from pi_v_jupyter.remote.connection import Connection
@@ -58,6 +58,28 @@ async def test_what_a_cell_sets_lasts(session: Session) -> None:
     assert out.splitlines() == [
         "/usr/share", "1", "it is", "hello you", "aliased", "v y", "5 *", "0027",
     ]  # fmt: skip
+
+
+async def test_a_cell_reads_what_it_is_given_and_nothing_else_does(session: Session) -> None:
+    large = bytes(range(256)) * 8192
+    busy = await session.start('read -r nothing; sleep 0.3; echo "[$nothing]"')
+    waits = asyncio.create_task(session.cell("read -r first; wc -c", stdin_data=b"first\n" + large))
+    assert (await collect(busy)).stdout == b"[]\n"
+    assert (await waits).stdout.split() == [b"2097152"]
+    assert await session.out("echo $first; cat; read -r left || echo none left") == "first\nnone left\n"
+    ignored = await session.cell("cd /usr; echo ignored", stdin_data=large)
+    assert (ignored.code, ignored.stdout) == (0, b"ignored\n")
+    given = await session.cell("pwd; echo $A; cat", cwd="/srv", env={"A": "b"}, stdin_data=b"all\n")
+    assert given.stdout == b"/srv\nb\nall\n"
+    reading = await session.start("cat; echo never", stdin=True)
+    await reading.write(b"begun\n")
+    chunks = reading.chunks()
+    assert (await anext(chunks))[1] == b"begun\n"
+    reading.kill(signal.SIGINT)
+    assert b"never" not in (await collect(reading)).stdout
+    before = descriptors(resident_pid(session.vm))
+    assert await session.out("pwd") == "/usr\n"
+    assert descriptors(resident_pid(session.vm)) <= before, "no pipe is left open"
 
 
 async def test_sessions_are_apart(vm: Connection, session: Session) -> None:

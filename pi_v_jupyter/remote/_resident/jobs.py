@@ -40,6 +40,7 @@ class Job:
         self.shell: Shell | None = None
         self.work: Work | None = None
         self.stdin: Stdin | None = None
+        self.reader: int | None = None  # of what a session's cell reads, which comes before its turn does
         self.streams: list[Stream] = []
         self.terminal: Terminal | None = None
         self.socket: Socket | None = None
@@ -72,6 +73,8 @@ class Job:
                 what = cwd
                 os.listdir(cwd)
             if request.get("shell") is not None:
+                if self.stdin is None:
+                    self.reader = self.open_stdin()
                 self.shell = self.client.shell(request["shell"])
                 self.shell.enqueue(self)
             elif request.get("command") is not None:
@@ -173,6 +176,8 @@ class Job:
             timer.cancel()
         if self.stdin is not None:
             self.stdin.close()
+        if self.reader is not None:
+            os.close(self.reader)
         for stream in self.streams:
             stream.end()
         self.finish()

@@ -173,7 +173,7 @@ class Shell:
         self.client: Client | None = None
         self.name = ""
         self.current: Job | None = None
-        self.given: list[int] = []  # our ends of what the cell opens
+        self.script: int | None = None
         self.repeats = 0
         self.queue: collections.deque[Job] = collections.deque()
         self.env = program.environment()
@@ -233,17 +233,12 @@ class Shell:
             setup += UNDO % {"names": " ".join(env) or "__pi_v"} + exports(env)
         if cwd:
             setup += f"\\builtin cd -- {quote(cwd)}"
-        code = script(setup, request["code"])
-        self.given.append(code)
+        self.script = script(setup, request["code"])
         self.current, self.repeats = job, 0
-        source = "/dev/null"
-        reader = job.open_stdin()
-        if reader is not None:
-            self.given.append(reader)
-            source = f"/proc/{os.getpid()}/fd/{reader}"
+        source = "/dev/null" if job.reader is None else f"/proc/{os.getpid()}/fd/{job.reader}"
         out, err = job.streams
         streams = STREAMS.format(pid=os.getpid(), source=source, out=out.writer, err=err.writer)
-        self.write(CELL % {"script": code, "streams": streams})
+        self.write(CELL % {"script": self.script, "streams": streams})
         self.write(END % job.number)
         job.started(self.process.pid)
 
@@ -258,8 +253,9 @@ class Shell:
 
     def over(self, **how: Any) -> None:
         job, self.current = self.current, None
-        while self.given:
-            os.close(self.given.pop())
+        if self.script is not None:
+            os.close(self.script)
+            self.script = None
         if job is not None:
             job.end(**how)
 
