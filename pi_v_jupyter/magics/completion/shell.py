@@ -1,13 +1,13 @@
 """Bash code completed: commands and variables as the session knows them, paths from where it is.
 
-The machine is asked for all the names there are, and for what is in a folder, so that nothing the user has
-typed is ever given to a shell.
+Of what the user has typed, a shell is given the beginning of a plain name at the most, and that as a value.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from click.shell_completion import CompletionItem
@@ -30,6 +30,7 @@ STATE = (
     "\\builtin compgen -A alias -A function -A builtin -A keyword || \\builtin :; \\builtin printf '\\0'; "
     "\\builtin compgen -A variable || \\builtin :; \\builtin printf '\\0%s' \"${PATH-}\""
 )
+PLAIN = re.compile(r"[A-Za-z0-9_.+-]+")
 OURS = "__pi_v_"  # variables and functions with which the session is kept
 
 
@@ -53,7 +54,7 @@ def complete(
         beside = SESSION if session else None
         folders = word.of in FOLDERS
         return word.typed, paths.on_machine(tab, machine, word.text, beside=beside, cwd=cwd, folders=folders)
-    state = tab.ask(("session", machine), lambda: _state(machine), limit=None) if session else None
+    state = tab.ask_once(("session", machine), lambda: _state(machine)) if session else None
     if word.kind == "variable":
         opening = "${" if word.typed.startswith("${") else "$"
         closing = "}" if opening == "${" else ""
@@ -65,10 +66,11 @@ def complete(
     if not word.text:
         return "", []  # all there are would help nobody
     path = state.path if state else ""
-    programs = tab.ask(("programs", machine, path), lambda: _programs(machine, path)) or []
-    found = sorted(
-        {name for name in [*(state.commands if state else ()), *programs] if _fits(name, word.text)}
-    )
+    names = set(state.commands if state else ())
+    if PLAIN.fullmatch(word.text):
+        question = partial(_programs, machine, path, word.text)
+        names.update(tab.ask(("programs", machine, path, word.text), question) or ())
+    found = sorted(name for name in names if _fits(name, word.text))
     return word.typed, [CompletionItem(name, type="command") for name in found[:MOST]]
 
 
@@ -85,8 +87,8 @@ async def _state(machine: Machine) -> State:
     return State(commands.split(), variables.split(), path)
 
 
-async def _programs(machine: Machine, path: str) -> list[str]:
-    """What bash finds there; without a `path`, where a login has it."""
-    env = {"PATH": path} if path and not re.search("[\ud800-\udfff]", path) else {}
-    told = await machine.run("compgen -c", env=env, timeout=TIMEOUT, check=False)
+async def _programs(machine: Machine, path: str, begun: str) -> list[str]:
+    """What bash finds there that begins so; without a `path`, where a login has it."""
+    env = {"begun": begun, **({"PATH": path} if path else {})}
+    told = await machine.run('compgen -c -- "$begun"', env=env, timeout=TIMEOUT, check=False)
     return told.stdout.split("\n")

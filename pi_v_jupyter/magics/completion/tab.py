@@ -42,22 +42,27 @@ class Tab:
             self._cell = self.extension.shell.execution_count
             self._answers = {}
 
-    def ask(
-        self, key: Hashable, question: Callable[[], Coroutine[Any, Any, T]], limit: float | None = LONGEST
-    ) -> T | None:
-        """The answer, or the one to the same question before; None where it is late, or an error.
+    def ask(self, key: Hashable, question: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
+        """The answer, or the one to the same question before; None where it is late, or an error."""
+        return loops.wait(self._answered(key, question, LONGEST, self._deadline - time.monotonic()))
 
-        `limit`: seconds until it is given up; None where giving up would disturb.
-        """
-        return loops.wait(self._answered(key, question, limit))
+    def ask_once(self, key: Hashable, question: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
+        """As `ask`, of what only a cell changes; it may take half of the time, and is never given up."""
+        answer: T | None = self._answers.get(key)
+        left = self._deadline - time.monotonic()
+        return loops.wait(self._answered(key, question, None, left / 2)) if answer is None else answer
 
     async def _answered(
-        self, key: Hashable, question: Callable[[], Coroutine[Any, Any, T]], limit: float | None
+        self,
+        key: Hashable,
+        question: Callable[[], Coroutine[Any, Any, T]],
+        limit: float | None,
+        patience: float,
     ) -> T | None:
         task = self._asked.get(key)
         if task is None:
             task = self._asked[key] = asyncio.create_task(self._keep(key, question, limit))
-        await asyncio.wait([task], timeout=max(0.0, self._deadline - time.monotonic()))
+        await asyncio.wait([task], timeout=max(0.0, patience))
         answer: T | None = self._answers.get(key)
         return answer
 
