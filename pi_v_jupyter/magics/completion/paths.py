@@ -32,9 +32,8 @@ def on_machine(
     folder, slash, begun = word.rpartition("/")
     where = posixpath.join(cwd or "", folder + slash)
 
-    async def listed() -> list[tuple[str, bool]]:
-        entries = await machine.listdir(where, beside=beside)
-        return [(entry.name, entry.kind == "directory") for entry in entries]
+    async def listed() -> list[tuple[str, str]]:
+        return [(entry.name, entry.kind) for entry in await machine.listdir(where, beside=beside)]
 
     found = tab.ask(("paths", machine, where, beside), listed)
     return _offered(folder + slash, begun, found or (), folders=folders)
@@ -44,9 +43,10 @@ def here(tab: Tab, word: str) -> list[CompletionItem[str]]:
     """What `word` may go on as on this computer, from where the notebook is."""
     folder, slash, begun = word.rpartition("/")
 
-    def look() -> list[tuple[str, bool]]:
+    def look() -> list[tuple[str, str]]:
         try:
-            return sorted((each.name, each.is_dir()) for each in Path(folder + slash).expanduser().iterdir())
+            there = sorted(Path(folder + slash).expanduser().iterdir())
+            return [(each.name, "directory" if each.is_dir() else "file") for each in there]
         except (OSError, RuntimeError):  # no such folder, or user
             return []
 
@@ -55,14 +55,15 @@ def here(tab: Tab, word: str) -> list[CompletionItem[str]]:
 
 
 def _offered(
-    folder: str, begun: str, entries: Iterable[tuple[str, bool]], *, folders: bool = False
+    folder: str, begun: str, entries: Iterable[tuple[str, str]], *, folders: bool = False
 ) -> list[CompletionItem[str]]:
     offered = []
-    for name, is_folder in entries:
+    for name, kind in entries:
         if not name.startswith(begun) or not name.isprintable():  # what cannot be typed, or not be seen
             continue
-        if (name.startswith(".") and not begun) or (folders and not is_folder):
+        if (name.startswith(".") and not begun) or (folders and kind not in ("directory", "symlink")):
             continue
         plain = folder or ("./" if name[0] in "~-" else "")  # or it would be a home, or an option
-        offered.append(CompletionItem(plain + name + "/" * is_folder, type="folder" if is_folder else "path"))
+        slash = "/" * (kind == "directory")
+        offered.append(CompletionItem(plain + name + slash, type="folder" if slash else "path"))
     return offered[:MOST]

@@ -1,19 +1,20 @@
 """Bash code completed: commands and variables as the session knows them, paths from where it is.
 
-Of what the user has typed, a shell is given the beginning of a plain name at the most, and that as a value.
+A shell is given nothing of what the user has typed: it is asked for all the names it knows.
 """
 
 from __future__ import annotations
 
-import re
+import asyncio
+import glob
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from click.shell_completion import CompletionItem
 
 from pi_v_jupyter.machine import Command
 from pi_v_jupyter.magics.completion import paths
+from pi_v_jupyter.magics.completion.cursor import quoted
 from pi_v_jupyter.magics.completion.scan import word_at_end
 from pi_v_jupyter.magics.options import SESSION
 from pi_v_jupyter.remote.channel import Request
@@ -24,13 +25,12 @@ if TYPE_CHECKING:
 
 MOST = 500  # names offered at once
 FOLDERS = ("cd", "pushd", "rmdir")  # take no files
-TIMEOUT = 5  # seconds bash may look for programs
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # where no session says another
 # What a session knows by heart: this touches no disk, so that it cannot hang, and changes nothing there.
 STATE = (
     "\\builtin compgen -A alias -A function -A builtin -A keyword || \\builtin :; \\builtin printf '\\0'; "
     "\\builtin compgen -A variable || \\builtin :; \\builtin printf '\\0%s' \"${PATH-}\""
 )
-PLAIN = re.compile(r"[A-Za-z0-9_.+-]+")
 OURS = "__pi_v_"  # variables and functions with which the session is kept
 
 
@@ -53,7 +53,8 @@ def complete(
     if word.kind == "path":
         beside = SESSION if session else None
         folders = word.of in FOLDERS
-        return word.typed, paths.on_machine(tab, machine, word.text, beside=beside, cwd=cwd, folders=folders)
+        found = paths.on_machine(tab, machine, word.text, beside=beside, cwd=cwd, folders=folders)
+        return word.typed, [CompletionItem(quoted(item.value), type=item.type) for item in found]
     state = tab.ask_once(("session", machine), lambda: _state(machine)) if session else None
     if word.kind == "variable":
         opening = "${" if word.typed.startswith("${") else "$"
@@ -65,13 +66,11 @@ def complete(
         ]
     if not word.text:
         return "", []  # all there are would help nobody
-    path = state.path if state else ""
-    names = set(state.commands if state else ())
-    if PLAIN.fullmatch(word.text):
-        question = partial(_programs, machine, path, word.text)
-        names.update(tab.ask(("programs", machine, path, word.text), question) or ())
-    found = sorted(name for name in names if _fits(name, word.text))
-    return word.typed, [CompletionItem(name, type="command") for name in found[:MOST]]
+    path = state.path if state else PATH
+    programs = tab.ask(("programs", machine, path, word.text), lambda: _programs(machine, path, word.text))
+    names = {*(state.commands if state else ()), *(programs or ())}
+    fitting = sorted(name for name in names if _fits(name, word.text))
+    return word.typed, [CompletionItem(quoted(name), type="command") for name in fitting[:MOST]]
 
 
 def _fits(name: str, begun: str) -> bool:
@@ -88,7 +87,13 @@ async def _state(machine: Machine) -> State:
 
 
 async def _programs(machine: Machine, path: str, begun: str) -> list[str]:
-    """What bash finds there that begins so; without a `path`, where a login has it."""
-    env = {"begun": begun, **({"PATH": path} if path else {})}
-    told = await machine.run('compgen -c -- "$begun"', env=env, timeout=TIMEOUT, check=False)
-    return told.stdout.split("\n")
+    """Those in the folders of `path` that begin so. A bash started for it would take three times as long."""
+    folders = [folder for folder in dict.fromkeys(path.split(":")) if folder.startswith("/")]
+    patterns = [f"{glob.escape(folder)}/{glob.escape(begun)}*" for folder in folders]
+    found = await asyncio.gather(*map(machine.glob, patterns))
+    return [
+        entry.name
+        for entries in found
+        for entry in entries
+        if entry.kind == "symlink" or (entry.kind == "file" and entry.mode & 0o111)
+    ]
