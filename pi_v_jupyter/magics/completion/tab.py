@@ -62,7 +62,9 @@ class Tab:
         task = self._asked.get(key)
         if task is None:
             task = self._asked[key] = asyncio.create_task(self._keep(key, question, limit))
-        await asyncio.wait([task], timeout=max(0.0, patience))
+        done, _ = await asyncio.wait([task], timeout=max(0.0, patience))
+        for each in done:
+            each.result()
         answer: T | None = self._answers.get(key)
         return answer
 
