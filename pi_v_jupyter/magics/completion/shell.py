@@ -5,8 +5,6 @@ A shell is given nothing of what the user has typed: it is asked for all the nam
 
 from __future__ import annotations
 
-import asyncio
-import glob
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +16,7 @@ from pi_v_jupyter.magics.completion.cursor import quoted
 from pi_v_jupyter.magics.completion.scan import word_at_end
 from pi_v_jupyter.magics.options import SESSION
 from pi_v_jupyter.remote.channel import Request
+from pi_v_jupyter.remote.files import work
 
 if TYPE_CHECKING:
     from pi_v_jupyter.machine import Machine
@@ -79,21 +78,18 @@ def _fits(name: str, begun: str) -> bool:
 
 async def _state(machine: Machine) -> State:
     """Of the session that cells share; one that is busy tells it once it no longer is."""
-    told = bytearray()
-    asked = Request(shell=SESSION, code=STATE)
-    await Command(machine, asked, None, lambda stream, data: told.extend(data * (stream == "stdout"))).run()
-    commands, variables, path = [*told.decode(errors="surrogateescape").split("\0"), "", "", ""][:3]
+    told = await _told(machine, Request(shell=SESSION, code=STATE))
+    commands, variables, path = [*told.split("\0"), "", "", ""][:3]
     return State(commands.split(), variables.split(), path)
 
 
 async def _programs(machine: Machine, path: str, begun: str) -> list[str]:
-    """Those in the folders of `path` that begin so. A bash started for it would take three times as long."""
-    folders = [folder for folder in dict.fromkeys(path.split(":")) if folder.startswith("/")]
-    patterns = [f"{glob.escape(folder)}/{glob.escape(begun)}*" for folder in folders]
-    found = await asyncio.gather(*map(machine.glob, patterns))
-    return [
-        entry.name
-        for entries in found
-        for entry in entries
-        if entry.kind == "symlink" or (entry.kind == "file" and entry.mode & 0o111)
-    ]
+    """Those in the folders of `path` that begin so."""
+    folders = [folder for folder in path.split(":") if folder.startswith("/")]
+    return (await _told(machine, work("programs", folders=folders, begun=begun))).split("\n")
+
+
+async def _told(machine: Machine, asked: Request) -> str:
+    said = bytearray()
+    await Command(machine, asked, None, lambda stream, data: said.extend(data * (stream == "stdout"))).run()
+    return said.decode(errors="surrogateescape")
