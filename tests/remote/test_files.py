@@ -19,10 +19,11 @@ from running import run, until
 
 from pi_v_jupyter.errors import ConnectionLostError, EditError, RemoteFileError, UsageError, VersError
 from pi_v_jupyter.machine import Command, Here, Machine
+from pi_v_jupyter.remote import files
 from pi_v_jupyter.remote._resident import writing
 from pi_v_jupyter.remote._resident.files import Call
 from pi_v_jupyter.remote.connection import Connection
-from pi_v_jupyter.remote.files import MOST, Change, Edited, work
+from pi_v_jupyter.remote.files import MOST, Change, Edited
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -595,6 +596,6 @@ async def test_the_programs_of_a_path_are_found_once_each(machine: Machine, tmp_
     (plain / "tool").touch(mode=0o755)
     kept = bytearray()
     folders = [str(each) for each in (folder, tmp_path / "same", tmp_path / "none", plain, folder / "other")]
-    asked = work("programs", folders=folders, begun="tool")
+    asked = files.work("programs", folders=folders, begun="tool")
     how = await Command(machine, asked, None, lambda stream, data: kept.extend(data)).run()
     assert (how.code, kept.decode()) == (0, "tool\ntool two\ntool_link\n")

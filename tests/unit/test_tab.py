@@ -11,6 +11,7 @@ import pytest
 
 from pi_v_jupyter import loops
 from pi_v_jupyter.errors import ConnectError
+from pi_v_jupyter.magics.completion import tab as tabs
 from pi_v_jupyter.magics.completion.tab import Tab
 
 
@@ -114,3 +115,19 @@ def test_what_only_a_cell_changes_is_asked_once_a_cell(tab: Tab) -> None:
     assert pressed(tab, slow, once=True) is None
     assert slow.asked == 2
     slow.answer("done")
+
+
+def test_it_is_given_up_after_a_while_unless_that_would_disturb(
+    tab: Tab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tabs, "LONGEST", 0.001)
+    slow, session = Slow(), Slow()
+    for _ in range(2):
+        assert pressed(tab, slow) is None
+    assert slow.asked == 2
+    for _ in range(2):
+        tab.begin()
+        assert tab.ask_once("session", session) is None
+    assert session.asked == 1
+    session.answer("at rest again")
+    assert tab.ask_once("session", session) == "at rest again"
