@@ -185,10 +185,15 @@ class VM(Machine):
     @at_home
     async def kernels(self) -> Kernels:
         """Those that run there, whoever started them."""
-        sockets = [entry.name.removesuffix(".sock") for entry in await self.glob(f"{FOLDER}/*.sock")]
-        found = [self.kernel(name) for name in sockets if NAME.fullmatch(name)]
+        found = [self.kernel(name) for name in await self.kernel_names()]
         running = await asyncio.gather(*(kernel.attach() for kernel in found), return_exceptions=True)
         return Kernels(kernel for kernel, runs in zip(found, running, strict=True) if runs)
+
+    @at_home
+    async def kernel_names(self) -> list[str]:
+        """What those are called that run there, or seem to: none of them is asked."""
+        sockets = [entry.name.removesuffix(".sock") for entry in await self.glob(f"{FOLDER}/*.sock")]
+        return [name for name in sockets if NAME.fullmatch(name)]
 
     @at_home
     async def push(

@@ -101,7 +101,8 @@ def bind(port: int, what: str, option: str) -> socket.socket:
     Raises:
         ConflictingPlatformError: someone else has it; by `option` another can be chosen.
     """
-    listener = socket.socket()
+    # asyncio sends without delay only where it is told that this is TCP: an answer would come 40 ms late.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", port))

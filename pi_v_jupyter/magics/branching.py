@@ -11,6 +11,7 @@ import click
 from pi_v_jupyter.commits import Commit, Commits, Tags
 from pi_v_jupyter.errors import UnknownCommitError, UnknownVMError, UsageError
 from pi_v_jupyter.lineage import Facts
+from pi_v_jupyter.magics.parameters import CommitName, TagName, VMName, VMOrCommit
 from pi_v_jupyter.views import history, tables
 from pi_v_jupyter.vm import VM
 
@@ -22,7 +23,7 @@ MAY_BE_MADE = "The platform may make it all the same: `%vers ls` shows it, `%ver
 
 
 @click.command()
-@click.argument("vm", default=".")
+@click.argument("vm", type=VMName(), default=".")
 @click.option("-n", "count", type=click.IntRange(1, MOST_BRANCHES), default=1, metavar="N", help="How many.")
 @click.option("--name", help="What to call it; several are called NAME-1, NAME-2, …")
 @click.option("--use", is_flag=True, help="Have cells run on it.")
@@ -44,9 +45,9 @@ def branch(extension: Extension, vm: str, count: int, name: str | None, use: boo
 
 
 @click.command()
-@click.argument("vm", default=".")
+@click.argument("vm", type=VMName(), default=".")
 @click.option("--name", help="What to call the commit.")
-@click.option("--tag", metavar="T", help="Have the tag T name it.")
+@click.option("--tag", type=TagName(), metavar="T", help="Have the tag T name it.")
 @click.option("--keep-paused", is_flag=True, help="Leave the VM paused, until `%vers resume`.")
 @click.pass_obj
 def commit(extension: Extension, vm: str, name: str | None, tag: str | None, keep_paused: bool) -> Commit:
@@ -63,7 +64,7 @@ def commit(extension: Extension, vm: str, name: str | None, tag: str | None, kee
 
 
 @click.command()
-@click.argument("commit")
+@click.argument("commit", type=CommitName())
 @click.option("--name", help="What to call the VM.")
 @click.option("--use", is_flag=True, help="Have cells run on it.")
 @click.pass_obj
@@ -78,7 +79,7 @@ def restore(extension: Extension, commit: str, name: str | None, use: bool) -> V
 
 
 @click.command()
-@click.argument("vm", default=".")
+@click.argument("vm", type=VMName(), default=".")
 @click.pass_obj
 def pause(extension: Extension, vm: str) -> VM:
     """Have VM, or the active one, stand still until `%vers resume`: nothing of it is lost."""
@@ -88,7 +89,7 @@ def pause(extension: Extension, vm: str) -> VM:
 
 
 @click.command()
-@click.argument("vm", default=".")
+@click.argument("vm", type=VMName(), default=".")
 @click.pass_obj
 def resume(extension: Extension, vm: str) -> VM:
     """Have VM, or the active one, go on from where it was paused."""
@@ -99,7 +100,9 @@ def resume(extension: Extension, vm: str) -> VM:
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("-d", "--delete", "doomed", multiple=True, metavar="COMMIT", help="Delete COMMIT.")
+@click.option(
+    "-d", "--delete", "doomed", type=CommitName(), multiple=True, metavar="COMMIT", help="Delete COMMIT."
+)
 @click.option("-f", "--force", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def commits(extension: Extension, as_json: bool, doomed: tuple[str, ...], force: bool) -> Commits | None:
@@ -127,8 +130,8 @@ def _delete(extension: Extension, names: Sequence[str], force: bool) -> None:
 
 
 @click.command()
-@click.argument("name", required=False)
-@click.argument("commit", required=False)
+@click.argument("name", type=TagName(), required=False)
+@click.argument("commit", type=CommitName(), required=False)
 @click.option("-d", "--delete", is_flag=True, help="Delete the tag NAME; its commit stays.")
 @click.pass_obj
 def tag(extension: Extension, name: str | None, commit: str | None, delete: bool) -> Tags | Commit | None:
@@ -150,7 +153,7 @@ def tag(extension: Extension, name: str | None, commit: str | None, delete: bool
 
 
 @click.command()
-@click.argument("name", default=".", metavar="VM|COMMIT")
+@click.argument("name", type=VMOrCommit(), default=".", metavar="VM|COMMIT")
 @click.pass_obj
 def info(extension: Extension, name: str) -> Facts:
     """Tell all that is known of a VM, or of a commit."""
@@ -168,7 +171,7 @@ def info(extension: Extension, name: str) -> Facts:
 
 
 @click.command()
-@click.argument("vm")
+@click.argument("vm", type=VMName())
 @click.argument("name")
 @click.pass_obj
 def rename(extension: Extension, vm: str, name: str) -> VM:

@@ -278,11 +278,12 @@ class Extension(Magics):
 
     def _import(self) -> None:
         """The heavy imports, while the user reads; formats for our types come with them."""
-        from pi_v_jupyter.magics import completion, formats, inspection
+        from pi_v_jupyter.magics import formats, inspection
+        from pi_v_jupyter.magics.completion import matcher
 
         self._formats = formats.register(self)
         if self.shell.Completer is not None:
-            self._matchers = [completion.matcher(self), completion.python(self)]
+            self._matchers = [matcher.made(self)]
             self.shell.Completer.custom_matchers.extend(self._matchers)
             self._plain = inspection.teach(self)
         self._speak = formats.keep_quiet(self)

@@ -16,6 +16,7 @@ from pi_v_jupyter.errors import UnknownVMError, UsageError
 from pi_v_jupyter.magics import words
 from pi_v_jupyter.magics.options import HELP, SESSION
 from pi_v_jupyter.magics.output import to_cell
+from pi_v_jupyter.magics.parameters import Place, RemotePath, VMName, VMNames
 from pi_v_jupyter.remote import blocks
 from pi_v_jupyter.remote.copying import Copied, OnProgress
 from pi_v_jupyter.remote.files import Edited, Excerpt, Written
@@ -44,8 +45,8 @@ class Mode(click.ParamType[int]):
         return mode
 
 
-ON = click.Option(["--on"], metavar="VM[,VM…]", help="There, on all of them.")
-PATH = click.Argument(["path"])
+ON = click.Option(["--on"], type=VMNames(), metavar="VM[,VM…]", help="There, on all of them.")
+PATH = click.Argument(["path"], type=RemotePath(SESSION))
 WRITE = click.Command(
     "write",
     params=[
@@ -128,10 +129,10 @@ def _active(extension: Extension) -> Machine:
 
 
 @click.command(context_settings=HELP)
-@click.argument("path")
+@click.argument("path", type=RemotePath(SESSION))
 @click.option("--offset", type=click.IntRange(min=1), default=1, metavar="LINE", help="The first line.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="LINES", help="How many lines at the most.")
-@click.option("--on", metavar="VM", help="There.")
+@click.option("--on", type=VMName(), metavar="VM", help="There.")
 @click.pass_obj
 def read(extension: Extension, path: str, offset: int, limit: int | None, on: str | None) -> Excerpt:
     """Show lines of a text file, at most 50 KB. A relative PATH begins where the shell session is."""
@@ -151,7 +152,7 @@ class Bar(tqdm):  # type: ignore[type-arg]  # it is one at run time only
 
 
 @click.command(context_settings=HELP)
-@click.argument("places", nargs=-1, metavar="SRC… DST")
+@click.argument("places", nargs=-1, type=Place(SESSION), metavar="SRC… DST")
 @click.option("-r", "folders", is_flag=True, help="Folders too, with all that is in them.")
 @click.pass_obj
 def cp(extension: Extension, places: tuple[str, ...], folders: bool) -> Copied:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pi_v_jupyter.magics import completion
+from pi_v_jupyter.magics.completion import python
 
 if TYPE_CHECKING:
     from pi_v_jupyter.magics.extension import Extension
@@ -24,7 +24,7 @@ def teach(extension: Extension) -> Callable[[], None]:
     own = kernel.do_inspect
 
     def inspect(code: str, cursor_pos: int, detail_level: int = 0, omit_sections: Any = ()) -> Any:
-        answer = completion.ask(
+        answer = python.ask(
             extension, code, cursor_pos, "inspect_request", TIMEOUT, detail_level=detail_level
         )
         if answer is None:

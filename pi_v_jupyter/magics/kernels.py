@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 import click
 
 from pi_v_jupyter.magics.options import HELP
+from pi_v_jupyter.magics.parameters import KernelName, VMName
 from pi_v_jupyter.remote.kernel import DEFAULT, Kernel, Kernels
 
 if TYPE_CHECKING:
     from pi_v_jupyter.magics.extension import Extension
 
-NAME = click.argument("name", default=DEFAULT, metavar="[NAME]")
-ON = click.option("--on", "vm", default=".", metavar="VM", help="Of which VM; without it, the active one.")
+NAME = click.argument("name", type=KernelName(), default=DEFAULT, metavar="[NAME]")
+ON = click.option(
+    "--on", "vm", type=VMName(), default=".", metavar="VM", help="Of which VM; without it, the active one."
+)
 
 
 @click.group(context_settings=HELP, invoke_without_command=True)

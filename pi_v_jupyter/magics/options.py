@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import keyword
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import click
+
+from pi_v_jupyter.magics.parameters import Command, KernelName, Kind, RemotePath, Variable, VMNames
 
 SESSION = "cells"  # the shell session that cells of one notebook share on a VM
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -40,23 +41,10 @@ class Seconds(click.FloatRange):
         return seconds
 
 
-class Variable(click.ParamType[str]):
-    """The name of a Python variable."""
-
-    name = "VAR"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Refuse what no cell could read again."""
-        name = str(value)
-        if not name.isidentifier() or keyword.iskeyword(name):
-            self.fail(f"{name!r} cannot name a variable.", param, ctx)
-        return name
-
-
 OPTIONS = [
-    click.Option(["--on"], metavar="VM[,VM…]", help="Run there; on several in parallel."),
+    click.Option(["--on"], type=VMNames(), metavar="VM[,VM…]", help="Run there; on several in parallel."),
     click.Option(["--timeout"], type=Seconds(min=0), metavar="S", help="Seconds it may take; 0: any."),
-    click.Option(["--cwd"], metavar="DIR", help="Run it in DIR."),
+    click.Option(["--cwd"], type=RemotePath(SESSION, folders=True), metavar="DIR", help="Run it in DIR."),
     click.Option(["-e", "--env"], type=Pair(), multiple=True, help="Set a variable for it."),
     click.Option(["--fresh"], is_flag=True, help="Run in a shell of its own, not in the session."),
     click.Option(
@@ -78,9 +66,11 @@ OPTIONS = [
 CELL = click.Command(
     "vm",
     params=[
-        click.Argument(["kind"], default="bash"),
+        click.Argument(["kind"], type=Kind(), default="bash"),
         *OPTIONS,
-        click.Option(["--kernel"], metavar="NAME", help="With python: in the kernel of that name."),
+        click.Option(
+            ["--kernel"], type=KernelName(), metavar="NAME", help="With python: in the kernel of that name."
+        ),
         click.Option(["--routed"], is_flag=True, hidden=True),  # what `%vers route` makes of a cell
     ],
     callback=lambda **given: given,
@@ -96,7 +86,7 @@ LINE = click.Command(
         click.Option(
             ["--attach"], type=int, metavar="N", help="Come back to a command left by a second stop."
         ),
-        click.Argument(["rest"], nargs=-1, type=click.UNPROCESSED),
+        click.Argument(["rest"], nargs=-1, type=Command()),
     ],
     context_settings={**HELP, "allow_interspersed_args": False},
     help="Run one command on the active VM: the line after the options, as it stands.",

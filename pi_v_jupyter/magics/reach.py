@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pi_v_jupyter.errors import UsageError
+from pi_v_jupyter.magics.parameters import Port, VMName
 from pi_v_jupyter.remote.openssh import SSHConfig
 from pi_v_jupyter.remote.tunnel import Tunnel, Tunnels, check_port
 from pi_v_jupyter.views import reach
@@ -39,7 +40,9 @@ def tunnel(context: click.Context) -> Tunnels | None:
 
 @tunnel.command("open", short_help="Open one; the word may be left out.")
 @click.argument("ports", metavar="LOCAL:REMOTE")
-@click.option("--on", "vm", default=".", metavar="VM", help="Which VM; without it, the active one.")
+@click.option(
+    "--on", "vm", type=VMName(), default=".", metavar="VM", help="Which VM; without it, the active one."
+)
 @click.pass_obj
 def open_(extension: Extension, ports: str, vm: str) -> Tunnel:
     """Have port LOCAL of this computer lead to port REMOTE of VM, or of the active one.
@@ -76,7 +79,7 @@ def ls(extension: Extension) -> Tunnels:
 
 
 @tunnel.command()
-@click.argument("ports", nargs=-1, type=int, metavar="[LOCAL]…")
+@click.argument("ports", nargs=-1, type=Port(), metavar="[LOCAL]…")
 @click.option("--all", "everything", is_flag=True, help="Close all of them.")
 @click.pass_obj
 def close(extension: Extension, ports: tuple[int, ...], everything: bool) -> None:
@@ -100,7 +103,7 @@ def close(extension: Extension, ports: tuple[int, ...], everything: bool) -> Non
 
 
 @click.command("ssh-config")
-@click.argument("vms", nargs=-1, metavar="[VM]…")
+@click.argument("vms", nargs=-1, type=VMName(), metavar="[VM]…")
 @click.option("--write", is_flag=True, help="Have ~/.ssh/config include it.")
 @click.pass_obj
 def ssh_config(extension: Extension, vms: tuple[str, ...], write: bool) -> SSHConfig:

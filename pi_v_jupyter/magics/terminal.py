@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pi_v_jupyter.errors import UsageError
+from pi_v_jupyter.magics.parameters import VMName
 
 if TYPE_CHECKING:
     from pi_v_jupyter.machine import Machine
@@ -25,7 +26,7 @@ class _Tailed(click.Command):
 
 
 @click.command(cls=_Tailed, options_metavar="", epilog="`-- COMMAND…` runs that in place of a shell.")
-@click.argument("vm", default=".", metavar="[VM] [-- COMMAND…]")
+@click.argument("vm", type=VMName(), default=".", metavar="[VM] [-- COMMAND…]")
 @click.pass_obj
 def shell(extension: Extension, vm: str, command: tuple[str, ...]) -> TerminalView:
     """Open a terminal on VM, or on the active one; its `close()` hangs up."""

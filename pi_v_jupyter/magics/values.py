@@ -9,7 +9,8 @@ import click
 
 from pi_v_jupyter.errors import UsageError
 from pi_v_jupyter.magics.files import bar
-from pi_v_jupyter.magics.options import HELP, Variable
+from pi_v_jupyter.magics.options import HELP
+from pi_v_jupyter.magics.parameters import KernelName, KernelVariable, Variable, VMNames
 from pi_v_jupyter.remote.kernel import DEFAULT
 from pi_v_jupyter.views.files import amount
 from pi_v_jupyter.vm import VM
@@ -17,9 +18,16 @@ from pi_v_jupyter.vm import VM
 if TYPE_CHECKING:
     from pi_v_jupyter.magics.extension import Extension
 
-NAMES = click.argument("names", nargs=-1, required=True, type=Variable(), metavar="NAME…")
-ON = click.option("--on", "vms", metavar="VM[,VM…]", help="Which VM, or several; without it, the active one.")
-KERNEL = click.option("--kernel", default=DEFAULT, metavar="NAME", help="Which kernel there.")
+ON = click.option(
+    "--on",
+    "vms",
+    type=VMNames(),
+    metavar="VM[,VM…]",
+    help="Which VM, or several; without it, the active one.",
+)
+KERNEL = click.option(
+    "--kernel", type=KernelName(), default=DEFAULT, metavar="NAME", help="Which kernel there."
+)
 PICKLE = click.option("--pickle", is_flag=True, help="By pickle, what else would not travel: trust the VM.")
 
 
@@ -33,7 +41,7 @@ def _vms(extension: Extension, listed: str | None) -> dict[VM, str]:
 
 
 @click.command(context_settings=HELP)
-@NAMES
+@click.argument("names", nargs=-1, required=True, type=Variable(), metavar="NAME…")
 @ON
 @KERNEL
 @PICKLE
@@ -58,7 +66,7 @@ def push(extension: Extension, names: tuple[str, ...], vms: str | None, kernel: 
 
 
 @click.command(context_settings=HELP)
-@NAMES
+@click.argument("names", nargs=-1, required=True, type=KernelVariable(), metavar="NAME…")
 @ON
 @KERNEL
 @PICKLE

@@ -16,6 +16,7 @@ from pi_v_jupyter.doctor import Report, examine
 from pi_v_jupyter.errors import PlatformError, UsageError
 from pi_v_jupyter.lineage import Lineage
 from pi_v_jupyter.magics import branching, files, kernels, reach, terminal, values
+from pi_v_jupyter.magics.parameters import Setting, VMName
 from pi_v_jupyter.roster import VMs
 from pi_v_jupyter.settings import KEYS, EmbeddedPlatform
 from pi_v_jupyter.views import tables
@@ -92,7 +93,7 @@ def create(
 
 
 @vers.command()
-@click.argument("vm")
+@click.argument("vm", type=VMName())
 @click.pass_obj
 def use(extension: Extension, vm: str) -> VM:
     """Have cells run on VM from now on."""
@@ -133,7 +134,7 @@ def route(extension: Extension, state: str | None) -> None:
 
 
 @vers.command()
-@click.argument("vms", nargs=-1, required=True, metavar="VM…")
+@click.argument("vms", nargs=-1, required=True, type=VMName(), metavar="VM…")
 @click.option("-r", "branches", is_flag=True, help="Delete all that came from them too, at whatever remove.")
 @click.option("-f", "--force", is_flag=True, help="Do not ask.")
 @click.pass_obj
@@ -201,7 +202,7 @@ def down(extension: Extension, purge: bool, force: bool) -> None:
 
 
 @vers.command("forget-host-key")
-@click.argument("vm")
+@click.argument("vm", type=VMName())
 @click.pass_obj
 def forget_host_key(extension: Extension, vm: str) -> None:
     """Accept the host key VM shows next, in place of the one it showed first."""
@@ -215,7 +216,7 @@ def forget_host_key(extension: Extension, vm: str) -> None:
 
 
 @vers.command()
-@click.argument("key", required=False)
+@click.argument("key", required=False, type=Setting())
 @click.argument("value", required=False)
 @click.pass_obj
 def config(extension: Extension, key: str | None, value: str | None) -> None:

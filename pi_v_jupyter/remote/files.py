@@ -334,7 +334,7 @@ class Files(ABC):
         )
 
 
-PATHLESS = ("send",)
+PATHLESS = ("send", "programs")
 FILE_HINTS = {
     "ENOENT": "`%vm ls` shows what is there.",
     "ENOTDIR": "A part of that path is a file: `%vm ls -l` shows which.",

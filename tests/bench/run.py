@@ -24,6 +24,7 @@ from bench.local_rows import (
     restore_s,
 )
 from bench.remote_rows import cell_clean_ms, cell_ms, many_clean_s, many_s, py_cell_ms, run_ms, stream_mbs
+from bench.tab_rows import tab_ms
 
 ROWS: list[Callable[[], Awaitable[Figure]]] = [
     *(
@@ -39,7 +40,7 @@ ROWS: list[Callable[[], Awaitable[Figure]]] = [
         copy_10k,
         py_cell_ms,
     ),
-    *(load_ext_ms, create_s, branch_s, branch8_s, restore_s, pause_s, clone_pss_mb, clone_disk_mb),
+    *(load_ext_ms, tab_ms, create_s, branch_s, branch8_s, restore_s, pause_s, clone_pss_mb, clone_disk_mb),
 ]
 
 

@@ -57,6 +57,18 @@ def test_every_kind_of_cell_runs_over_there_and_they_know_of_each_other(routed: 
     assert routed.run("%%local\nimport os\nos.path.exists('/srv/made-there.txt')").data == ["False"]
 
 
+def test_tab_and_help_are_the_vms_own(routed: Kernel) -> None:
+    there(routed, "known_over_there = [1]")
+    assert routed.complete("x = 1\nknown_over_") == ["x = 1\nknown_over_there"]
+    assert "known_over_there.append" in routed.complete("known_over_there.app")
+    routed.run("%%local\nknown_here = 1")
+    assert routed.complete("known_he") == []
+    assert routed.complete("%%local\nknown_he") == ["%%local\nknown_here"]
+    assert "%vers use build" in routed.complete("%vers use ")
+    asked = routed.client.inspect("known_over_there", 5, reply=True, timeout=30)["content"]
+    assert "list" in asked["data"]["text/plain"]
+
+
 def test_magics_of_ours_stay_and_keep_their_values(routed: Kernel) -> None:
     routed.run("# which are there?\nmachines = %vers ls")
     assert routed.run("%%local\n[vm.name for vm in machines]").data == ["['build']"]

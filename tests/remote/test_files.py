@@ -18,7 +18,8 @@ from machines import Reached
 from running import run, until
 
 from pi_v_jupyter.errors import ConnectionLostError, EditError, RemoteFileError, UsageError, VersError
-from pi_v_jupyter.machine import Here, Machine
+from pi_v_jupyter.machine import Command, Here, Machine
+from pi_v_jupyter.remote import files
 from pi_v_jupyter.remote._resident import writing
 from pi_v_jupyter.remote._resident.files import Call
 from pi_v_jupyter.remote.connection import Connection
@@ -580,3 +581,21 @@ async def test_what_happens_in_a_folder_is_watched(machine: Machine, tmp_path: P
     with pytest.raises(RemoteFileError, match="No such file"):
         async for _ in machine.watch(tmp_path / "none"):
             pass
+
+
+async def test_the_programs_of_a_path_are_found_once_each(machine: Machine, tmp_path: Path) -> None:
+    folder, plain = tmp_path / "bin [1]", tmp_path / "plain"
+    for each in (folder, plain):
+        each.mkdir()
+    for name, mode in (("tool", 0o755), ("tool two", 0o755), ("tools.txt", 0o644), ("other", 0o755)):
+        (folder / name).touch(mode=mode)
+    (folder / "toolbox").mkdir()
+    (folder / "tool_link").symlink_to("tool")
+    (folder / "tool_lost").symlink_to("nothing")
+    (tmp_path / "same").symlink_to(folder)
+    (plain / "tool").touch(mode=0o755)
+    kept = bytearray()
+    folders = [str(each) for each in (folder, tmp_path / "same", tmp_path / "none", plain, folder / "other")]
+    asked = files.work("programs", folders=folders, begun="tool")
+    how = await Command(machine, asked, None, lambda stream, data: kept.extend(data)).run()
+    assert (how.code, kept.decode()) == (0, "tool\ntool two\ntool_link\n")

@@ -12,7 +12,7 @@ import errno
 import os
 import signal
 
-from . import files, writing
+from . import files, programs, writing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def operation(name: str) -> Callable[..., Any]:
     return DOES[name]
 
 
-DOES = {**files.DOES, **writing.DOES}
+DOES = {**files.DOES, **writing.DOES, "programs": programs.programs}
 TOLD = 4096  # characters of a name or a message in EXIT, which must fit into a frame
 SOON = 0.002  # seconds the loop waits for work: most is done by then, and a thread's call would come later
 COPYING = ("send", "receive", "partial")
