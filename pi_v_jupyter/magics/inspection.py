@@ -24,13 +24,8 @@ def teach(extension: Extension) -> Callable[[], None]:
     own = kernel.do_inspect
 
     def inspect(code: str, cursor_pos: int, detail_level: int = 0, omit_sections: Any = ()) -> Any:
-        answer = python.ask(
-            extension, code, cursor_pos, "inspect_request", TIMEOUT, detail_level=detail_level
-        )
-        if answer is None:
-            return own(code, cursor_pos, detail_level, omit_sections)
-        answer.pop("body")
-        return answer
+        answer = python.inspect(extension, code, cursor_pos, TIMEOUT, detail_level)
+        return own(code, cursor_pos, detail_level, omit_sections) if answer is None else answer
 
     kernel.do_inspect = inspect
 

@@ -57,5 +57,5 @@ def _complete(
         return lines.line(tab, found)
     before = context.full_text.split("\n")[: context.cursor_line]
     cursor = len("\n".join([*before, context.line_with_cursor[: context.cursor_position]]))
-    typed, items = python.complete(tab.extension, context.full_text, cursor)
+    typed, items = python.complete(tab, context.full_text, cursor)
     return lines.body(tab, found) if found is not None and not items else (typed, items)

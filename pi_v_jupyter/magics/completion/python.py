@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from click.shell_completion import CompletionItem
@@ -11,7 +12,7 @@ from click.shell_completion import CompletionItem
 from pi_v_jupyter import loops
 from pi_v_jupyter.errors import VersError
 from pi_v_jupyter.magics import words
-from pi_v_jupyter.magics.completion.tab import QUICK, known
+from pi_v_jupyter.magics.completion.tab import Tab, known
 from pi_v_jupyter.magics.options import CELL
 from pi_v_jupyter.magics.parameters import TYPES
 from pi_v_jupyter.remote.kernel import DEFAULT
@@ -24,39 +25,60 @@ if TYPE_CHECKING:
 _PYTHON = re.compile(r"%%vm[ \t].*\bpython\b")  # perhaps a cell for a kernel
 
 
-def complete(extension: Extension, cell: str, cursor: int) -> tuple[str, list[CompletionItem[str]]]:
+def complete(tab: Tab, cell: str, cursor: int) -> tuple[str, list[CompletionItem[str]]]:
     """What stands where the answers belong, and they; none where no kernel runs, or it is busy."""
-    answer = ask(extension, cell, cursor, "complete_request", QUICK)
+    found = _body(tab.extension, cell, cursor)
+    if found is None:
+        return "", []
+    answer = tab.ask((cell, cursor), lambda: _asked(tab.extension, found, "complete_request"))
     if answer is None:
         return "", []
     kinds = {each["text"]: each.get("type") for each in answer["metadata"].get(TYPES, ())}
-    typed = answer["body"][answer["cursor_start"] : answer["cursor_end"]]
+    typed = found.code[answer["cursor_start"] : answer["cursor_end"]]
     return typed, [CompletionItem(each, type=kinds.get(each) or "<unknown>") for each in answer["matches"]]
 
 
-def ask(
-    extension: Extension, cell: str, cursor: int, kind: str, timeout: float, **more: Any
+def inspect(
+    extension: Extension, cell: str, cursor: int, timeout: float, detail_level: int
 ) -> dict[str, Any] | None:
-    """What the kernel that `cell` is for says of its body; None where it does not run, or is busy."""
-    line, _, body = cell.partition("\n")
-    at = cursor - len(line) - 1
-    if extension.route.covers(cell):
-        line, body, at = "%%vm python", cell, cursor
-    if at < 0 or not _PYTHON.match(line):
+    """What the kernel that `cell` is for says of the name at `cursor`; None where it does not run, or is busy."""
+    found = _body(extension, cell, cursor)
+    if found is None:
         return None
 
     async def answered() -> dict[str, Any] | None:
         async with asyncio.timeout(timeout):
-            kernel = await _kernel(extension, line.partition("%%vm")[2])
-            if kernel is None or not kernel.connected:
-                return None
-            return await kernel.ask(kind, code=body, cursor_pos=at, **more)
+            return await _asked(extension, found, "inspect_request", detail_level=detail_level)
 
     try:
-        answer = loops.wait(answered())
+        return loops.wait(answered())
     except (VersError, TimeoutError):
         return None
-    return {**answer, "body": body} if answer is not None and answer.get("status") == "ok" else None
+
+
+@dataclass(frozen=True)
+class _Code:
+    """What is for a kernel; `line` is what follows `%%vm`."""
+
+    line: str
+    code: str
+    cursor: int
+
+
+def _body(extension: Extension, cell: str, cursor: int) -> _Code | None:
+    if extension.route.covers(cell):
+        return _Code("python", cell, cursor)
+    line, _, body = cell.partition("\n")
+    at = cursor - len(line) - 1
+    return _Code(line.partition("%%vm")[2], body, at) if at >= 0 and _PYTHON.match(line) else None
+
+
+async def _asked(extension: Extension, found: _Code, kind: str, **more: Any) -> dict[str, Any] | None:
+    kernel = await _kernel(extension, found.line)
+    if kernel is None or not kernel.connected:
+        return None
+    answer = await kernel.ask(kind, code=found.code, cursor_pos=found.cursor, **more)
+    return answer if answer.get("status") == "ok" else None
 
 
 async def _kernel(extension: Extension, line: str) -> Kernel | None:
