@@ -17,7 +17,7 @@ from IPython.display import DisplayHandle, display
 
 from pi_v_jupyter import loops
 from pi_v_jupyter.errors import CellInterrupted, UnknownVMError, UsageError, VersError, VMGoneError
-from pi_v_jupyter.magics import exact
+from pi_v_jupyter.magics import configurable, exact
 
 if TYPE_CHECKING:
     from pi_v_jupyter.machine import Machine
@@ -51,6 +51,7 @@ class Extension(Magics):
         self._screens: list[loops.Screen] = []  # of the waits under way, the latest last
         self._untold = loops.Screen()  # what came up while nobody waited
         self._vers: Vers | None = None
+        self._configured = configurable.Vers(parent=shell)
         self._quiet: tuple[int, object] | None = None
         self._formats: list[tuple[Any, type]] = []
         self._matchers: list[Callable[..., Any]] = []
@@ -92,8 +93,8 @@ class Extension(Magics):
                 from pi_v_jupyter.session import Vers
                 from pi_v_jupyter.settings import Settings
 
-                traits = {str(name): str(value) for name, value in self.shell.config.get("Vers", {}).items()}
-                self._vers = Vers(Settings(traits=traits), home=loops.io_loop(), on_notice=self.notice)
+                settings = Settings(traits=configurable.Traits(self._configured))
+                self._vers = Vers(settings, home=loops.io_loop(), on_notice=self.notice)
                 Vers.notebook = self._vers
         return self._vers
 
@@ -247,6 +248,7 @@ class Extension(Magics):
     def load(self) -> None:
         """Register everything; the status line follows when the platform has answered."""
         self.shell.register_magics(self)
+        self.shell.configurables.append(self._configured)  # type: ignore[arg-type]  # typed too narrowly
         self.shell.events.register("pre_execute", self._cell_begins)
         self.shell.input_transformers_cleanup.insert(0, exact.transform)
         self._greeting = asyncio.run_coroutine_threadsafe(self._greet(), loops.io_loop())
@@ -328,6 +330,7 @@ class Extension(Magics):
             for magics in self.shell.magics_manager.magics.values():
                 for name in ("vers", "vm"):
                     magics.pop(name, None)
+            self.shell.configurables.remove(self._configured)  # type: ignore[arg-type]  # likewise
             self.shell.magics_manager.registry.pop(type(self).__name__, None)
 
 

@@ -144,21 +144,6 @@ def test_the_platform_can_be_asked_up_when_it_is_up(kernel: Kernel) -> None:
     assert "up already" in shown.stdout and "vers: " in shown.stdout, shown
 
 
-def test_a_setting_lasts_for_the_session_and_a_key_is_not_shown(kernel: Kernel) -> None:
-    try:
-        kernel.run("%vers config ssh_timeout 1")
-        assert "ssh_timeout = 1" in kernel.run("%vers config").stdout
-        assert kernel.run("%vm sleep 30").error == "RemoteTimeoutError"
-        unknown = kernel.run("%vers config ssh_timeoot 1")
-        assert unknown.error == "UsageError" and "Did you mean 'ssh_timeout'?" in unknown.message
-        kernel.run("%vers config api_key s3cr3t-value")
-        assert "s3cr3t" not in kernel.run("%vers config").stdout
-    finally:
-        kernel.run("%vers config ssh_timeout")
-        kernel.run("%vers config api_key")
-    assert "ssh_timeout" not in kernel.run("%vers config").stdout
-
-
 def test_python_beside_the_magics_talks_to_the_same_platform(kernel: Kernel) -> None:
     kernel.run("from pi_v_jupyter import Vers")
     assert kernel.value(
