@@ -17,7 +17,7 @@ from IPython.display import DisplayHandle, display
 
 from pi_v_jupyter import loops
 from pi_v_jupyter.errors import CellInterrupted, UnknownVMError, UsageError, VersError, VMGoneError
-from pi_v_jupyter.magics import configurable, exact
+from pi_v_jupyter.magics import configurable, exact, pages
 
 if TYPE_CHECKING:
     from pi_v_jupyter.machine import Machine
@@ -66,6 +66,7 @@ class Extension(Magics):
 
     # The magics.
 
+    @pages.explained(pages.vers)
     @no_var_expand
     @line_magic("vers")  # type: ignore[arg-type]  # IPython types its decorator for no function at all
     def vers_magic(self, line: str) -> Any:
@@ -74,6 +75,7 @@ class Extension(Magics):
 
         return words.run(vers.vers, "%vers", words.arguments(line), self)
 
+    @pages.explained(pages.vm)
     @no_var_expand
     @line_cell_magic("vm")  # type: ignore[arg-type]  # likewise
     def vm_magic(self, line: str, cell: str | None = None) -> Any:

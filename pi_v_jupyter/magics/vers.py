@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pi_v_jupyter.doctor import Report, examine
 from pi_v_jupyter.errors import PlatformError, UsageError
 from pi_v_jupyter.lineage import Lineage
-from pi_v_jupyter.magics import account, branching, files, kernels, reach, terminal, values
+from pi_v_jupyter.magics import account, branching, examples, files, kernels, reach, terminal, values
 from pi_v_jupyter.roster import VMs
 from pi_v_jupyter.settings import EmbeddedPlatform
 from pi_v_jupyter.views import tables
@@ -200,6 +200,7 @@ for command in (
     *values.COMMANDS,
 ):
     vers.add_command(command)
+examples.open_help("%vers", vers)
 
 
 def platform_command(extension: Extension, *words: str) -> None:

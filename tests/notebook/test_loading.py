@@ -146,3 +146,17 @@ def test_unloading_at_once_leaves_nothing(fresh: Kernel) -> None:
     shown = fresh.run("%load_ext pi_v_jupyter\n%unload_ext pi_v_jupyter")
     assert shown.error is None, shown.traceback
     assert not fresh.value("[t.name for t in __import__('threading').enumerate() if 'pi_v' in t.name]")
+
+
+def test_a_question_mark_shows_all_the_help(fresh: Kernel) -> None:
+    fresh.run("%load_ext pi_v_jupyter")
+    for code, shown in (
+        ("%vers?", ("Usage: %vers ", "vm = %vers create --name build --use", "  whoami ")),
+        ("%%vm?", ("Usage: %%vm ", "Usage: %vm ", "Usage: %%vm edit ", "    %vm pwd")),
+        ("%vm?", ("Usage: %%vm ", "Usage: %vm ")),
+    ):
+        (payload,) = fresh.client.execute(code, reply=True, timeout=30)["content"]["payload"]
+        page = payload["data"]["text/plain"]
+        assert all(words in page for words in shown), page
+        told = fresh.client.inspect(code[:-1], len(code) - 1, reply=True, timeout=30)["content"]
+        assert all(words in told["data"]["text/plain"] for words in shown)
