@@ -18,6 +18,7 @@ from IPython.display import DisplayHandle, display
 from pi_v_jupyter import loops
 from pi_v_jupyter.errors import CellInterrupted, UnknownVMError, UsageError, VersError, VMGoneError
 from pi_v_jupyter.magics import configurable, exact, pages
+from pi_v_jupyter.magics.waiting import WaitingLine
 
 if TYPE_CHECKING:
     from pi_v_jupyter.machine import Machine
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from pi_v_jupyter.vm import VM
 
 T = TypeVar("T")
-SLOW = 2.0  # seconds after which a wait is worth a line
+WAITING = "waiting for the platform"
 GREETING = "vers: asking the platform …"
 GREETING_TIMEOUT = 1.0  # seconds a terminal, which cannot change a line later, waits for it
 
@@ -49,6 +50,7 @@ class Extension(Magics):
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell)
         self._screens: list[loops.Screen] = []  # of the waits under way, the latest last
+        self._lines: list[WaitingLine] = []  # that say so
         self._untold = loops.Screen()  # what came up while nobody waited
         self._vers: Vers | None = None
         self._configured = configurable.Vers(parent=shell)
@@ -138,7 +140,7 @@ class Extension(Magics):
     def wait(
         self, work: Coroutine[Any, Any, T], doing: str = "", stopped: str = "", *, speaks: bool = False
     ) -> T:
-        """The answer of the I/O loop. `stopped` is said at a stop, `doing` also when it takes long.
+        """The answer of the I/O loop. `stopped` is said at a stop, `doing` also while it takes long.
 
         `speaks`: the work says itself what it does.
 
@@ -146,22 +148,17 @@ class Extension(Magics):
             CellInterrupted: the user stopped it; `work` was cancelled.
         """
         screen = loops.Screen()
+        line = WaitingLine(self.shell, doing or WAITING)
 
         async def told() -> T:
-            line = f"{doing or 'waiting for the platform'} …"
-            timer = asyncio.get_running_loop().call_later(SLOW, screen.call, lambda: print(line))
-            if speaks:
-                timer.cancel()
-            try:
+            with line.ticking(screen.call):
                 return await work
-            finally:
-                timer.cancel()
 
         try:
-            with self.showing(screen):
-                return loops.wait(told(), screen=screen)
+            with self.showing(screen, None if speaks else line):
+                return loops.wait(work if speaks else told(), screen=screen)
         except KeyboardInterrupt:
-            raise self.stopped(f"{doing or 'waiting for the platform'}.", stopped) from None
+            raise self.stopped(f"{doing or WAITING}.", stopped) from None
 
     def stopped(self, message: str, hint: str = "") -> BaseException:
         """What to raise when the user has stopped something.
@@ -176,18 +173,28 @@ class Extension(Magics):
         return asyncio.CancelledError(message)
 
     @contextmanager
-    def showing(self, screen: loops.Screen) -> Iterator[None]:
-        """A wait that shows on `screen`; notices appear there too."""
+    def showing(self, screen: loops.Screen, line: WaitingLine | None = None) -> Iterator[None]:
+        """A wait that shows on `screen`, and as `line`; notices appear there too."""
         self._untold.run()
         self._screens.append(screen)
+        if line is not None:
+            self._lines.append(line)
         try:
             yield
         finally:
             self._screens.remove(screen)
+            if line is not None:
+                self._lines.remove(line)
+                line.end()
 
     def notice(self, text: str) -> None:
         """Tell the user something no answer says, in the cell that waits now or next. From any thread."""
-        self.show(lambda: print(text))
+        self.show(lambda: self._say(text))
+
+    def _say(self, text: str) -> None:
+        for line in self._lines:
+            line.hide()
+        print(text)
 
     def show(self, function: Callable[[], object]) -> None:
         """Have the cell that waits, now or next, call `function`. From any thread."""
