@@ -203,6 +203,26 @@ def status(as_json: bool) -> None:
             click.echo(f"{_vms(count)} of a platform that died {still}")
 
 
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def doctor(as_json: bool) -> None:
+    """Look at what the embedded platform needs of this computer, and say what to do."""
+    from dataclasses import asdict
+
+    from pi_v_jupyter.local import readiness
+
+    found = readiness.findings()
+    if as_json:
+        click.echo(json.dumps([asdict(each) for each in found]))
+        return
+    for each in found:
+        click.echo(f"{'✓' if each.ok else '✗'} {each.what}: {each.found}")
+        if each.remedy:
+            click.echo(f"    {each.remedy}")
+    if not all(each.ok for each in found):
+        sys.exit(1)
+
+
 @main.group()
 def image() -> None:
     """The image VMs start from."""

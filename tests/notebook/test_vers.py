@@ -132,13 +132,6 @@ def test_one_that_cannot_be_reached_does_not_spoil_the_others(kernel: Kernel) ->
     assert shown.error == "VMGoneError", shown
 
 
-def test_the_doctor_finds_all_in_order(kernel: Kernel) -> None:
-    shown = kernel.run("report = %vers doctor\nreport")
-    assert "✓ API: answers;" in shown.data[0] and "✓ commands on build: `true` took" in shown.data[0]
-    assert kernel.value("report.ok") is True
-    assert "<table>" in shown.html[0]
-
-
 def test_the_platform_can_be_asked_up_when_it_is_up(kernel: Kernel) -> None:
     shown = kernel.run("%vers up", timeout=120)
     assert "up already" in shown.stdout and "vers: " in shown.stdout, shown
