@@ -15,6 +15,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -207,8 +208,6 @@ def status(as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def doctor(as_json: bool) -> None:
     """Look at what the embedded platform needs of this computer, and say what to do."""
-    from dataclasses import asdict
-
     from pi_v_jupyter.local import readiness
 
     found = readiness.findings()

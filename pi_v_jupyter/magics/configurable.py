@@ -75,7 +75,7 @@ class Traits(Mapping[str, str]):
         value = getattr(self._configurable, name) if name in KEYS else None
         if value is None:
             raise KeyError(name)
-        return f"{value:g}" if isinstance(value, float) else str(value)
+        return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
     def __iter__(self) -> Iterator[str]:
         return (name for name in KEYS if getattr(self._configurable, name) is not None)
