@@ -15,6 +15,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -201,6 +202,24 @@ def status(as_json: bool) -> None:
             count = now["vms_left_running"]
             still = "still runs  `up` takes it over" if count == 1 else "still run  `up` takes them over"
             click.echo(f"{_vms(count)} of a platform that died {still}")
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def doctor(as_json: bool) -> None:
+    """Look at what the embedded platform needs of this computer, and say what to do."""
+    from pi_v_jupyter.local import readiness
+
+    found = readiness.findings()
+    if as_json:
+        click.echo(json.dumps([asdict(each) for each in found]))
+        return
+    for each in found:
+        click.echo(f"{'✓' if each.ok else '✗'} {each.what}: {each.found}")
+        if each.remedy:
+            click.echo(f"    {each.remedy}")
+    if not all(each.ok for each in found):
+        sys.exit(1)
 
 
 @main.group()

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
+import json
+import platform
+import re
 import socket
+import ssl
+import sys
+import time
+from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+import asyncssh
 
 from pi_v_jupyter.api.models import VMState
-from pi_v_jupyter.errors import VersError, VMGoneError
+from pi_v_jupyter.errors import CertificateError, VersError, VMGoneError
+from pi_v_jupyter.remote.tls import dialled, tls_context, untrusted
 from pi_v_jupyter.session import Vers
-from pi_v_jupyter.settings import EmbeddedPlatform, Settings
+from pi_v_jupyter.settings import EmbeddedPlatform
 from pi_v_jupyter.vm import VM
 
 PROBE_TIMEOUT = 10.0  # seconds
+COMPUTER_TIMEOUT = 40.0  # seconds: the first time QEMU is started for a moment
+LARGEST_SKEW = 10.0  # seconds; more confuses certificates, `make` and whoever reads a log
+NEEDED = {"ipython": (9, 0), "ipykernel": (7, 0), "jupyterlab": (4, 4)}
 
 
 @dataclass(frozen=True)
@@ -36,78 +49,196 @@ class Report(list[Check]):
 
 
 async def examine(vers: Vers) -> Report:
-    """Check settings, key, platform, and the way to one VM; never raises for what it finds."""
-    report = Report()
-    settings = vers.settings
+    """Check versions, key, platform, and the way to one VM; never raises for what it finds.
+
+    Each check ends after 10 s, that of this computer after 40 s, and what lies beyond a failed one is not
+    looked at.
+    """
+    report = Report([_versions()])
     try:
-        endpoint = settings.endpoint()
+        endpoint = vers.settings.endpoint()
     except VersError as error:
         report.append(Check("key", False, error.message, error.hint))
-        report.append(_embedded())
-        return report
+        return Report([*report, *await _embedded()])
     report.append(Check("platform", True, endpoint.base_url))
     report.append(Check("key", True, f"from {endpoint.key_origin}"))
     if endpoint.embedded:
-        report.append(_embedded())
+        report += await _embedded()
     try:
         vms = await vers.fleet.all()
     except VersError as error:
         report.append(Check("API", False, error.message, error.hint))
         return report
     report.append(Check("API", True, f"answers; {len(vms)} VM{'' if len(vms) == 1 else 's'}"))
+    report += await _clock(vers)
     running = [vm for vm in vms if vm.state is VMState.RUNNING]
     try:
         chosen = vers.active or (running[0] if running else None)
     except VMGoneError as error:
         report.append(Check("active VM", False, error.message, error.hint))
         return report
-    if chosen is None:
-        return report
-    report.append(await _way_to(settings, chosen))
-    try:
-        result = await chosen.run("true", timeout=PROBE_TIMEOUT)
-    except VersError as error:
-        report.append(Check(f"commands on {chosen.label}", False, error.message, error.hint))
-    else:
-        report.append(
-            Check(f"commands on {chosen.label}", True, f"`true` took {result.duration * 1000:.1f} ms")
-        )
-    return report
+    return Report([*report, *await _vm(vers, chosen)]) if chosen else report
 
 
-async def _way_to(settings: Settings, vm: VM) -> Check:
+def _versions() -> Check:
+    found, old = [f"Python {platform.python_version()}"], []
+    for name in ("pi-v-jupyter", *NEEDED):
+        try:
+            there = version(name)
+        except PackageNotFoundError:  # JupyterLab may well be in another environment
+            continue
+        found.append(f"{name} {there}")
+        numbers = tuple(map(int, re.findall(r"\d+", there)[:2]))
+        if numbers < NEEDED.get(name, ()):
+            old.append(f"'{name}>={'.'.join(map(str, NEEDED[name]))}'")
+    remedy = f"`%pip install -U {' '.join(old)}`, then restart the kernel, and JupyterLab." if old else ""
+    return Check("versions", not old, ", ".join(found), remedy)
+
+
+async def _clock(vers: Vers) -> list[Check]:
+    """This computer's against the platform's, which a `Date` header tells to the second."""
+    before = time.time()
     try:
-        host, port = settings.vm_address(vm.vm_id)
+        told = await vers.client.clock()
+    except VersError:  # what the platform is like has been told
+        return []
+    if told is None:
+        return []
+    moment = told.timestamp()
+    ahead = max(before - moment - 1, 0.0) or min(time.time() - moment, 0.0)
+    if abs(ahead) <= LARGEST_SKEW:
+        return [Check("clock", True, "that of this computer and of the platform agree")]
+    where = "ahead of" if ahead > 0 else "behind"
+    found = f"that of this computer is {abs(ahead):.0f} s {where} the platform's"
+    return [Check("clock", False, found, "`sudo timedatectl set-ntp true` has the network set it.")]
+
+
+async def _vm(vers: Vers, vm: VM) -> list[Check]:
+    """The way to one VM, as far as it goes."""
+    try:
+        host, port = vers.settings.vm_address(vm.vm_id)
+        ca_file = vers.settings.ca_file
     except VersError as error:
-        return Check(f"way to {vm.label}", False, error.message, error.hint)
-    address = "127.0.0.1" if host.endswith(".localhost") else host
+        return [Check(f"way to {vm.label}", False, error.message, error.hint)]
+    stuck = f"`%vers info {vm.label}` says how it is; `%vers pause {vm.label}` and `resume` may free it."
+    steps: tuple[tuple[str, Coroutine[None, None, str], str], ...] = (
+        (f"TCP to {host}:{port}", _tcp(host, port), f"Is port {port} open to the outside from here?"),
+        (
+            f"TLS to {host}",
+            _tls(host, port, ca_file),
+            "Is that the port at which VMs are? See `%vers config`.",
+        ),
+        (f"SSH to {vm.label}", _ssh(vm), stuck),
+        (f"commands on {vm.label}", _command(vm), stuck),
+    )
+    report: list[Check] = []
+    for what, work, remedy in steps:
+        if all(check.ok for check in report):
+            report.append(await _tried(what, work, remedy))
+        else:
+            work.close()
+    return [*report, await _vm_clock(vm, stuck)] if all(check.ok for check in report) else report
+
+
+async def _tried(what: str, work: Awaitable[str], remedy: str) -> Check:
+    """What `work` found, or why it did not, within the time a check has."""
     try:
         async with asyncio.timeout(PROBE_TIMEOUT):
-            _, writer = await asyncio.open_connection(address, port)
-    except (OSError, TimeoutError) as error:
-        reason = (
-            "its name is not known"
-            if isinstance(error, socket.gaierror)
-            else str(error) or "no answer in time"
-        )
-        return Check(f"TCP to {host}:{port}", False, reason, f"Is port {port} open to the outside from here?")
-    writer.close()
-    return Check(f"TCP to {host}:{port}", True, "connects")
-
-
-def _embedded() -> Check:
-    try:
-        platform = EmbeddedPlatform.load()
+            return Check(what, True, await work)
     except VersError as error:
-        return Check("embedded platform", False, error.message, error.hint)
-    if platform is not None:
-        return Check("embedded platform", True, f"up (QEMU, {platform.accelerator})")
-    missing = [tool for tool in ("qemu-img", "mmdebstrap") if shutil.which(tool) is None]
-    if missing:
-        return Check(
-            "embedded platform",
-            False,
-            f"down; not installed: {', '.join(missing)}",
-            "`sudo apt-get install qemu-system-x86 qemu-utils mmdebstrap`, then `%vers up`.",
-        )
-    return Check("embedded platform", False, "down", "`%vers up` starts it.")
+        return Check(what, False, error.message, error.hint or remedy)
+    except TimeoutError:
+        return Check(what, False, f"no answer within {PROBE_TIMEOUT:g} s", remedy)
+    except socket.gaierror:
+        return Check(what, False, "its name is not known", remedy)
+    except (OSError, asyncssh.Error) as error:
+        return Check(what, False, str(error) or type(error).__name__, remedy)
+
+
+async def _tcp(host: str, port: int) -> str:
+    _, writer = await asyncio.open_connection(dialled(host), port)
+    writer.transport.abort()
+    return "connects"
+
+
+async def _tls(host: str, port: int, ca_file: str | None) -> str:
+    context = tls_context(ca_file)
+    try:
+        _, writer = await asyncio.open_connection(dialled(host), port, ssl=context, server_hostname=host)
+    except ssl.SSLCertVerificationError as error:
+        raise untrusted(host, error) from None
+    except ssl.SSLError as error:
+        raise CertificateError(f"{host} does not speak TLS at that port: {error.reason}.") from None
+    certificate = writer.get_extra_info("peercert")
+    protocol = writer.get_extra_info("ssl_object").version()
+    writer.transport.abort()
+    return f"{protocol}; its certificate is verified, and good until {certificate['notAfter']}"
+
+
+async def _ssh(vm: VM) -> str:
+    await vm.connect()
+    return f"logs in; its host key is the one it had before, {vm.pinned(vm.vm_id)}"
+
+
+async def _command(vm: VM) -> str:
+    result = await vm.run("true")
+    return f"`true` took {result.duration * 1000:.1f} ms"
+
+
+async def _vm_clock(vm: VM, stuck: str) -> Check:
+    what = f"clock of {vm.label}"
+    before = time.time()
+    told = await _tried(what, _seconds(vm), stuck)
+    if not told.ok:
+        return told
+    ahead = min(time.time() - float(told.found), 0.0) or max(before - float(told.found) - 1, 0.0)
+    if abs(ahead) <= LARGEST_SKEW:
+        return Check(what, True, "agrees with this computer's")
+    where = "behind" if ahead > 0 else "ahead of"
+    remedy = f"`%vm --on {vm.label} date -s @{time.time():.0f}` sets it."
+    return Check(what, False, f"is {abs(ahead):.0f} s {where} this computer's", remedy)
+
+
+async def _seconds(vm: VM) -> str:
+    result = await vm.run("date +%s")
+    if not result.stdout.strip().isdecimal():
+        raise VersError("`date +%s` tells no time there.")
+    return result.stdout.strip()
+
+
+async def _embedded() -> list[Check]:
+    """The platform on this computer, and what it needs here: its own command line knows."""
+    try:
+        up = EmbeddedPlatform.load()
+    except VersError as error:
+        return [Check("embedded platform", False, error.message, error.hint)]
+    told = await _this_computer()
+    if up is not None:
+        return [Check("embedded platform", True, f"up (QEMU, {up.accelerator})"), *told]
+    return [*told, Check("embedded platform", False, "down", "`%vers up` starts it.")]
+
+
+async def _this_computer() -> list[Check]:
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "pi_v_jupyter", "doctor", "--json"),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(COMPUTER_TIMEOUT):
+            out, err = await child.communicate()
+    except TimeoutError:
+        return [Check("this computer", False, "`pi-v-jupyter doctor` does not end", "Run it in a terminal.")]
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+    try:
+        return [Check(**told) for told in json.loads(out)]
+    except (ValueError, TypeError):
+        line = err.decode(errors="replace").strip().rpartition("\n")[2].removeprefix("Error: ")
+        message, _, hint = line.partition("  ")
+        return [
+            Check("this computer", False, message or "nothing was said", hint or "`pi-v-jupyter doctor`.")
+        ]

@@ -6,15 +6,16 @@ import asyncio
 import inspect
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
-from pi_v_jupyter import loops
+from pi_v_jupyter import environment, loops
 from pi_v_jupyter.api.client import VersClient
 from pi_v_jupyter.api.models import SystemVersion, WhoAmI
 from pi_v_jupyter.commits import Commit, Commits, Tags
+from pi_v_jupyter.environment import Environment
 from pi_v_jupyter.errors import UsageError
 from pi_v_jupyter.fleet import Fleet
 from pi_v_jupyter.lineage import Facts, Lineage
@@ -265,6 +266,29 @@ class Vers:
     async def whoami(self) -> WhoAmI:
         """Whose key it is."""
         return await self.client.whoami()
+
+    @loops.at_home
+    async def env(self) -> Environment:
+        """The account's environment variables, a dict, which new VMs find in `/etc/environment`."""
+        return await environment.variables(self.client)
+
+    @loops.at_home
+    async def set_env(self, variables: Mapping[str, str]) -> None:
+        """Add to them. VMs that are there keep those they have.
+
+        Raises:
+            UsageError: a name or a value that cannot be one; nothing was changed.
+        """
+        await environment.set_variables(self.client, variables)
+
+    @loops.at_home
+    async def unset_env(self, *names: str) -> None:
+        """Take some away.
+
+        Raises:
+            NotFoundError: there is none of that name.
+        """
+        await environment.unset_variables(self.client, *names)
 
     @loops.at_home
     async def version(self) -> SystemVersion:

@@ -19,12 +19,13 @@ from urllib.parse import urlsplit
 
 import platformdirs
 
+from pi_v_jupyter import keys
 from pi_v_jupyter.errors import NoKeyError, SettingsError
+from pi_v_jupyter.keys import CLOUD_URL, KEYS
 
 APP = "pi_v_jupyter"
-CLOUD_URL = "https://api.vers.sh/api/v1"
-KEYS = ("api_key", "base_url", "vm_domain", "vm_port", "ca_file", "ssh_timeout", "platform")
 API_PATH = "/api/v1"
+SESSION = "`%vers config`"  # where a setting of this session was made
 
 _NEW_PLATFORM = "`pi-v-jupyter down`, then `pi-v-jupyter up`, make it anew."
 
@@ -134,12 +135,18 @@ class Settings:
     traits: Mapping[str, str] = field(default_factory=dict, repr=False)
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
 
-    def get(self, name: str, variable: str = "") -> str | None:
-        """The value set for `name`, from the session, the traits or the environment `variable`."""
-        for source in (self.session, self.traits):
+    def get(self, name: str) -> str | None:
+        """The value set for `name`, from the session, the traits or the environment."""
+        return self.found(name)[0]
+
+    def found(self, name: str) -> tuple[str | None, str]:
+        """The value set for `name`, as it was set, and in words where that was."""
+        for source, origin in ((self.session, SESSION), (self.traits, f"`c.Vers.{name}`")):
             if source.get(name):
-                return source[name]
-        return self.environ.get(variable) or None if variable else None
+                return source[name], origin
+        variable = KEYS[name].variable
+        value = self.environ.get(variable) if variable else None
+        return (value, f"the environment's {variable}") if value else (None, "")
 
     @property
     def embedded(self) -> EmbeddedPlatform | None:
@@ -149,7 +156,7 @@ class Settings:
             SettingsError: it was chosen, and is no longer up.
         """
         wanted = self.get("platform") == "embedded"
-        if not wanted and (self.get("base_url", "VERS_BASE_URL") or self._account_key()):
+        if not wanted and (self.get("base_url") or self._account_key()):
             return None
         platform = EmbeddedPlatform.load()
         if wanted and platform is None:  # falling back to an account would spend its owner's money
@@ -196,14 +203,7 @@ class Settings:
         return Endpoint(url, key, origin, embedded=platform is not None)
 
     def _account_url(self) -> str:
-        url = (self.get("base_url", "VERS_BASE_URL") or CLOUD_URL).strip()
-        if not _is_base_url(url):
-            shown = "" if "@" in url or "?" in url else f": {url!r}"  # either may carry a secret
-            raise SettingsError(
-                f"The base URL is not a plain http(s) URL{shown}.",
-                f"Set VERS_BASE_URL to one such as {CLOUD_URL}; the key goes in VERS_API_KEY.",
-            )
-        return _with_api_path(url)
+        return _with_api_path(keys.base_url(self.get("base_url") or CLOUD_URL))
 
     def _account_key(self) -> str | None:
         return next(self._account_keys(), (None, ""))[0]
@@ -211,18 +211,18 @@ class Settings:
     def _account_keys(self) -> Iterator[tuple[str, str]]:
         """Each key that is set and where, the one to use first; a file is read only when asked for."""
         folder = Path(self.environ.get("HOME") or Path.home()) / ".vers"
-        yield from _key_in(self.session, "api_key", "`%vers config`")
+        yield from _key_in(self.session, "api_key", SESSION)
         yield from _key_in(self.traits, "api_key", "`c.Vers.api_key`")
         yield from _key_in(self.environ, "VERS_API_KEY", "the environment's VERS_API_KEY")
-        keys = (_read_object(folder / "keys.json") or {}).get("keys")
-        if isinstance(keys, dict):
-            yield from _key_in(keys, "VERS_API_KEY", "~/.vers/keys.json")
+        named = (_read_object(folder / "keys.json") or {}).get("keys")
+        if isinstance(named, dict):
+            yield from _key_in(named, "VERS_API_KEY", "~/.vers/keys.json")
         config = _read_object(folder / "config.json") or {}
         for name in ("versApiKey", "api_key"):
             yield from _key_in(config, name, "~/.vers/config.json")
 
     def _no_key(self) -> NoKeyError:
-        if self.get("base_url", "VERS_BASE_URL"):
+        if self.get("base_url"):
             return NoKeyError(
                 f"No Vers API key is set for {self._account_url()}.",
                 "Set VERS_API_KEY; or clear the base URL to use the embedded platform (`%vers up`).",
@@ -243,40 +243,19 @@ class Settings:
         if platform:
             return f"{vm_id}.vm.{platform.domain}", platform.vm_port
         host = urlsplit(self.base_url).hostname or ""
-        domain = self.get("vm_domain", "VERS_VM_DOMAIN") or "vm." + host.removeprefix("api.")
-        port = self.get("vm_port", "VERS_VM_PORT") or "443"
-        if not port.isdecimal() or not 0 < int(port) < 65536:
-            raise SettingsError(f"{port!r} is not a port number.", "Set VERS_VM_PORT to 1-65535.")
-        return f"{vm_id}.{domain}", int(port)
+        domain = self.get("vm_domain") or "vm." + host.removeprefix("api.")
+        return f"{vm_id}.{domain}", keys.port(self.get("vm_port") or "443")
 
     @property
     def ca_file(self) -> str | None:
         """PEM file of the authority behind VM certificates; None means the system's."""
         platform = self.embedded
-        return platform.ca_file if platform else self.get("ca_file", "VERS_CA_FILE")
+        return platform.ca_file if platform else self.get("ca_file")
 
     @property
     def ssh_timeout(self) -> float:
         """Seconds a command may take when a cell says nothing else; 0 means for ever."""
-        text = self.get("ssh_timeout", "VERS_SSH_TIMEOUT") or "120"
-        try:
-            seconds = float(text)
-        except ValueError:
-            seconds = -1
-        if not 0 <= seconds < float("inf"):
-            raise SettingsError(f"{text!r} is not a number of seconds.", "Set ssh_timeout to 0 or more.")
-        return seconds
-
-
-def _is_base_url(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        usable = parts.port != 0
-    except ValueError:
-        return False
-    extras = "@" in parts.netloc or parts.query or parts.fragment
-    plain = url.isprintable() and " " not in url and not extras
-    return usable and plain and parts.scheme in ("http", "https") and bool(parts.hostname)
+        return keys.seconds(self.get("ssh_timeout") or "120")
 
 
 def _with_api_path(url: str) -> str:

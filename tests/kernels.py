@@ -49,7 +49,7 @@ class Cell:
 
     def wait_for(self, text: str, timeout: float = 60) -> None:
         """Until that was shown."""
-        self._follow(lambda: text in self.outputs.stdout + self.outputs.stderr, timeout)
+        self._follow(lambda: text in self.outputs.text, timeout)
 
     def finish(self, timeout: float = 60) -> Outputs:
         """Until the kernel is idle again."""

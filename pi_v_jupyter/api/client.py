@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 from pydantic import TypeAdapter
 
 from pi_v_jupyter.api import exchange
 from pi_v_jupyter.api.calls import Calls
-from pi_v_jupyter.api.exchange import Request
+from pi_v_jupyter.api.exchange import Answer, Request
 from pi_v_jupyter.api.models import (
     BranchAnswer,
     CommitInfo,
     CommitPage,
     CommitRef,
     CommitRequest,
+    EnvVars,
+    EnvVarsRequest,
     FromCommitRequest,
     LabelsRequest,
     NewRootRequest,
@@ -198,6 +203,31 @@ class VersClient(Calls):
     async def version(self) -> SystemVersion:
         """What the platform runs."""
         return await self._ask(Request("GET", "/system/version"), SystemVersion.model_validate_json)
+
+    async def clock(self) -> datetime | None:
+        """What time it is at the platform, to the second, as its `Date` header has it; None without one."""
+        outcome = await self._try(Request("GET", "/system/version"), self._settings.endpoint())
+        if not isinstance(outcome, Answer):
+            return None
+        try:
+            told = parsedate_to_datetime(outcome.headers.get("date", ""))
+        except ValueError:
+            return None
+        return told if told.tzinfo else told.replace(tzinfo=UTC)
+
+    async def env_vars(self) -> dict[str, str]:
+        """The environment variables that new VMs are given."""
+        return (await self._ask(Request("GET", "/env_vars"), EnvVars.model_validate_json)).vars
+
+    async def set_env_vars(self, variables: Mapping[str, str]) -> None:
+        """Add to them."""
+        request = Request("PUT", "/env_vars", body=EnvVarsRequest(vars=dict(variables)), look="%vers env")
+        await self._send(request, self._settings.endpoint())
+
+    async def delete_env_var(self, name: str) -> None:
+        """Take one of them away."""
+        request = Request("DELETE", f"/env_vars/{name}", look="%vers env")
+        await self._send(request, self._settings.endpoint())
 
     def _long(self, restored: int) -> float:
         """Seconds for a snapshot, and that many machines made of it."""

@@ -90,6 +90,11 @@ def current() -> Image | None:
     return image if complete and image.recipe == recipe() else None
 
 
+def builders() -> list[str]:
+    """The programs that build an image."""
+    return ["mmdebstrap", "mke2fs", "tar", *([] if os.geteuid() == 0 else ["fakeroot"])]
+
+
 def ensure(progress: Progress, *, force: bool = False) -> Image:
     """The image in use, built first when there is none or when `force` asks for a new one.
 
@@ -124,7 +129,7 @@ def _one_at_a_time(progress: Progress) -> Iterator[None]:
 
 
 def _build(progress: Progress) -> Image:
-    tools.need("mmdebstrap", "mke2fs", "tar", *([] if os.geteuid() == 0 else ["fakeroot"]))
+    tools.need(*builders())
     folder = paths.images_dir() / "new.partial"
     if folder.exists():
         progress("removing what an unfinished build left")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pi_v_jupyter import loops
 from pi_v_jupyter.errors import RemoteCommandError, UsageError, VersError
 from pi_v_jupyter.machine import TAIL, Command, Machine, Result, Results
-from pi_v_jupyter.magics import files, output, python, route, words
+from pi_v_jupyter.magics import examples, files, output, python, route, words
 from pi_v_jupyter.magics.options import CELL, LINE, SESSION, Options
 from pi_v_jupyter.remote.channel import Request
 from pi_v_jupyter.vm import VM
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 KEPT = 1 << 20  # bytes of each stream in a cell's result
 PATIENCE = 1.0  # seconds after a stop until the user is told that it was not obeyed
-FILE_KINDS = ("write", "edit")
+FILE_KINDS = {"write": files.WRITE, "edit": files.EDIT}
+COMMANDS = {"%%vm": CELL, **{f"%%vm {kind}": command for kind, command in FILE_KINDS.items()}, "%vm": LINE}
+for path, command in COMMANDS.items():
+    examples.open_help(path, command)
 
 
 def line_magic(extension: Extension, line: str) -> Result | Results | None:
@@ -47,7 +50,7 @@ def cell_magic(extension: Extension, line: str, body: str) -> Any:
     if given_words and given_words[0] in FILE_KINDS:
         return files.cell(extension, given_words[0], given_words[1:], body)
     if len(given_words) > 1 and not given_words[1].startswith("-"):
-        near = difflib.get_close_matches(given_words[0], FILE_KINDS, 1)
+        near = difflib.get_close_matches(given_words[0], list(FILE_KINDS), 1)
         if near:
             raise UsageError(
                 f"No such kind of cell: {given_words[0]}. Did you mean {near[0]}?", "`%%vm --help` says more."

@@ -17,8 +17,9 @@ from IPython.display import DisplayHandle, display
 
 from pi_v_jupyter import loops
 from pi_v_jupyter.errors import CellInterrupted, UnknownVMError, UsageError, VersError, VMGoneError
-from pi_v_jupyter.magics import exact
+from pi_v_jupyter.magics import configurable, exact, pages
 from pi_v_jupyter.magics.route import Route
+from pi_v_jupyter.magics.waiting import WaitingLine
 
 if TYPE_CHECKING:
     from pi_v_jupyter.machine import Machine
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from pi_v_jupyter.vm import VM
 
 T = TypeVar("T")
-SLOW = 2.0  # seconds after which a wait is worth a line
+WAITING = "waiting for the platform"
 GREETING = "vers: asking the platform …"
 GREETING_TIMEOUT = 1.0  # seconds a terminal, which cannot change a line later, waits for it
 
@@ -50,8 +51,10 @@ class Extension(Magics):
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell)
         self._screens: list[loops.Screen] = []  # of the waits under way, the latest last
+        self._lines: list[WaitingLine] = []  # that say so
         self._untold = loops.Screen()  # what came up while nobody waited
         self._vers: Vers | None = None
+        self._configured = configurable.Vers(parent=shell)
         self._quiet: tuple[int, object] | None = None
         self._formats: list[tuple[Any, type]] = []
         self._matchers: list[Callable[..., Any]] = []
@@ -67,6 +70,7 @@ class Extension(Magics):
 
     # The magics.
 
+    @pages.explained(pages.vers)
     @no_var_expand
     @line_magic("vers")  # type: ignore[arg-type]  # IPython types its decorator for no function at all
     def vers_magic(self, line: str) -> Any:
@@ -75,6 +79,7 @@ class Extension(Magics):
 
         return words.run(vers.vers, "%vers", words.arguments(line), self)
 
+    @pages.explained(pages.vm)
     @no_var_expand
     @line_cell_magic("vm")  # type: ignore[arg-type]  # likewise
     def vm_magic(self, line: str, cell: str | None = None) -> Any:
@@ -101,8 +106,8 @@ class Extension(Magics):
                 from pi_v_jupyter.session import Vers
                 from pi_v_jupyter.settings import Settings
 
-                traits = {str(name): str(value) for name, value in self.shell.config.get("Vers", {}).items()}
-                self._vers = Vers(Settings(traits=traits), home=loops.io_loop(), on_notice=self.notice)
+                settings = Settings(traits=configurable.Traits(self._configured))
+                self._vers = Vers(settings, home=loops.io_loop(), on_notice=self.notice)
                 Vers.notebook = self._vers
         return self._vers
 
@@ -144,7 +149,7 @@ class Extension(Magics):
     def wait(
         self, work: Coroutine[Any, Any, T], doing: str = "", stopped: str = "", *, speaks: bool = False
     ) -> T:
-        """The answer of the I/O loop. `stopped` is said at a stop, `doing` also when it takes long.
+        """The answer of the I/O loop. `stopped` is said at a stop, `doing` also while it takes long.
 
         `speaks`: the work says itself what it does.
 
@@ -152,22 +157,17 @@ class Extension(Magics):
             CellInterrupted: the user stopped it; `work` was cancelled.
         """
         screen = loops.Screen()
+        line = WaitingLine(self.shell, doing or WAITING)
 
         async def told() -> T:
-            line = f"{doing or 'waiting for the platform'} …"
-            timer = asyncio.get_running_loop().call_later(SLOW, screen.call, lambda: print(line))
-            if speaks:
-                timer.cancel()
-            try:
+            with line.ticking(screen.call):
                 return await work
-            finally:
-                timer.cancel()
 
         try:
-            with self.showing(screen):
-                return loops.wait(told(), screen=screen)
+            with self.showing(screen, None if speaks else line):
+                return loops.wait(work if speaks else told(), screen=screen)
         except KeyboardInterrupt:
-            raise self.stopped(f"{doing or 'waiting for the platform'}.", stopped) from None
+            raise self.stopped(f"{doing or WAITING}.", stopped) from None
 
     def stopped(self, message: str, hint: str = "") -> BaseException:
         """What to raise when the user has stopped something.
@@ -182,18 +182,28 @@ class Extension(Magics):
         return asyncio.CancelledError(message)
 
     @contextmanager
-    def showing(self, screen: loops.Screen) -> Iterator[None]:
-        """A wait that shows on `screen`; notices appear there too."""
+    def showing(self, screen: loops.Screen, line: WaitingLine | None = None) -> Iterator[None]:
+        """A wait that shows on `screen`, and as `line`; notices appear there too."""
         self._untold.run()
         self._screens.append(screen)
+        if line is not None:
+            self._lines.append(line)
         try:
             yield
         finally:
             self._screens.remove(screen)
+            if line is not None:
+                self._lines.remove(line)
+                line.end()
 
     def notice(self, text: str) -> None:
         """Tell the user something no answer says, in the cell that waits now or next. From any thread."""
-        self.show(lambda: print(text))
+        self.show(lambda: self._say(text))
+
+    def _say(self, text: str) -> None:
+        for line in self._lines:
+            line.hide()
+        print(text)
 
     def show(self, function: Callable[[], object]) -> None:
         """Have the cell that waits, now or next, call `function`. From any thread."""
@@ -256,6 +266,7 @@ class Extension(Magics):
     def load(self) -> None:
         """Register everything; the status line follows when the platform has answered."""
         self.shell.register_magics(self)
+        self.shell.configurables.append(self._configured)  # type: ignore[arg-type]  # typed too narrowly
         self.shell.events.register("pre_execute", self._cell_begins)
         self.shell.events.register("post_execute", self.route.cell_ends)
         self.shell.input_transformers_cleanup[:0] = [self.route.transform, exact.transform]
@@ -343,6 +354,7 @@ class Extension(Magics):
             for magics in self.shell.magics_manager.magics.values():
                 for name in ("vers", "vm", "local"):
                     magics.pop(name, None)
+            self.shell.configurables.remove(self._configured)  # type: ignore[arg-type]  # likewise
             self.shell.magics_manager.registry.pop(type(self).__name__, None)
 
 

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.display import display
 
+from pi_v_jupyter.api.models import WhoAmI
 from pi_v_jupyter.commits import Commit, Commits, Tags
+from pi_v_jupyter.configuration import Configuration, Setting
 from pi_v_jupyter.doctor import Report
+from pi_v_jupyter.environment import Environment
 from pi_v_jupyter.lineage import Facts, Lineage
 from pi_v_jupyter.machine import Result, Results
 from pi_v_jupyter.remote.copying import Copied
@@ -16,7 +19,7 @@ from pi_v_jupyter.remote.kernel import Kernel, Kernels
 from pi_v_jupyter.remote.openssh import SSHConfig
 from pi_v_jupyter.remote.tunnel import Tunnel, Tunnels
 from pi_v_jupyter.roster import VMs
-from pi_v_jupyter.views import files, history, kernels, reach, tables
+from pi_v_jupyter.views import account, files, history, kernels, reach, tables
 from pi_v_jupyter.vm import VM
 
 if TYPE_CHECKING:
@@ -51,6 +54,10 @@ def register(extension: Extension) -> list[tuple[Any, type]]:
         Tunnel: (reach.tunnel_text, reach.tunnel_html),
         Tunnels: (reach.tunnels_text, reach.tunnels_html),
         SSHConfig: (str, None),
+        WhoAmI: (account.whoami_text, account.whoami_html),
+        Environment: (account.environment_text, account.environment_html),
+        Setting: (account.setting_text, None),
+        Configuration: (account.configuration_text, account.configuration_html),
         Kernel: (kernels.kernel_text, None),
         Kernels: (kernels.kernels_text, kernels.kernels_html),
     }

@@ -86,7 +86,7 @@ LINE = click.Command(
         click.Option(
             ["--attach"], type=int, metavar="N", help="Come back to a command left by a second stop."
         ),
-        click.Argument(["rest"], nargs=-1, type=Command()),
+        click.Argument(["rest"], nargs=-1, type=Command(), metavar="COMMAND"),
     ],
     context_settings={**HELP, "allow_interspersed_args": False},
     help="Run one command on the active VM: the line after the options, as it stands.",

@@ -16,9 +16,9 @@ from click.shell_completion import CompletionItem
 from click.types import StringParamType
 
 from pi_v_jupyter.commits import Commit
+from pi_v_jupyter.keys import KEYS
 from pi_v_jupyter.magics.completion import paths
 from pi_v_jupyter.remote.kernel import DEFAULT
-from pi_v_jupyter.settings import KEYS
 from pi_v_jupyter.vm import VM
 
 if TYPE_CHECKING:

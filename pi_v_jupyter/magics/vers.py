@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 import signal
 import sys
 import time
@@ -15,10 +14,10 @@ from pydantic import BaseModel
 from pi_v_jupyter.doctor import Report, examine
 from pi_v_jupyter.errors import PlatformError, UsageError
 from pi_v_jupyter.lineage import Lineage
-from pi_v_jupyter.magics import branching, files, kernels, reach, terminal, values
-from pi_v_jupyter.magics.parameters import Setting, VMName
+from pi_v_jupyter.magics import account, branching, examples, files, kernels, reach, terminal, values
+from pi_v_jupyter.magics.parameters import VMName
 from pi_v_jupyter.roster import VMs
-from pi_v_jupyter.settings import KEYS, EmbeddedPlatform
+from pi_v_jupyter.settings import EmbeddedPlatform
 from pi_v_jupyter.views import tables
 from pi_v_jupyter.vm import VM
 
@@ -215,29 +214,8 @@ def forget_host_key(extension: Extension, vm: str) -> None:
     click.echo(f"The next host key of {extension.wait(forget()).label} is the one to trust.")
 
 
-@vers.command()
-@click.argument("key", required=False, type=Setting())
-@click.argument("value", required=False)
-@click.pass_obj
-def config(extension: Extension, key: str | None, value: str | None) -> None:
-    """Set KEY to VALUE for this session; without VALUE forget it, without KEY list what is set."""
-    session = extension.vers.settings.session
-    if key is None:
-        click.echo(
-            "\n".join(f"{name} = {shown(name, text)}" for name, text in session.items()) or "Nothing is set."
-        )
-        return
-    if key not in KEYS:
-        near = difflib.get_close_matches(key, KEYS, 1)
-        guess = f" Did you mean {near[0]!r}?" if near else ""
-        raise UsageError(f"There is no setting {key!r}.{guess}", f"There are: {', '.join(KEYS)}.")
-    if value is None:
-        session.pop(key, None)
-    else:
-        session[key] = value
-
-
 for command in (
+    *account.COMMANDS,
     *branching.COMMANDS,
     *files.COMMANDS,
     *kernels.COMMANDS,
@@ -246,11 +224,7 @@ for command in (
     *values.COMMANDS,
 ):
     vers.add_command(command)
-
-
-def shown(name: str, text: str) -> str:
-    """A setting as it may be seen."""
-    return "(set)" if name == "api_key" else text
+examples.open_help("%vers", vers)
 
 
 def platform_command(extension: Extension, *words: str) -> None:
@@ -289,9 +263,3 @@ async def _platform_command(extension: Extension, *words: str) -> None:
     if code != 0:
         message, _, hint = last.removeprefix("Error: ").partition("  ")
         raise PlatformError(message or f"`pi-v-jupyter {words[0]}` failed.", hint)
-
-
-def line(extension: Extension, vm: VM, seconds: float | None) -> str:
-    """The line that tells of one VM."""
-    active = extension.vers.active
-    return tables.vm_line(vm, active.vm_id if active else None, seconds)

@@ -63,6 +63,11 @@ def run(command: click.Command, name: str, words: list[str], obj: Any) -> Any:
         raise usage_error(error, name) from None
 
 
+def help_of(command: click.Command, name: str) -> str:
+    """What `--help` shows."""
+    return command.get_help(command.context_class(command, info_name=name, **command.context_settings))
+
+
 def usage_error(error: click.ClickException, name: str) -> UsageError:
     """A click error as one of ours."""
     message = error.format_message().strip().replace("\n", " ")

@@ -15,7 +15,14 @@ from platforms import Platform
 
 pytestmark = pytest.mark.vm
 
-HEAVY = ("httpx", "asyncssh", "pydantic", "ipywidgets", "tenacity", "click", "cryptography", "anywidget")
+# What takes long to import. IPython and ipykernel bring what is not named here.
+HEAVY = (
+    *("anywidget", "asyncssh", "click", "cryptography", "httpx", "ipywidgets", "jupyter_client", "numpy"),
+    *("pandas", "polars", "pyarrow", "pydantic", "tenacity", "tqdm"),
+)
+OURS = {"errors", "keys", "magics"} | {
+    f"magics.{name}" for name in ("configurable", "exact", "extension", "pages", "waiting")
+}
 
 
 @pytest.fixture
@@ -74,6 +81,7 @@ def test_loading_imports_nothing_heavy_before_it_returns(tmp_path: Path) -> None
         shell.run_line_magic("load_ext", "pi_v_jupyter")
         new = set(sys.modules) - before
         print(json.dumps([name for name in {HEAVY!r} if name in new]))
+        print(json.dumps([name for name in new if name.startswith("pi_v_jupyter.")]))
         print(shell.find_line_magic("vers") is not None, shell.find_cell_magic("vm") is not None, flush=True)
         __import__("os")._exit(0)
     """
@@ -84,8 +92,9 @@ def test_loading_imports_nothing_heavy_before_it_returns(tmp_path: Path) -> None
         timeout=60,
         env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
     )
-    heavy, registered = done.stdout.splitlines()[-2:]
+    heavy, ours, registered = done.stdout.splitlines()[-3:]
     assert json.loads(heavy) == [], done.stderr
+    assert {name.removeprefix("pi_v_jupyter.") for name in json.loads(ours)} == OURS
     assert registered == "True True"
 
 
@@ -146,3 +155,17 @@ def test_unloading_at_once_leaves_nothing(fresh: Kernel) -> None:
     shown = fresh.run("%load_ext pi_v_jupyter\n%unload_ext pi_v_jupyter")
     assert shown.error is None, shown.traceback
     assert not fresh.value("[t.name for t in __import__('threading').enumerate() if 'pi_v' in t.name]")
+
+
+def test_a_question_mark_shows_all_the_help(fresh: Kernel) -> None:
+    fresh.run("%load_ext pi_v_jupyter")
+    for code, shown in (
+        ("%vers?", ("Usage: %vers ", "vm = %vers create --name build --use", "  whoami ")),
+        ("%%vm?", ("Usage: %%vm ", "Usage: %vm ", "Usage: %%vm edit ", "    %vm pwd")),
+        ("%vm?", ("Usage: %%vm ", "Usage: %vm ")),
+    ):
+        (payload,) = fresh.client.execute(code, reply=True, timeout=30)["content"]["payload"]
+        page = payload["data"]["text/plain"]
+        assert all(words in page for words in shown), page
+        told = fresh.client.inspect(code[:-1], len(code) - 1, reply=True, timeout=30)["content"]
+        assert all(words in told["data"]["text/plain"] for words in shown)

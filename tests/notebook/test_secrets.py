@@ -17,6 +17,9 @@ pytestmark = pytest.mark.vm
 TOKEN = "tok-4f1c9ad07be2"
 CELLS = [
     "%load_ext pi_v_jupyter",
+    f"held = '{TOKEN}'",
+    "%vers env set SECRET_TOKEN --from held",
+    "%config Vers.ca_file = None", "%config Vers", "%vers env", "env = %vers env\nenv, [env]", "%vers whoami",
     "vm = %vers create --name secretive --use",
     f"%vm -e TOKEN={TOKEN} test -n \"$TOKEN\" && sleep 0.2",
     "%%vm python3\nprint(6 * 7)",
@@ -28,7 +31,7 @@ CELLS = [
     "ext = get_ipython().magics_manager.registry['Extension']\n"
     "[ext, ext.vers, ext.vers.settings, ext.vers.client, ext.vers.settings.endpoint()]\n",
     "vm._connection().__dict__",
-    "%vers rm -f secretive",
+    "%vers rm -f secretive", "%vers env rm SECRET_TOKEN",
 ]  # fmt: skip
 
 

@@ -132,31 +132,9 @@ def test_one_that_cannot_be_reached_does_not_spoil_the_others(kernel: Kernel) ->
     assert shown.error == "VMGoneError", shown
 
 
-def test_the_doctor_finds_all_in_order(kernel: Kernel) -> None:
-    shown = kernel.run("report = %vers doctor\nreport")
-    assert "✓ API: answers;" in shown.data[0] and "✓ commands on build: `true` took" in shown.data[0]
-    assert kernel.value("report.ok") is True
-    assert "<table>" in shown.html[0]
-
-
 def test_the_platform_can_be_asked_up_when_it_is_up(kernel: Kernel) -> None:
     shown = kernel.run("%vers up", timeout=120)
     assert "up already" in shown.stdout and "vers: " in shown.stdout, shown
-
-
-def test_a_setting_lasts_for_the_session_and_a_key_is_not_shown(kernel: Kernel) -> None:
-    try:
-        kernel.run("%vers config ssh_timeout 1")
-        assert "ssh_timeout = 1" in kernel.run("%vers config").stdout
-        assert kernel.run("%vm sleep 30").error == "RemoteTimeoutError"
-        unknown = kernel.run("%vers config ssh_timeoot 1")
-        assert unknown.error == "UsageError" and "Did you mean 'ssh_timeout'?" in unknown.message
-        kernel.run("%vers config api_key s3cr3t-value")
-        assert "s3cr3t" not in kernel.run("%vers config").stdout
-    finally:
-        kernel.run("%vers config ssh_timeout")
-        kernel.run("%vers config api_key")
-    assert "ssh_timeout" not in kernel.run("%vers config").stdout
 
 
 def test_python_beside_the_magics_talks_to_the_same_platform(kernel: Kernel) -> None:

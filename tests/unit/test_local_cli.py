@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -11,7 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from pi_v_jupyter.cli import main
-from pi_v_jupyter.local import launcher
+from pi_v_jupyter.local import launcher, readiness
+from pi_v_jupyter.local.image import Image
 
 
 @pytest.mark.parametrize(
@@ -93,3 +96,26 @@ def test_sigterm_ends_a_build_and_the_programs_it_started() -> None:
     assert "Aborted!" in errors
     assert output == "True\n"
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
+def test_what_this_computer_lacks_is_told_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("pi_v_jupyter.local.tools.find", lambda _: None)
+    told = CliRunner().invoke(main, ["doctor"])
+    assert told.exit_code == 1
+    assert "✗ QEMU: " in told.output and "✗ VM image: none" in told.output
+    assert told.output.count("    sudo apt-get install ") == 2
+    findings = json.loads(CliRunner().invoke(main, ["doctor", "--json"]).output)
+    assert [(each["what"], each["ok"]) for each in findings] == [("QEMU", False), ("VM image", False)]
+
+
+def test_kvm_that_is_not_ones_own_to_use_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(readiness, "KVM", tmp_path)
+    monkeypatch.setattr("pi_v_jupyter.local.accelerator.choose", lambda *_: "tcg")
+    monkeypatch.setattr("pi_v_jupyter.local.readiness.os.access", lambda *_: False)
+    image = Image(tmp_path, "0" * 64, "recipe", "bookworm", "6.1", "2026-01-01")
+    assert "usermod -aG kvm" in readiness._accelerator(image).remedy
+    monkeypatch.setattr("pi_v_jupyter.local.accelerator.choose", lambda *_: "kvm")
+    assert readiness._accelerator(image).remedy == ""

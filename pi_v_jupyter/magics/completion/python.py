@@ -41,7 +41,7 @@ def complete(tab: Tab, cell: str, cursor: int) -> tuple[str, list[CompletionItem
 def inspect(
     extension: Extension, cell: str, cursor: int, timeout: float, detail_level: int
 ) -> dict[str, Any] | None:
-    """What the kernel that `cell` is for says of the name at `cursor`; None where it does not run, or is busy."""
+    """What the kernel that `cell` is for says of the name at `cursor`; None where it cannot tell now."""
     found = _body(extension, cell, cursor)
     if found is None:
         return None

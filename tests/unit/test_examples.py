@@ -1,0 +1,93 @@
+"""Every command shows examples, and every example is one that the command reads."""
+
+from __future__ import annotations
+
+import re
+
+import click
+import pytest
+
+from pi_v_jupyter.errors import UsageError
+from pi_v_jupyter.magics import cells, examples, pages, words
+from pi_v_jupyter.magics.vers import vers
+from pi_v_jupyter.remote import blocks
+
+COMMANDS = {**dict(examples.commands("%vers", vers)), **cells.COMMANDS}
+LINE = re.compile(r"(?:[\w, ]+ = )?(%%?\w+)(.*)")
+
+
+def split(path: str) -> list[tuple[str, str, str]]:
+    """Each example of a command: its magic, the rest of its line, its body."""
+    found: list[tuple[str, str, str]] = []
+    for line in examples.of(path).splitlines():
+        magic = LINE.fullmatch(line)
+        if magic:
+            found.append((magic[1], magic[2], ""))
+        else:
+            assert found and found[-1][0] == "%%vm", f"{line!r} is in no cell"
+            found[-1] = (*found[-1][:2], found[-1][2] + line + "\n")
+    return found
+
+
+def reached(monkeypatch: pytest.MonkeyPatch, magic: str, line: str) -> click.Command:
+    """The command that an example is for, once it has taken all of its words."""
+    calls: list[click.Command] = []
+    for command in COMMANDS.values():
+        monkeypatch.setattr(command, "callback", lambda _command=command, **_: calls.append(_command))
+    if magic == "%vm":
+        given, rest = words.options_then_rest(cells.LINE, magic, line)
+        assert given is not None and rest
+        return cells.LINE
+    given_words = words.arguments(line)
+    if magic == "%vers":
+        words.run(vers, magic, given_words, None)
+    elif given_words and given_words[0] in cells.FILE_KINDS:
+        words.run(cells.FILE_KINDS[given_words[0]], magic, given_words[1:], None)
+    else:
+        words.run(cells.CELL, magic, given_words, None)
+    return calls[-1]
+
+
+def test_the_table_has_every_command_and_no_other() -> None:
+    assert set(examples.EXAMPLES) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_every_example_is_read_by_its_command(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    own = COMMANDS[path]
+    found = split(path)
+    assert found
+    for magic, line, body in found:
+        command = reached(monkeypatch, magic, line)
+        below = dict(examples.commands(path, own)).values() if path.startswith("%vers") else [own]
+        assert command in below, f"{magic}{line} is no example of {path}"
+        assert bool(body) == (magic == "%%vm")
+        if command is cells.FILE_KINDS["edit"]:
+            assert blocks.parse(body)
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_help_shows_examples_before_options(path: str) -> None:
+    shown = words.help_of(COMMANDS[path], path)
+    before, heading, after = shown.partition("\n  Examples:\n")
+    assert before.startswith(f"Usage: {path}") and heading and "\nOptions:\n" in after
+    assert all(f"    {line}\n" in after for line in examples.of(path).splitlines())
+
+
+def test_a_list_of_commands_does_not_show_their_examples() -> None:
+    assert words.help_of(vers, "%vers").count("%vers create") == 1
+
+
+def test_what_question_marks_show_is_all_the_help() -> None:
+    assert pages.vers() == words.help_of(vers, "%vers")
+    assert [line for line in pages.vm().splitlines() if line.startswith("Usage: ")] == [
+        "Usage: %%vm [OPTIONS] [KIND]",
+        "Usage: %%vm write [OPTIONS] PATH",
+        "Usage: %%vm edit [OPTIONS] PATH",
+        "Usage: %vm [OPTIONS] COMMAND",
+    ]
+
+
+def test_an_example_that_is_wrong_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError):
+        reached(monkeypatch, "%vers", " create --memory 5")
