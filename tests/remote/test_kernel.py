@@ -19,7 +19,7 @@ from machines import Reached
 from served import clean
 
 from pi_v_jupyter.errors import KernelError, UsageError
-from pi_v_jupyter.remote._kernel.keeper import HEAD, IOPUB, OWN, SHELL, packed
+from pi_v_jupyter.remote._kernel.wire import HEAD, IOPUB, OWN, SHELL, packed
 from pi_v_jupyter.remote.connection import Connection
 from pi_v_jupyter.remote.kernel import Execution, Kernel, Message
 
