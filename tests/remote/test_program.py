@@ -1,4 +1,4 @@
-"""The resident program as text: what it may use on a VM's oldest Python."""
+"""The programs that are sent to VMs, as text: what they may use on a VM's oldest Python."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from pi_v_jupyter.remote import _resident, resident
+from pi_v_jupyter.remote import _kernel, _resident, kernel, resident
 
 FOLDER = Path(_resident.__file__).parent
 FILES = sorted(FOLDER.glob("*.py"))
+KEEPER = sorted(Path(_kernel.__file__).parent.glob("*.py"))
 QUICK = {
     "__future__", "collections", "contextlib", "errno", "fcntl", "heapq", "itertools", "json", "os",
     "_thread", "io", "resource", "select", "selectors", "signal", "socket", "stat", "struct", "subprocess",
@@ -57,6 +58,16 @@ def test_it_imports_only_what_starts_fast(file: Path) -> None:
 def test_every_module_is_sent() -> None:
     sent = re.findall(r"'pi_v_resident[.](\w+)'", resident.program().decode().partition("\n")[0])
     assert sorted(sent) == [file.stem for file in FILES]
+
+
+@pytest.mark.parametrize("file", KEEPER, ids=lambda file: file.name)
+def test_what_keeps_a_kernel_is_python_3_8(file: Path) -> None:
+    ast.parse(file.read_text(), feature_version=(3, 8))
+
+
+def test_what_keeps_a_kernel_is_sent_without_what_cells_send() -> None:
+    sent = set(re.findall(r"'pi_v_kernel[.](\w+)'", kernel.keeper().decode().partition("\n")[0]))
+    assert sent == {file.stem for file in KEEPER} - {"travel"}
 
 
 def test_what_copies_is_compiled_only_when_something_is_copied() -> None:

@@ -7,7 +7,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from .wire import CONTROL, HEAD, IOPUB, LARGEST, OWN, SHELL, STDIN, packed, unpacked
+from .wire import CONTROL, HEAD, IOPUB, LARGE, LARGEST, LENGTH, OWN, SHELL, STDIN, pieces
 
 if TYPE_CHECKING:
     from .keeper import Keeper
@@ -51,11 +51,15 @@ class Client:
 
     async def pump(self, channel: int, made: Any) -> None:
         while True:
-            parts = await made.recv_multipart()
+            frames = await made.recv_multipart(copy=False)
             self.asked = self.asked or channel == STDIN
-            self.writer.write(packed(channel, parts))
+            self.send(channel, [frame.buffer for frame in frames])
 
-    def publish(self, kind: str, parts: list[bytes]) -> None:
+    def send(self, channel: int, parts: list[memoryview]) -> None:
+        for piece in pieces(channel, parts):
+            self.writer.write(piece)
+
+    def publish(self, kind: str, parts: list[memoryview]) -> None:
         waiting = self.writer.transport.get_write_buffer_size()
         if kind in OUTPUT and waiting > BEHIND:
             self.lost += sum(map(len, parts))
@@ -63,7 +67,7 @@ class Client:
         if self.lost and waiting <= BEHIND:
             self.tell(lost=self.lost)
             self.lost = 0
-        self.writer.write(packed(IOPUB, parts))
+        self.send(IOPUB, parts)
 
     def tell(self, **what: Any) -> None:
         data = json.dumps(what).encode()
@@ -75,13 +79,14 @@ class Client:
                 size, channel = HEAD.unpack(await self.reader.readexactly(HEAD.size))
                 if size > LARGEST:
                     return
-                body = await self.reader.readexactly(size)
                 if channel == OWN:
-                    await self.order(json.loads(body))
-                elif channel in self.sockets:
+                    await self.order(json.loads(await self.reader.readexactly(size)))
+                    continue
+                parts = await self.parts(size)
+                if channel in self.sockets:
                     self.keeper.used = True
                     self.asked = self.asked and channel != STDIN
-                    await self.sockets[channel].send_multipart(unpacked(body))
+                    await self.sockets[channel].send_multipart(parts, copy=False)
         except (asyncio.IncompleteReadError, ConnectionError):
             return
         finally:
@@ -90,6 +95,23 @@ class Client:
             self.writer.close()
             if asked:  # nobody will ever answer
                 await self.keeper.interrupt()
+
+    async def parts(self, size: int) -> list[bytearray]:
+        """Of a message of that many bytes; none of them is in memory twice."""
+        parts = []
+        while size > 0:
+            (length,) = LENGTH.unpack(await self.reader.readexactly(LENGTH.size))
+            size -= LENGTH.size + length
+            if size < 0:
+                raise ConnectionError("no frame")
+            part = bytearray()
+            while len(part) < length:
+                piece = await self.reader.read(min(length - len(part), LARGE))
+                if not piece:
+                    raise ConnectionError("half a frame")
+                part += piece
+            parts.append(part)
+        return parts
 
     async def order(self, what: dict[str, Any]) -> None:
         if what["do"] == "hello":

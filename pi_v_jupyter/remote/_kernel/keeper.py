@@ -121,11 +121,12 @@ class Keeper:
     async def publish(self) -> None:
         """To each client what comes of its own requests; others would keep it waiting for nothing."""
         while True:
-            parts = await self.iopub.recv_multipart()
+            frames = await self.iopub.recv_multipart(copy=False)
             self.heard.set()
+            parts = [frame.buffer for frame in frames]
             head = parts.index(MARK) + 2
-            kind = json.loads(parts[head])["msg_type"]
-            session = json.loads(parts[head + 1]).get("session")
+            kind = json.loads(bytes(parts[head]))["msg_type"]
+            session = json.loads(bytes(parts[head + 1])).get("session")
             for client in list(self.clients):
                 if client.session == session and client.sockets:
                     client.publish(kind, parts)

@@ -13,20 +13,36 @@ A frame, in both directions: length of what follows (u32), channel (u8), and the
 from __future__ import annotations
 
 import struct
+from typing import TYPE_CHECKING, Union
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 VERSION = 1
 OWN, SHELL, CONTROL, STDIN, IOPUB = range(5)
 HEAD = struct.Struct("!IB")
 LENGTH = struct.Struct("!I")
 LARGEST = 1 << 30  # bytes of one frame
+LARGE = 1 << 16  # bytes of a part
+Part = Union[bytes, memoryview]  # noqa: UP007  of Python 3.10
 
 
-def packed(channel: int, parts: list[bytes]) -> bytes:
-    size = sum(LENGTH.size + len(part) for part in parts)
-    pieces = [HEAD.pack(size, channel)]
+def pieces(channel: int, parts: Sequence[Part]) -> Iterator[Part]:
+    """A frame to be written; large parts are pieces of their own, as they are: copies would cost memory."""
+    piece = HEAD.pack(sum(LENGTH.size + len(part) for part in parts), channel)
     for part in parts:
-        pieces += [LENGTH.pack(len(part)), part]
-    return b"".join(pieces)
+        piece += LENGTH.pack(len(part))
+        if len(part) > LARGE:
+            yield piece
+            yield part
+            piece = b""
+        else:
+            piece += part
+    yield piece
+
+
+def packed(channel: int, parts: Sequence[Part]) -> bytes:
+    return b"".join(pieces(channel, parts))
 
 
 def unpacked(body: bytes) -> list[bytes]:
