@@ -14,9 +14,9 @@ from pi_v_jupyter.loops import at_home
 from pi_v_jupyter.remote import _kernel, sources
 from pi_v_jupyter.remote.channel import Request
 from pi_v_jupyter.remote.execution import Execution, Message, OnMessage, Shown
-from pi_v_jupyter.remote.files import shown
 from pi_v_jupyter.remote.kernellink import KernelLink
 from pi_v_jupyter.remote.pythons import Place, Pythons
+from pi_v_jupyter.remote.refusals import shown
 
 __all__ = ["DEFAULT", "Execution", "Kernel", "Kernels", "Message", "Shown"]  # what is used of it outside
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from pi_v_jupyter.errors import KernelError
 from pi_v_jupyter.remote.channel import Process, Request
-from pi_v_jupyter.remote.files import shown
+from pi_v_jupyter.remote.refusals import shown
 
 INSTALL_TIMEOUT = 900.0  # seconds
 LOOK_TIMEOUT = 60.0

@@ -70,13 +70,14 @@ def test_what_keeps_a_kernel_is_sent_without_what_cells_send() -> None:
     assert sent == {file.stem for file in KEEPER} - {"travel"}
 
 
-def test_what_copies_is_compiled_only_when_something_is_copied() -> None:
+def test_what_copies_and_edits_is_compiled_only_when_it_is_needed() -> None:
     code = resident.program().replace(b"\nmain(sys.argv[1:])", b"")
-    look = "import sys; exec(sys.stdin.buffer.read())\nprint('pi_v_resident.copying' in sys.modules)\n"
+    late = {"pi_v_resident.copying", "pi_v_resident.editing"}
+    look = f"import sys; exec(sys.stdin.buffer.read())\nprint(set(sys.modules) & {late})\n"
     look += "import pi_v_resident.copying; print(pi_v_resident.copying.pack.__module__)"
     words = [sys.executable, "-I", "-S", "-W", "error", "-c", look]
     done = subprocess.run(words, input=code, capture_output=True, check=True, timeout=30)
-    assert done.stdout == b"False\npi_v_resident.pack\n"
+    assert done.stdout == b"set()\npi_v_resident.pack\n"
 
 
 def test_what_is_sent_holds_up_alone() -> None:
