@@ -265,7 +265,7 @@ def _resident() -> Resident | None:
     return Resident(
         program=resident.program(),
         socket_path=resident.socket_path(),
-        keeper=kernel.keeper().encode(),
+        keeper=kernel.keeper(),
         keeper_path=kernel.socket_path(kernel.DEFAULT),
     )
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, Protocol, overload
+from typing import Protocol, overload
 
 import asyncssh
 
@@ -25,11 +25,10 @@ from pi_v_jupyter.errors import (
 from pi_v_jupyter.loops import at_home
 from pi_v_jupyter.machine import Machine
 from pi_v_jupyter.places import Place, Places
-from pi_v_jupyter.remote import values as transfer
 from pi_v_jupyter.remote.channel import Process, Request
 from pi_v_jupyter.remote.connection import Connection
 from pi_v_jupyter.remote.copying import Copied, OnProgress
-from pi_v_jupyter.remote.kernel import DEFAULT, FOLDER, NAME, Kernel, Kernels
+from pi_v_jupyter.remote.kernelhost import KernelHost
 from pi_v_jupyter.remote.resident import NO_LEGACY, Legacy, Seat
 from pi_v_jupyter.remote.tunnel import Tunnel, check_port
 from pi_v_jupyter.settings import Settings
@@ -60,13 +59,14 @@ class Family(Protocol):
         """What words stand for in a copy; `:/path` is on `nearest`."""
 
 
-class VM(Machine):
+class VM(KernelHost, Machine):
     """One VM: `id`, `name`, `state`, and what can be done with it.
 
     All methods may be awaited on any loop; the connection is opened by the first that needs it, and shared.
     """
 
     def __init__(self, info: VMInfo, family: Family) -> None:
+        super().__init__(family.on_notice)
         self.info = info
         self.home = family.home
         self.vm_id = info.vm_id
@@ -77,7 +77,6 @@ class VM(Machine):
         self._legacy = NO_LEGACY
         self._seated = False  # may a later kernel take this session's place?
         self._tunnels: list[Tunnel] = []
-        self._kernels: dict[str, Kernel] = {}
 
     @property
     def id(self) -> str:
@@ -169,73 +168,6 @@ class VM(Machine):
         tunnel = await Tunnel.open(self, port, local, self._family.on_notice)
         self._tunnels = [*self.tunnels, tunnel]
         return tunnel
-
-    def kernel(self, name: str = DEFAULT) -> Kernel:
-        """The Jupyter kernel of that name: what its cells define lasts there, and comes along in branches.
-
-        It is started, and installed, by the first that needs it.
-
-        Raises:
-            UsageError: `name` cannot name a kernel.
-        """
-        if name not in self._kernels:
-            self._kernels[name] = Kernel(self, name, self._family.on_notice)
-        return self._kernels[name]
-
-    @at_home
-    async def kernels(self) -> Kernels:
-        """Those that run there, whoever started them."""
-        found = [self.kernel(name) for name in await self.kernel_names()]
-        running = await asyncio.gather(*(kernel.attach() for kernel in found), return_exceptions=True)
-        return Kernels(kernel for kernel, runs in zip(found, running, strict=True) if runs)
-
-    @at_home
-    async def kernel_names(self) -> list[str]:
-        """What those are called that run there, or seem to: none of them is asked."""
-        sockets = [entry.name.removesuffix(".sock") for entry in await self.glob(f"{FOLDER}/*.sock")]
-        return [name for name in sockets if NAME.fullmatch(name)]
-
-    @at_home
-    async def push(
-        self,
-        values: Mapping[str, Any],
-        *,
-        kernel: str = DEFAULT,
-        pickle: bool = False,
-        on_progress: OnProgress = lambda done, total: None,
-    ) -> int:
-        """Give a kernel's namespace `values` by their names; the bytes it took.
-
-        What travels: None, bools, numbers, texts, bytes; lists, tuples and dicts (with texts as keys) of what
-        travels; arrays of numpy; tables of pandas, polars and pyarrow; dataclasses of what travels, if the
-        class is known there. Anything else only by `pickle`.
-
-        Raises:
-            UsageError: one does not travel; nothing was changed there.
-        """
-        return await transfer.push(self, self.kernel(kernel), values, pickle=pickle, on_progress=on_progress)
-
-    @at_home
-    async def pull(
-        self,
-        *names: str,
-        kernel: str = DEFAULT,
-        known: dict[str, Any] | None = None,
-        pickle: bool = False,
-        on_progress: OnProgress = lambda done, total: None,
-    ) -> dict[str, Any]:
-        """The values of variables of a kernel, by their names; what travels is as for `push`.
-
-        `known`: where classes of dataclasses of `__main__` are looked for. With `pickle`, what comes may run
-        any code here.
-
-        Raises:
-            UsageError: one is not there, or does not travel.
-        """
-        found, _ = await transfer.pull(
-            self, self.kernel(kernel), names, known or {}, pickle=pickle, on_progress=on_progress
-        )
-        return found
 
     @property
     def tunnels(self) -> list[Tunnel]:
@@ -346,7 +278,7 @@ class VM(Machine):
     async def close(self) -> None:
         """End this session's commands on it, its tunnels and the connection. The VM goes on."""
         await asyncio.gather(*(tunnel.close() for tunnel in self._tunnels))
-        await asyncio.gather(*(kernel.close() for kernel in self._kernels.values()))
+        await self.close_kernels()
         if self._open is not None:
             connection, self._open = self._open, None
             await connection.close()

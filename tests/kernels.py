@@ -159,6 +159,22 @@ class Kernel:
         return self.late[-1]
 
 
+def refused(kernel: Kernel, code: str, error: str | None, message: str) -> Outputs:
+    """What a cell that is wrong has shown: that, in a line or two, and nothing of ours. None: any error."""
+    shown = kernel.run(code)
+    assert error in (None, shown.error) and message in shown.message, shown
+    assert 1 <= len(shown.traceback.splitlines()) <= 2, shown.traceback
+    assert "Traceback" not in shown.traceback and "pi_v_jupyter/" not in shown.traceback
+    return shown
+
+
+def explained(kernel: Kernel, *words: str) -> None:
+    """Each sub-command of `%vers` tells how it is used."""
+    for word in words:
+        shown = kernel.run(f"%vers {word} --help")
+        assert shown.error is None and shown.stdout.startswith(f"Usage: %vers {word}"), shown
+
+
 @contextmanager
 def started(env: Mapping[str, str]) -> Iterator[Kernel]:
     """A kernel with that environment; ended without a trace."""

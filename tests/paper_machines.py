@@ -21,7 +21,7 @@ import psutil
 import pytest
 
 from pi_v_jupyter.errors import PlatformError
-from pi_v_jupyter.local import disks, fleet, foundry, machine, roster, snapshots
+from pi_v_jupyter.local import disks, fleet, foundry, processes, roster, snapshots
 from pi_v_jupyter.local.base import Base
 from pi_v_jupyter.local.capacity import Limits
 from pi_v_jupyter.local.catalog import Catalog
@@ -76,7 +76,7 @@ class World:
         return {pid: name for pid, name in self.names.items() if psutil.pid_exists(pid)}
 
     def left_over(self, prefix: str, known: Collection[int]) -> list[psutil.Process]:
-        """As `machine.left_over`."""
+        """As `processes.left_over`."""
         assert all(name.startswith(prefix) for name in self.names.values())
         return [psutil.Process(pid) for pid in self.alive() if pid not in known]
 
@@ -282,8 +282,8 @@ def live_on_paper(patch: pytest.MonkeyPatch, folder: Path) -> World:
         patch.setattr(module, "Machine", kind)
     for module in (foundry, fleet):
         patch.setattr(module, "DEFAULT_SIZE", SIZE)
-    patch.setattr(machine, "left_over", world.left_over)
-    patch.setattr(machine, "name_of", lambda process: world.names[process.pid])
+    patch.setattr(processes, "left_over", world.left_over)
+    patch.setattr(processes, "name_of", lambda process: world.names[process.pid])
     patch.setattr(foundry, "machine_digest", lambda size, accel: f"{size.vcpus} {size.memory_mib}")
     patch.setattr(snapshots, "FEW_BYTES", FEW_BYTES)
     patch.setattr(disks, "overlay", _overlay(world))

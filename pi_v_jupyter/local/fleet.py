@@ -10,13 +10,13 @@ import builtins
 import contextlib
 import logging
 import uuid
-from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from pi_v_jupyter.api.models import VMConfig, VMState
 from pi_v_jupyter.errors import PlatformError
-from pi_v_jupyter.local import access, capacity, record, requests, snapshots, store
+from pi_v_jupyter.local import access, capacity, requests
+from pi_v_jupyter.local.archive import Archive
 from pi_v_jupyter.local.base import DEFAULT_SIZE
 from pi_v_jupyter.local.capacity import Limits
 from pi_v_jupyter.local.catalog import Catalog
@@ -28,7 +28,7 @@ from pi_v_jupyter.local.keys import KeyPair
 from pi_v_jupyter.local.problems import ConflictError, NotPossibleError, UnknownError
 from pi_v_jupyter.local.record import VMRecord
 from pi_v_jupyter.local.roster import Roster
-from pi_v_jupyter.local.snapshots import Disk, Snapshot
+from pi_v_jupyter.local.snapshots import Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +46,7 @@ class Fleet:
         self._foundry = foundry
         self._roster = roster
         self._limits = limits
-        self._snapshots = snapshots.load_all()
-        self._tidiers: set[asyncio.Task[None]] = set()
-        self._held: Counter[str] = Counter()  # names of files that nothing on record needs yet
+        self._archive = Archive(foundry, roster, catalog)
 
     def list(self) -> list[VMRecord]:
         """All VMs, oldest first."""
@@ -95,7 +93,7 @@ class Fleet:
         self._roster.known(vm_id)
         if not await self._forget(vm_id):
             self._roster.known(vm_id)  # somebody was quicker
-        await self._sweep()
+        await self._archive.sweep()
 
     async def _forget(self, vm_id: str) -> bool:
         """End the VM; whether it was there."""
@@ -118,7 +116,7 @@ class Fleet:
                 return
             if vm.state is VMState.DEAD and state is VMState.RUNNING:
                 self._bring_back(vm, state)
-                self._tidy_up_after([vm_id])
+                self._archive.tidy_up_after([vm_id])
             elif state is VMState.PAUSED:
                 self._needs_to_run(vm_id)
                 await self._roster.pause(vm_id)
@@ -136,7 +134,10 @@ class Fleet:
         """
         check_text("name", name or "", LONGEST_NAME)
         check_text("description", description or "", LONGEST_DESCRIPTION)
-        async with self._tidying(), self._snapshot(vm_id, keep_paused=keep_paused) as snapshot:
+        async with (
+            self._archive.tidying(),
+            self._archive.snapshot(vm_id, keep_paused=keep_paused) as snapshot,
+        ):
             await asyncio.to_thread(snapshot.write_out)
             commit = self.catalog.add(
                 CommitRecord(
@@ -161,7 +162,10 @@ class Fleet:
         """
         self._check_room(self._roster.known(vm_id).size, count)
         access.claim(count, self.list())
-        async with self._tidying(), self._snapshot(vm_id, keep_paused=keep_paused) as snapshot:
+        async with (
+            self._archive.tidying(),
+            self._archive.snapshot(vm_id, keep_paused=keep_paused) as snapshot,
+        ):
             return await self._copies(snapshot, count)
 
     async def restore(self, commit_id: str, count: int = 1) -> Sequence[VMRecord]:
@@ -170,13 +174,13 @@ class Fleet:
         Raises:
             UnknownError, NoRoomError, PlatformError: all or none: then none was made.
         """
-        snapshot = self._snapshots.get(commit_id)
+        snapshot = self._archive.get(commit_id)
         commit = self.catalog.commit(commit_id)
         if commit is None or snapshot is None:
             raise UnknownError(f"There is no commit {commit_id}.")
         access.claim(count, self.list(), commit)
-        async with self._tidying():
-            with self._holding(*snapshot.needs):
+        async with self._archive.tidying():
+            with self._archive.holding(*snapshot.needs):
                 return await self._copies(snapshot, count)
 
     async def delete_commit(self, commit_id: str) -> None:
@@ -187,7 +191,7 @@ class Fleet:
         """
         commit = self.catalog.commit(commit_id)
         self.catalog.remove(commit_id, self._made_from)
-        async with self._tidying():
+        async with self._archive.tidying():
             for vm in self.list():
                 if commit is not None and vm.last_commit == commit_id:
                     self._roster.change(vm.vm_id, last_commit=commit.grandparent_commit_id)
@@ -245,8 +249,8 @@ class Fleet:
                     self._bring_back(vm, vm.saved_state or VMState.RUNNING)
                 except PlatformError as error:
                     self._roster.bury(vm.vm_id, error.message)
-        await self._sweep(leftovers=True)
-        self._tidy_up_after([vm.vm_id for vm in self._roster.starting()])
+        await self._archive.sweep(leftovers=True)
+        self._archive.tidy_up_after([vm.vm_id for vm in self._roster.starting()])
 
     async def end(self) -> None:
         """Save every VM and end what runs it; `begin` of the next daemon brings them back.
@@ -273,13 +277,7 @@ class Fleet:
                 return
             if vm.state in (VMState.RUNNING, VMState.PAUSED):
                 try:
-                    running = self._roster.machine(vm_id)
-                    snapshot = await snapshots.take(running, vm, Disk(vm.layers), go_on=False)
-                    # As in `_snapshot`: a request that fails now sweeps.
-                    self._snapshots[snapshot.snapshot_id] = snapshot
-                    with self._holding(*snapshot.needs):
-                        await asyncio.to_thread(snapshot.write_out)
-                        self._roster.change(vm_id, saved=snapshot.snapshot_id, saved_state=vm.state)
+                    await self._archive.save(vm)
                 except (PlatformError, OSError) as error:
                     log.warning("%s could not be saved, and goes on: %s", vm_id, error)
                     await self._roster.let_go(vm_id)
@@ -289,7 +287,7 @@ class Fleet:
                 self._roster.change(vm_id, pid=None, started=None)
 
     def _bring_back(self, vm: VMRecord, state: VMState) -> None:
-        saved = self._snapshots.get(vm.saved or "")
+        saved = self._archive.get(vm.saved or "")
         material = self._foundry.again(vm, saved)
         others = [each for each in self.list() if each.vm_id != vm.vm_id]
         self._check_room(vm.size, boots=material.devices is None, vms=others)
@@ -331,20 +329,13 @@ class Fleet:
             grandparent_vm_id=parent.vm_id if parent else None,
             image=material.image,
             machine=self._foundry.digest(size),
-            last_commit=self._latest(parent) if parent else None,
+            last_commit=self._archive.latest_commit(parent) if parent else None,
             made_by=access.claim(1, self.list()),
             layers=material.layers,
             memory=material.memory,
         )
         self._roster.add(vm, material, KeyPair.generate(), new=new)
         return vm
-
-    def _latest(self, snapshot: Snapshot) -> str | None:
-        """The latest commit in the history of machines made from `snapshot`."""
-        if self.catalog.commit(snapshot.snapshot_id) is not None:
-            return snapshot.snapshot_id
-        source = self._roster.get(snapshot.vm_id)
-        return source.last_commit if source is not None else None
 
     async def _copies(self, snapshot: Snapshot, count: int) -> Sequence[VMRecord]:
         boots = snapshot.machine != self._foundry.digest(snapshot.size)
@@ -367,82 +358,5 @@ class Fleet:
             raise
         return [self._roster.known(vm.vm_id) for vm in made]
 
-    @contextlib.asynccontextmanager
-    async def _snapshot(self, vm_id: str, *, keep_paused: bool) -> AsyncIterator[Snapshot]:
-        """The VM as it is now, kept while it is looked at; records have to name it for it to last."""
-        self._roster.machine(vm_id)
-        async with self._roster.lock(vm_id):
-            running = self._roster.machine(vm_id)
-            vm = self._roster.known(vm_id)
-            paused = vm.state is VMState.PAUSED
-            layer = store.new_layer()
-            with self._holding(store.name_of(layer)):
-                disk = Disk(vm.layers, layer, stacked=store.is_large(store.locate(vm.layers[-1])))
-                try:
-                    if disk.stacked:
-                        # On record before it is there: a daemon that dies meanwhile finds either, and asks.
-                        self._roster.change(vm_id, layers=(*vm.layers, store.name_of(layer)))
-                        await self._foundry.lay(layer, store.locate(vm.layers[-1]), vm.size)
-                    snapshot = await snapshots.take(running, vm, disk, go_on=not (paused or keep_paused))
-                except BaseException:
-                    await self._roster.set_straight(vm_id)
-                    raise
-                # Nothing is awaited until it is held: whoever sweeps would take it for something left over.
-                self._snapshots[snapshot.snapshot_id] = snapshot
-            with self._holding(*snapshot.needs):
-                if keep_paused and not paused:
-                    self._roster.stands_still(vm_id)
-                if not (keep_paused or paused):
-                    # Its clock stood still with it. Nobody waits for that: its agent may be broken.
-                    self._in_the_background(self._foundry.set_right(running))
-                yield snapshot
-
-    def _tidy_up_after(self, starts: Sequence[str]) -> None:
-        """Once these VMs are back, what they were saved as may be needed no more."""
-
-        async def tidy_up() -> None:
-            async with self._tidying():
-                started = (self._roster.started(vm_id) for vm_id in starts)
-                await asyncio.gather(*started, return_exceptions=True)
-
-        self._in_the_background(tidy_up())
-
-    def _in_the_background(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tidiers.add(task)  # the loop alone would let go of it
-        task.add_done_callback(self._tidiers.discard)
-
-    @contextlib.asynccontextmanager
-    async def _tidying(self) -> AsyncIterator[None]:
-        """However it ends, nothing is left that is not needed."""
-        try:
-            yield
-        finally:
-            await self._sweep()
-
-    @contextlib.contextmanager
-    def _holding(self, *names: str) -> Iterator[None]:
-        """Keep these files, which nothing on record needs yet."""
-        self._held.update(names)
-        try:
-            yield
-        finally:
-            self._held.subtract(names)
-
     def _made_from(self, commit_id: str) -> builtins.list[str]:
         return [f"VM {vm.called}" for vm in self.list() if vm.parent_commit_id == commit_id]
-
-    async def _sweep(self, *, leftovers: bool = False) -> None:
-        """Remove the files that nothing needs any more."""
-        wanted = self.catalog.commit_ids() | {vm.saved for vm in self.list() if vm.saved is not None}
-        unread = any(store.snapshot_folder(each).exists() for each in wanted - self._snapshots.keys())
-        if unread or record.unreadable() or self.catalog.unreadable():
-            return  # what they need is not known
-        names = self._foundry.needs.union(+self._held, *(vm.needs for vm in self.list()))
-        for snapshot_id in wanted & self._snapshots.keys():
-            names |= self._snapshots[snapshot_id].needs
-        unneeded = store.unneeded(names, leftovers=leftovers)
-        for path in unneeded:
-            log.info("removing %s, which nothing needs", store.name_of(path))
-            self._snapshots.pop(path.name, None)
-        await asyncio.to_thread(store.remove, [store.set_aside(path) for path in unneeded])

@@ -22,7 +22,7 @@ import psutil
 
 from pi_v_jupyter.api.models import VMState
 from pi_v_jupyter.errors import PlatformError
-from pi_v_jupyter.local import daemon, machine, paths, record
+from pi_v_jupyter.local import daemon, paths, processes, record
 from pi_v_jupyter.local.base import Resident
 from pi_v_jupyter.local.daemon import Options
 from pi_v_jupyter.local.rootfs import Progress
@@ -100,7 +100,7 @@ def _down(*, purge: bool) -> bool:
     if platform is not None:
         _end_daemon(platform.pid)
     unsaved = set() if purge else {vm.pid for vm in record.load_all() if vm.pid is not None}
-    strays = machine.left_over(f"{paths.runtime_dir().name}:", unsaved)
+    strays = processes.left_over(f"{paths.runtime_dir().name}:", unsaved)
     for stray in strays:
         with contextlib.suppress(psutil.NoSuchProcess):
             stray.kill()
@@ -119,8 +119,8 @@ def _down(*, purge: bool) -> bool:
 def vms_that_run() -> int:
     """How many VMs there are running, those of a daemon that died included."""
     prefix = f"{paths.runtime_dir().name}:"
-    found = machine.left_over(prefix, ())
-    return sum(machine.name_of(process) != f"{prefix}base" for process in found)
+    found = processes.left_over(prefix, ())
+    return sum(processes.name_of(process) != f"{prefix}base" for process in found)
 
 
 def vms_kept() -> int:

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import psutil
 from qemu.qmp import ExecuteError, QMPClient, QMPError
 
 from pi_v_jupyter.errors import PlatformError
-from pi_v_jupyter.local import hardware, tools
+from pi_v_jupyter.local import hardware, processes, tools
 from pi_v_jupyter.local.guestlink import GuestLink
 from pi_v_jupyter.local.hardware import Size, Wiring
 from pi_v_jupyter.local.image import Image
@@ -95,7 +95,7 @@ class Machine:
         Raises:
             PlatformError: it is gone, or does not answer.
         """
-        process = _process(pid, started)
+        process = processes.find(pid, started)
         if process is None:
             raise PlatformError(f"QEMU process {pid} has ended.")
         return await cls._connect(process, wiring)
@@ -284,45 +284,3 @@ def _listening(path: Path) -> Iterator[socket.socket]:
         listener.bind(str(path))
         listener.listen(4)
         yield listener
-
-
-def is_there(pid: int, started: float) -> bool:
-    """Whether the process that a record names still runs."""
-    return _process(pid, started) is not None
-
-
-def kill(pid: int, started: float) -> None:
-    """End at once the process that a record names, and wait for that."""
-    process = _process(pid, started)
-    if process is not None:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-        psutil.wait_procs([process], timeout=_END_TIMEOUT)
-
-
-def _process(pid: int, started: float) -> psutil.Process | None:
-    try:
-        process = psutil.Process(pid)
-        same = process.create_time() == started and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return None
-    return process if same else None
-
-
-def name_of(process: psutil.Process) -> str:
-    """The machine's name of one of the processes found by `left_over`."""
-    words = process.info["cmdline"]
-    return str(words[words.index("-name") + 1])
-
-
-def left_over(prefix: str, known: Collection[int]) -> list[psutil.Process]:
-    """QEMU processes of this user whose machine's name begins with `prefix`, but for those `known` by pid."""
-    found = []
-    for process in psutil.process_iter(["uids", "cmdline"]):
-        words = process.info["cmdline"] or []
-        if not words or "qemu-system" not in words[0] or "-name" not in words or process.pid in known:
-            continue
-        mine = process.info["uids"] is not None and process.info["uids"].real == os.getuid()
-        if mine and words[words.index("-name") + 1].startswith(prefix):
-            found.append(process)
-    return found

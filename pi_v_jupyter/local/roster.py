@@ -9,22 +9,22 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 
 import psutil
 
 from pi_v_jupyter.api.models import VMState
 from pi_v_jupyter.errors import PlatformError
-from pi_v_jupyter.local import disks, machine, paths, record
+from pi_v_jupyter.local import paths, processes, record
 from pi_v_jupyter.local.foundry import Foundry, Material
 from pi_v_jupyter.local.keys import KeyPair
 from pi_v_jupyter.local.machine import Machine
 from pi_v_jupyter.local.problems import ConflictError, UnknownError
 from pi_v_jupyter.local.record import VMRecord
+from pi_v_jupyter.local.starts import Starts
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE = 4  # starts under way at a time; more would only slow each other down
 _PING_TIMEOUT = 3.0  # for an answer that only the log is interested in
 
 
@@ -46,10 +46,9 @@ class Roster:
         self._connect = connect
         self._records: dict[str, VMRecord] = {}
         self._machines: dict[str, Machine] = {}
-        self._starts: dict[str, asyncio.Task[None]] = {}
+        self._starts = Starts(self.bury)
         self._watchers: dict[str, asyncio.Task[None]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
-        self._start_slots = asyncio.Semaphore(_AT_ONCE)
 
     def list(self) -> list[VMRecord]:
         """All VMs, oldest first."""
@@ -72,7 +71,7 @@ class Roster:
 
     def starting(self) -> Sequence[VMRecord]:
         """Those that are being made."""
-        return [self._records[vm_id] for vm_id in self._starts]
+        return [self._records[vm_id] for vm_id in self._starts.under_way()]
 
     def machine(self, vm_id: str) -> Machine:
         """What runs the VM, or holds it while it is paused.
@@ -110,13 +109,13 @@ class Roster:
             vm.remove()
             raise
         self._records[vm.vm_id] = vm
-        self._begin(vm.vm_id, lambda: self._make(vm.vm_id, material, login, new=new))
+        self._starts.begin(vm.vm_id, lambda: self._make(vm.vm_id, material, login, new=new))
 
     def start_again(self, vm_id: str, material: Material, state: VMState) -> None:
         """Begin to bring back a VM that nothing runs, to `state`; `started` waits for it."""
         vm = self.change(vm_id, state=VMState.BOOTING, memory=material.memory, reason=None)
         login = KeyPair.load(vm.private_key())
-        self._begin(vm_id, lambda: self._bring_back(vm_id, material, login, state))
+        self._starts.begin(vm_id, lambda: self._bring_back(vm_id, material, login, state))
 
     async def started(self, vm_id: str) -> None:
         """Wait until the VM runs.
@@ -125,12 +124,7 @@ class Roster:
             PlatformError: it does not come up.
             UnknownError: it was ended while it was being made.
         """
-        start = self._starts.get(vm_id)
-        if start is not None:
-            await asyncio.wait([start])
-            if start.cancelled():
-                raise UnknownError(f"VM {vm_id} was ended while it was being made.")
-            start.result()
+        await self._starts.wait(vm_id)
 
     async def pause(self, vm_id: str) -> None:
         """Have the VM stand still."""
@@ -158,10 +152,7 @@ class Roster:
 
     async def stop(self, vm_id: str) -> None:
         """End what runs the VM, or its making."""
-        start = self._starts.get(vm_id)
-        if start is not None:
-            start.cancel()
-            await asyncio.wait([start])
+        await self._starts.stop(vm_id)
         watcher = self._watchers.pop(vm_id, None)
         if watcher is not None:
             watcher.cancel()
@@ -171,7 +162,7 @@ class Roster:
         if running is not None:
             await running.end()
         elif vm.pid is not None and vm.started is not None:
-            await asyncio.to_thread(machine.kill, vm.pid, vm.started)  # it could not be taken over
+            await asyncio.to_thread(processes.kill, vm.pid, vm.started)  # it could not be taken over
 
     async def let_go(self, vm_id: str) -> None:
         """Leave the VM to itself, as it was."""
@@ -216,8 +207,8 @@ class Roster:
                 self._records[vm.vm_id] = vm.model_copy(update={"state": VMState.UNKNOWN})
         spared = {vm.pid for vm in self.list() if vm.pid is not None}
         unreadable = tuple(f"{paths.runtime_dir().name}:{vm_id}" for vm_id in record.unreadable())
-        for stray in machine.left_over(f"{paths.runtime_dir().name}:", spared):
-            if unreadable and machine.name_of(stray).startswith(unreadable):
+        for stray in processes.left_over(f"{paths.runtime_dir().name}:", spared):
+            if unreadable and processes.name_of(stray).startswith(unreadable):
                 log.warning("QEMU process %d is of a VM whose record cannot be read: it goes on", stray.pid)
                 continue
             log.warning("ending QEMU process %d, which belongs to no VM", stray.pid)
@@ -225,12 +216,12 @@ class Roster:
                 stray.kill()
 
     async def _adopt(self, vm: VMRecord) -> None:
-        runs = vm.pid is not None and vm.started is not None and machine.is_there(vm.pid, vm.started)
+        runs = vm.pid is not None and vm.started is not None and processes.is_there(vm.pid, vm.started)
         woken = runs and vm.state is VMState.BOOTING and vm.saved_state is not None  # it only lacked the time
         if vm.saved is not None or not (woken or vm.state in _ALIVE):
             # One that was saved has not run since; one in the making has not been anybody's.
             if runs:
-                machine.kill(vm.pid or 0, vm.started or 0.0)
+                processes.kill(vm.pid or 0, vm.started or 0.0)
             if vm.saved is not None:
                 self.change(vm.vm_id, pid=None, started=None)
             elif vm.state is not VMState.DEAD:
@@ -262,33 +253,6 @@ class Roster:
         self.change(vm_id, layers=vm.layers[: at + 1])
         if vm.state is not VMState.PAUSED and await running.is_paused():
             await running.go_on()
-
-    def _begin(self, vm_id: str, work: Callable[[], Coroutine[None, None, None]]) -> None:
-        start = asyncio.get_running_loop().create_task(self._guarded(vm_id, work))
-        self._starts[vm_id] = start
-        # Not in the task itself: one that is cancelled before its first step never runs.
-        start.add_done_callback(lambda _: self._over(vm_id))
-
-    def _over(self, vm_id: str) -> None:
-        start = self._starts.pop(vm_id)
-        if not start.cancelled():
-            start.exception()  # the record says why, though nobody may have waited
-
-    async def _guarded(self, vm_id: str, work: Callable[[], Coroutine[None, None, None]]) -> None:
-        loop = asyncio.get_running_loop()
-        begun = loop.time()
-        try:
-            async with self._start_slots:
-                await work()
-        except BaseException as error:
-            if disks.is_full(error):
-                self.bury(vm_id, "The disk of this computer was full.")
-                raise disks.no_room("a VM") from None
-            self.bury(vm_id, str(error) or "It was stopped while it was being made.")
-            if isinstance(error, OSError):
-                raise PlatformError(f"The VM cannot be started: {error.strerror}.") from error
-            raise
-        log.info("%s runs after %.2f s", vm_id, loop.time() - begun)
 
     async def _make(self, vm_id: str, material: Material, login: KeyPair, *, new: bool) -> None:
         running = await self._start(vm_id, material)

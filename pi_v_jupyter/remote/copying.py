@@ -15,7 +15,8 @@ from typing import Any
 from pi_v_jupyter.errors import ConnectionLostError, RemoteFileError
 from pi_v_jupyter.remote._resident import bulk, records
 from pi_v_jupyter.remote.channel import Exit, Process, checked
-from pi_v_jupyter.remote.files import Files, shown, work
+from pi_v_jupyter.remote.files import Files, work
+from pi_v_jupyter.remote.refusals import shown, understood
 
 STOPPING = 0.8  # seconds it may take when the user has stopped the copy
 GOODBYE = 10.0  # seconds a receiver may take to clean up after a copy that failed
@@ -85,7 +86,7 @@ async def copy(
             await receiver.close()
     finally:
         await sender.close()
-    with source.understood():
+    with understood(source.label):
         failed = [f"{shown(name)}: {why}" for name, why in sent["failed"]]
         unnamed = int(sent["failures"]) - NAMED
         left = {"skipped": sent["skipped"], "resumed": sent["start"]}
@@ -95,7 +96,7 @@ async def copy(
             f"Not all could be read on {source.label}: {'; '.join(failed[:NAMED])}{more}.",
             "All else was copied.",
         )
-    with target.understood():
+    with understood(target.label):
         counts = {name: came[name] for name in ("target", "files", "folders", "links", "bytes")}
         return checked(Copied, {**counts, **left, "on": target.label, "seconds": time.monotonic() - began})
 

@@ -12,15 +12,16 @@ import errno
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import aclosing, contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from pi_v_jupyter.errors import ConnectionLostError, EditError, RemoteFileError, UsageError
+from pi_v_jupyter.errors import RemoteFileError, UsageError
 from pi_v_jupyter.loops import at_home, cross
-from pi_v_jupyter.remote.channel import Exit, Process, Request, checked
+from pi_v_jupyter.remote.channel import Process, Request, checked
 from pi_v_jupyter.remote.diff import Region, unified
+from pi_v_jupyter.remote.refusals import failure, understood
 
 MOST = 50 * 1024  # bytes of one excerpt
 FED = 1 << 20  # bytes of a file between two words about how far it is
@@ -121,7 +122,7 @@ class Files(ABC):
             raise UsageError("The first line of a file is 1, and at least one is read.", "Give such numbers.")
         data, found = await self._done("read", path, beside, offset=offset, limit=limit, most=MOST)
         text = data.decode("utf-8", "backslashreplace")
-        with self.understood():
+        with understood(self.label):
             return checked(Excerpt, {**found, "path": os.fspath(path), "text": text})
 
     @at_home
@@ -156,7 +157,7 @@ class Files(ABC):
         _, found = await self._done(
             "write", path, beside, content, on_input=on_progress, append=append, mode=mode
         )
-        with self.understood():
+        with understood(self.label):
             return checked(Written, found)
 
     @at_home
@@ -184,7 +185,7 @@ class Files(ABC):
         """As `edit`, with several forms of each edit: the first whose old text occurs counts."""
         forms = [[*forms, *filter(None, map(_with_crlf, forms))] for forms in edits]
         data, _ = await self._done("edit", path, beside, edits=forms)
-        with self.understood():
+        with understood(self.label):
             return Edited(os.fspath(path), unified(os.fspath(path), map(Region.load, data.splitlines())))
 
     @at_home
@@ -223,7 +224,7 @@ class Files(ABC):
     async def move(self, path: AnyPath, to: AnyPath) -> str:
         """As `mv`: into a folder that is there, else to that name, replacing a file there. Its path now."""
         _, found = await self._done("move", path, to=os.fspath(to))
-        with self.understood():
+        with understood(self.label):
             return str(found["path"])
 
     @at_home
@@ -241,26 +242,16 @@ class Files(ABC):
         process = await self.start(work("watch", path))
         try:
             async for line in _lines(process):
-                with self.understood():
+                with understood(self.label):
                     change = checked(Change, json.loads(line))
                 yield change
-            raise self._error(await process.wait(), path)
+            raise failure(await process.wait(), path, self.label)
         finally:
             await process.close()
 
     def _entries(self, lines: bytes) -> list[Entry]:
-        with self.understood():
+        with understood(self.label):
             return [checked(Entry, json.loads(line)) for line in lines.splitlines()]
-
-    @contextmanager
-    def understood(self) -> Iterator[None]:
-        """Whatever a VM says that makes no sense is one clear error."""
-        try:
-            yield
-        except (ValueError, TypeError, KeyError, RecursionError):
-            raise ConnectionLostError(
-                f"{self.label} answered what the resident program never would.", "Look at what runs there."
-            ) from None
 
     async def _done(
         self,
@@ -289,79 +280,11 @@ class Files(ABC):
                     await feeder
             await process.close()
         if how.code != 0:
-            raise self._error(how, path)
+            raise failure(how, path, self.label)
         return bytes(kept), how.value
-
-    def _error(self, how: Exit, path: AnyPath) -> Exception:
-        """What to raise for work that was not done."""
-        name = os.fspath(path)
-        if how.error is None:
-            return ConnectionLostError(f"The work on {shown(name)} on {self.label} was stopped.")
-        value = how.value if isinstance(how.value, dict) else {}
-        number = getattr(errno, how.error, None)
-        if number is not None:
-            told = f"{how.message[:1].upper()}{how.message[1:].rstrip('.')}"
-            return RemoteFileError(
-                f"{told}: {shown(how.what or name)} on {self.label}.",
-                FILE_HINTS.get(how.error, ""),
-                number=number,
-                path=how.what or name,
-            )
-        if how.error in EDIT_HINTS:
-            with self.understood():
-                return self._edit_error(how, value, name)
-        message, hint = f"{how.message}: {shown(name)} on {self.label}.", ""
-        if how.error == "binary":
-            hint = "`%vm od -c` looks at it; `%vers cp` copies it; `vm.read_bytes` has it."
-        elif how.error == "end":
-            number_of = value.get("lines")
-            message = f"{shown(name)} on {self.label} has only {number_of} line{'s' * (number_of != 1)}."
-            hint = f"Read from a line up to {number_of}." if number_of else ""
-        return RemoteFileError(message, hint, path=name)
-
-    def _edit_error(self, how: Exit, value: dict[str, Any], name: str) -> EditError:
-        edit = value.get("edit")
-        which = f" (edit {edit})" if edit else ""
-        if how.error == "repeated":
-            lines = ", ".join(map(str, value["lines"]))
-            which = f", in lines {lines}{' and more' * (len(value['lines']) > 4)}{which}"
-        elif how.error == "overlap":
-            which = f" (edits {value['edits'][0]} and {value['edits'][1]})"
-        return EditError(
-            f"{how.message}{which}: {shown(name)} on {self.label}. Nothing was changed.",
-            EDIT_HINTS[how.error or ""],
-            edit=edit,
-        )
 
 
 PATHLESS = ("send", "programs")
-FILE_HINTS = {
-    "ENOENT": "`%vm ls` shows what is there.",
-    "ENOTDIR": "A part of that path is a file: `%vm ls -l` shows which.",
-    "EISDIR": "Name a file in it: `%vm ls` shows what is there.",
-    "EEXIST": "Choose another name, or remove what is there.",
-    "ENOTEMPTY": "With `recursive=True`, all that is in it goes too.",
-    "EACCES": "`%vm ls -l` shows who may; `%vm id` who you are there.",
-    "EPERM": "`%vm ls -l` shows who may, `%vm lsattr` whether it is locked.",
-    "EROFS": "It is mounted to be read only: `%vm findmnt` shows how.",
-    "ENOSPC": "`%vm df -h` shows what is full.",
-    "EDQUOT": "Remove something of yours there first.",
-    "ELOOP": "Its links lead in a circle: `%vm ls -l` shows where to.",
-    "ENAMETOOLONG": "A name has 255 bytes at the most.",
-    "EBUSY": "`%vm findmnt` shows whether something is mounted there.",
-}
-EDIT_HINTS = {
-    "missing": "It must be there exactly so, spaces included: `%vers read` shows the file.",
-    "repeated": "Take in more of what stands around it, so that it can only be one place.",
-    "overlap": "Make them one edit.",
-    "changed": "Look at it again, and edit what is there now.",
-    "large": "A command such as `sed -i` does it.",
-}
-
-
-def shown(path: str) -> str:
-    """A path as it may be printed."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in path) or "''"
 
 
 def work(

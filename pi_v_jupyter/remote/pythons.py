@@ -10,6 +10,7 @@ from typing import Protocol
 
 from pi_v_jupyter.errors import KernelError
 from pi_v_jupyter.remote.channel import Process, Request
+from pi_v_jupyter.remote.refusals import shown
 
 INSTALL_TIMEOUT = 900.0  # seconds
 LOOK_TIMEOUT = 60.0
@@ -89,7 +90,7 @@ class Pythons:
         if found is None:
             why = (said.strip().splitlines() or ["no reason given"])[-1].rstrip(".")
             raise KernelError(
-                f"ipykernel cannot be installed on {self._place.label}: {why}.",
+                f"ipykernel cannot be installed on {self._place.label}: {shown(why)}.",
                 "`%vm python3 -m pip install ipykernel`, or as its system does it, and then again.",
             )
         return found
@@ -109,7 +110,7 @@ class Pythons:
                 said += piece
                 if stream == "stdout" and piece.strip():
                     line = piece.decode(errors="backslashreplace").strip().splitlines()[-1]
-                    on_line(f"{line} on {self._place.label}")
+                    on_line(f"{shown(line)} on {self._place.label}")
             return (await process.wait()).code, said.decode(errors="backslashreplace")
         except asyncio.CancelledError:
             process.kill(signal.SIGTERM)  # it has something to remove

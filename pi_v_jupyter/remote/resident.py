@@ -14,11 +14,10 @@ import struct
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache
-from importlib import resources
 from typing import Any, Protocol, Self
 
 from pi_v_jupyter.errors import ConnectError, ConnectionLostError
-from pi_v_jupyter.remote import _resident
+from pi_v_jupyter.remote import _resident, sources
 from pi_v_jupyter.remote._resident import wire
 from pi_v_jupyter.remote.channel import Exit, Request, checked
 from pi_v_jupyter.remote.process import ResidentProcess
@@ -28,34 +27,12 @@ GOODBYE_TIMEOUT = 2.0  # seconds
 
 LARGEST = 1 << 20  # bytes of one frame from the program
 PATIENCE = 0.02  # seconds a frame may wait for another to go with
-PACKAGE = "pi_v_resident"
-# A module is compiled when it is first imported: few programs ever copy anything.
-LOADER = """\
-import sys
-class Sources:
-    @classmethod
-    def find_spec(cls, name, path=None, target=None):
-        if name in SOURCES:
-            return type(sys.__spec__)(name, cls, is_package="." not in name)
-    @staticmethod
-    def create_module(spec):
-        return None
-    @staticmethod
-    def exec_module(module):
-        exec(compile(SOURCES[module.__name__], module.__name__, "exec"), module.__dict__)
-sys.meta_path.insert(0, Sources)
-from pi_v_resident.program import main
-main(sys.argv[1:])
-"""
 
 
 @cache
 def program() -> bytes:
     """The resident program as one source text, to be run by `python3` on a VM."""
-    files = sorted(resources.files(_resident).iterdir(), key=lambda file: file.name)
-    modules = {file.name.removesuffix(".py"): file for file in files if file.name.endswith(".py")}
-    sources = {f"{PACKAGE}.{name}": file.read_text() for name, file in modules.items()} | {PACKAGE: ""}
-    return f"SOURCES = {sources!r}\n{LOADER}".encode()
+    return sources.source(_resident, "pi_v_resident")
 
 
 def socket_path() -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import nbformat
 import pytest
-from kernels import Kernel, started
+from kernels import Kernel, explained, refused, started
 from platforms import ROOT, Platform
 
 pytestmark = pytest.mark.vm
@@ -206,15 +206,11 @@ def test_a_vm_is_renamed(tidy: Kernel) -> None:
     ],
 )  # fmt: skip
 def test_wrong_use_is_one_line_and_the_next_step(kernel: Kernel, code: str, error: str, message: str) -> None:
-    shown = kernel.run(code)
-    assert shown.error == error and message in shown.message, shown
-    assert len(shown.traceback.splitlines()) <= 2 and "pi_v_jupyter/" not in shown.traceback
+    refused(kernel, code, error, message)
 
 
 def test_every_sub_command_explains_itself(kernel: Kernel) -> None:
-    for word in ("branch", "commit", "restore", "pause", "resume", "commits", "tag", "info", "rename"):
-        shown = kernel.run(f"%vers {word} --help")
-        assert shown.error is None and shown.stdout.startswith(f"Usage: %vers {word}")
+    explained(kernel, "branch", "commit", "restore", "pause", "resume", "commits", "tag", "info", "rename")
 
 
 def test_the_walkthrough_runs_alone_and_leaves_nothing(shared_platform: Platform) -> None:

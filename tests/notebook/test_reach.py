@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from kernels import Kernel, started
+from kernels import Kernel, explained, refused, started
 from platforms import Platform
 
 pytestmark = pytest.mark.vm
@@ -111,16 +111,12 @@ def test_several_are_closed_by_their_ports_or_all_at_once(web: Kernel) -> None:
     ],
 )  # fmt: skip
 def test_wrong_use_is_one_line_and_the_next_step(kernel: Kernel, code: str, error: str, message: str) -> None:
-    shown = kernel.run(code)
-    assert shown.error == error and message in shown.message, shown
-    assert len(shown.traceback.splitlines()) <= 2 and "pi_v_jupyter/" not in shown.traceback
+    refused(kernel, code, error, message)
 
 
 def test_every_sub_command_explains_itself(kernel: Kernel) -> None:
     assert "LOCAL:REMOTE [--on VM]" in kernel.run("%vers tunnel --help").stdout
-    for word in ("tunnel open", "tunnel ls", "tunnel close", "ssh-config"):
-        shown = kernel.run(f"%vers {word} --help")
-        assert shown.error is None and shown.stdout.startswith(f"Usage: %vers {word}")
+    explained(kernel, "tunnel open", "tunnel ls", "tunnel close", "ssh-config")
 
 
 def test_plain_ssh_by_the_configuration_that_was_written(kernel: Kernel, shared_platform: Platform) -> None:

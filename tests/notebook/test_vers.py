@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from kernels import Kernel
+from kernels import Kernel, explained, refused
 
 pytestmark = pytest.mark.vm
 
@@ -56,15 +56,11 @@ def test_a_vm_is_named_by_id_prefix_name_or_dot(kernel: Kernel) -> None:
     ],
 )
 def test_wrong_use_is_one_line_and_the_next_step(kernel: Kernel, code: str, error: str, message: str) -> None:
-    shown = kernel.run(code)
-    assert shown.error == error and message in shown.message, shown
-    assert len(shown.traceback.splitlines()) <= 2 and "pi_v_jupyter/" not in shown.traceback
+    refused(kernel, code, error, message)
 
 
 def test_every_sub_command_explains_itself(kernel: Kernel) -> None:
-    for word in ("ls", "create", "use", "local", "rm", "doctor", "up", "down"):
-        shown = kernel.run(f"%vers {word} --help")
-        assert shown.error is None and shown.stdout.startswith(f"Usage: %vers {word}")
+    explained(kernel, "ls", "create", "use", "local", "rm", "doctor", "up", "down")
 
 
 def test_deleting_asks_first(kernel: Kernel) -> None:

@@ -10,6 +10,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from machines import Reached
 from served import clean
 
 from pi_v_jupyter.errors import KernelError, UsageError
-from pi_v_jupyter.remote._kernel.keeper import HEAD, IOPUB, OWN, SHELL, packed
+from pi_v_jupyter.remote._kernel.wire import HEAD, IOPUB, OWN, SHELL, packed
 from pi_v_jupyter.remote.connection import Connection
 from pi_v_jupyter.remote.kernel import Execution, Kernel, Message
 
@@ -279,10 +280,8 @@ async def test_one_that_does_not_answer_is_replaced(
 ) -> None:
     _, messages = await run(kernel, "import os\nprint(os.getppid())")
     os.kill(int(texts(messages)), signal.SIGSTOP)
-    monkeypatch.setattr("pi_v_jupyter.remote.kernel.ANSWER_TIMEOUT", 1.0)
-    monkeypatch.setattr("pi_v_jupyter.remote.kernel.START_TIMEOUT", 1.0)
-    monkeypatch.setattr("pi_v_jupyter.remote.kernel.START_TIMEOUT", 60.0)
     await kernel.close()
+    monkeypatch.setattr("pi_v_jupyter.remote.kernel.ANSWER_TIMEOUT", 1.0)
     with pytest.raises(KernelError, match="does not answer"):
         await run(kernel, "1")
     await kernel.restart()
@@ -390,6 +389,18 @@ async def test_a_large_output_arrives(kernel: Kernel) -> None:
     assert reply["status"] == "ok" and len(texts(messages)) == 30_000_001
 
 
+async def test_a_large_output_costs_its_keeper_little_more_than_itself(kernel: Kernel) -> None:
+    _, messages = await run(kernel, "import os\nprint(os.getppid())")
+    status = Path(f"/proc/{texts(messages).strip()}/status")
+
+    def most() -> int:
+        return int(status.read_text().partition("VmHWM:")[2].split()[0]) * 1024
+
+    before = most()
+    await run(kernel, "print('x' * 50_000_000)")
+    assert most() - before < 2.5 * 50_000_000
+
+
 @pytest.mark.parametrize("name", ["", "../up", "a b", "-x", "x" * 32, "ü"])
 async def test_names_that_cannot_be(machine: Reached, name: str) -> None:
     with pytest.raises(UsageError, match="cannot name a kernel"):
@@ -402,6 +413,26 @@ def told(what: Any) -> bytes:
 
 
 KNOWN = told({"version": 1, "key": "k", "pid": 1, "python": "3", "used": True})
+
+
+@asynccontextmanager
+async def in_a_keepers_place(machine: Reached, says: bytes) -> AsyncIterator[Kernel]:
+    """A kernel whose keeper is an impostor."""
+    made = Kernel(machine, f"hostile-{next(_numbers)}")
+    path = Path((await machine.run("mkdir -p ~/.local/share/pi-v/kernels; echo -n $HOME")).stdout)
+    path = path / f".local/share/pi-v/kernels/{made.name}.sock"
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(says)
+        await reader.read(1 << 16)  # its greeting, or its end
+        writer.close()
+
+    async with await asyncio.start_unix_server(serve, path):
+        try:
+            yield made
+        finally:
+            await made.close()
+            path.unlink()
 
 
 @pytest.mark.parametrize(
@@ -419,22 +450,17 @@ KNOWN = told({"version": 1, "key": "k", "pid": 1, "python": "3", "used": True})
     ],
 )
 async def test_whatever_answers_in_a_keepers_place_is_one_clear_error(
-    machine: Reached, home: Loopback, nonsense: bytes
+    machine: Reached, nonsense: bytes
 ) -> None:
-    made = Kernel(machine, f"hostile-{next(_numbers)}")
-    path = Path((await machine.run("mkdir -p ~/.local/share/pi-v/kernels; echo -n $HOME")).stdout)
-    path = path / f".local/share/pi-v/kernels/{made.name}.sock"
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(nonsense)
-        await reader.read()
-        writer.close()
-
-    async with await asyncio.start_unix_server(serve, path):
+    async with in_a_keepers_place(machine, nonsense) as made:
         with pytest.raises(KernelError, match=r"sent what no kernel would|another release"):
             await run(made, "1")
-        await made.close()
-    path.unlink()
+
+
+async def test_words_of_a_vm_steer_no_terminal(machine: Reached) -> None:
+    async with in_a_keepers_place(machine, KNOWN + told({"died": "x\x1b[2J\n\u202e"})) as made:
+        with pytest.raises(KernelError, match=r" died \(x\\x1b\[2J\\n\\u202e\); what it held is gone\."):
+            await run(made, "1")
 
 
 async def test_without_ipykernel_and_without_a_way_to_get_it_that_is_told(

@@ -1,4 +1,4 @@
-"""The resident program as text: what it may use on a VM's oldest Python."""
+"""The programs that are sent to VMs, as text: what they may use on a VM's oldest Python."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from pi_v_jupyter.remote import _resident, resident
+from pi_v_jupyter.remote import _kernel, _resident, kernel, resident
 
 FOLDER = Path(_resident.__file__).parent
 FILES = sorted(FOLDER.glob("*.py"))
+KEEPER = sorted(Path(_kernel.__file__).parent.glob("*.py"))
 QUICK = {
     "__future__", "collections", "contextlib", "errno", "fcntl", "heapq", "itertools", "json", "os",
     "_thread", "io", "resource", "select", "selectors", "signal", "socket", "stat", "struct", "subprocess",
@@ -59,13 +60,24 @@ def test_every_module_is_sent() -> None:
     assert sorted(sent) == [file.stem for file in FILES]
 
 
-def test_what_copies_is_compiled_only_when_something_is_copied() -> None:
+@pytest.mark.parametrize("file", KEEPER, ids=lambda file: file.name)
+def test_what_keeps_a_kernel_is_python_3_8(file: Path) -> None:
+    ast.parse(file.read_text(), feature_version=(3, 8))
+
+
+def test_what_keeps_a_kernel_is_sent_without_what_cells_send() -> None:
+    sent = set(re.findall(r"'pi_v_kernel[.](\w+)'", kernel.keeper().decode().partition("\n")[0]))
+    assert sent == {file.stem for file in KEEPER} - {"travel"}
+
+
+def test_what_copies_and_edits_is_compiled_only_when_it_is_needed() -> None:
     code = resident.program().replace(b"\nmain(sys.argv[1:])", b"")
-    look = "import sys; exec(sys.stdin.buffer.read())\nprint('pi_v_resident.copying' in sys.modules)\n"
+    late = {"pi_v_resident.copying", "pi_v_resident.editing"}
+    look = f"import sys; exec(sys.stdin.buffer.read())\nprint(set(sys.modules) & {late})\n"
     look += "import pi_v_resident.copying; print(pi_v_resident.copying.pack.__module__)"
     words = [sys.executable, "-I", "-S", "-W", "error", "-c", look]
     done = subprocess.run(words, input=code, capture_output=True, check=True, timeout=30)
-    assert done.stdout == b"False\npi_v_resident.pack\n"
+    assert done.stdout == b"set()\npi_v_resident.pack\n"
 
 
 def test_what_is_sent_holds_up_alone() -> None:

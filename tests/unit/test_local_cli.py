@@ -56,7 +56,7 @@ def test_the_machine_in_the_making_is_no_vm_that_runs(monkeypatch: pytest.Monkey
             processes.append(process)
         return processes
 
-    monkeypatch.setattr("pi_v_jupyter.local.machine.left_over", found)
+    monkeypatch.setattr("pi_v_jupyter.local.processes.left_over", found)
     assert launcher.vms_that_run() == 1
 
 

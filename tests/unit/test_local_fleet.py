@@ -422,7 +422,7 @@ async def test_what_a_vm_is_saved_as_is_not_swept_while_it_is_written_out(
     monkeypatch.setattr(Snapshot, "write_out", write_out_late)
     ending = asyncio.create_task(fleet.end())
     assert await asyncio.to_thread(writing.wait, 10)
-    await fleet._sweep()  # as a request that fails now does
+    await fleet._archive.sweep()  # as a request that fails now does
     swept.set()
     await ending
     assert of(fleet, vm_id).saved is not None

@@ -47,8 +47,8 @@ class OnPaper:
 
     async def settled(self) -> None:
         """Wait until all VMs are there, and what they were brought back from is not."""
-        while self.fleet._tidiers:
-            await asyncio.wait(self.fleet._tidiers, timeout=10)
+        while self.fleet._archive._tidiers:
+            await asyncio.wait(self.fleet._archive._tidiers, timeout=10)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)

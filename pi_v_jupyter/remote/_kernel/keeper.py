@@ -2,30 +2,17 @@
 
 A kernel talks over five ZeroMQ sockets, and what it publishes while nobody listens is lost. This program
 listens always. It outlives every client, and is copied with its kernel when the VM is branched. It is sent to
-the VM's Python, which needs ipykernel (any release since 6) and what that brings; the socket's path is its
-argument.
-
-A frame, in both directions: length of what follows (u32), channel (u8), and then
-
-    OWN             JSON. To it: {do: hello, session: as in the headers of this client's messages},
-                    {do: interrupt | restart | end}. From it: {version, key, pid, python, used} first and
-                    after each start; {died: how} when the kernel ended by itself; {ended: true}; {lost: bytes
-                    of output that came faster than the client took it}
-    SHELL … IOPUB   the parts of one message of Jupyter's protocol, each with its length (u32); signed by the
-                    client with `key`
+the VM's Python, which needs ipykernel (any release since 6) and what that brings.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import shutil
 import signal
-import socket
-import struct
 import sys
 import tempfile
 import time
@@ -33,119 +20,12 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-VERSION = 1
-OWN, SHELL, CONTROL, STDIN, IOPUB = range(5)
-HEAD = struct.Struct("!IB")
-LENGTH = struct.Struct("!I")
-LARGEST = 1 << 30  # bytes of one frame
+from .clients import Client
+from .wire import VERSION
+
 AGAIN = 0.2  # seconds between two looks whether a new kernel is heard
 PATIENCE = 100.0  # seconds a kernel may take to start
-BEHIND = 32 << 20  # bytes that wait for a client before it has to do without some output
-OUTPUT = ("stream", "display_data", "update_display_data")  # what it can do without
 MARK = b"<IDS|MSG>"
-
-
-def packed(channel: int, parts: list[bytes]) -> bytes:
-    size = sum(LENGTH.size + len(part) for part in parts)
-    pieces = [HEAD.pack(size, channel)]
-    for part in parts:
-        pieces += [LENGTH.pack(len(part)), part]
-    return b"".join(pieces)
-
-
-def unpacked(body: bytes) -> list[bytes]:
-    parts, at = [], 0
-    while at < len(body):
-        (size,) = LENGTH.unpack_from(body, at)
-        at += LENGTH.size + size
-        parts.append(body[at - size : at])
-    return parts
-
-
-class Client:
-    """One connection, with sockets to the kernel that have its name: replies and prompts come to them."""
-
-    def __init__(self, keeper: Keeper, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.keeper, self.reader, self.writer = keeper, reader, writer
-        self.name = os.urandom(16).hex().encode()
-        self.session = ""
-        self.sockets: dict[int, Any] = {}
-        self.pumps: list[asyncio.Task[None]] = []
-        self.asked = False  # for input that has not come
-        self.lost = 0
-
-    def connect(self) -> None:
-        """To the kernel there is now."""
-        self.disconnect()
-        manager = self.keeper.manager
-        for channel, connect in (
-            (SHELL, manager.connect_shell),
-            (CONTROL, manager.connect_control),
-            (STDIN, manager.connect_stdin),
-        ):
-            made = self.sockets[channel] = connect(identity=self.name)
-            made.linger = 0
-            self.pumps.append(self.keeper.started_task(self.pump(channel, made)))
-        self.tell(**self.keeper.about())
-
-    def disconnect(self) -> None:
-        for pump in self.pumps:
-            pump.cancel()
-        for made in self.sockets.values():
-            made.close()
-        self.pumps, self.sockets, self.asked = [], {}, False
-
-    async def pump(self, channel: int, made: Any) -> None:
-        while True:
-            parts = await made.recv_multipart()
-            self.asked = self.asked or channel == STDIN
-            self.writer.write(packed(channel, parts))
-
-    def publish(self, kind: str, parts: list[bytes]) -> None:
-        waiting = self.writer.transport.get_write_buffer_size()
-        if kind in OUTPUT and waiting > BEHIND:
-            self.lost += sum(map(len, parts))
-            return
-        if self.lost and waiting <= BEHIND:
-            self.tell(lost=self.lost)
-            self.lost = 0
-        self.writer.write(packed(IOPUB, parts))
-
-    def tell(self, **what: Any) -> None:
-        data = json.dumps(what).encode()
-        self.writer.write(HEAD.pack(len(data), OWN) + data)
-
-    async def serve(self) -> None:
-        try:
-            while True:
-                size, channel = HEAD.unpack(await self.reader.readexactly(HEAD.size))
-                if size > LARGEST:
-                    return
-                body = await self.reader.readexactly(size)
-                if channel == OWN:
-                    await self.order(json.loads(body))
-                elif channel in self.sockets:
-                    self.keeper.used = True
-                    self.asked = self.asked and channel != STDIN
-                    await self.sockets[channel].send_multipart(unpacked(body))
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return
-        finally:
-            asked = self.asked
-            self.disconnect()
-            self.writer.close()
-            if asked:  # nobody will ever answer
-                await self.keeper.interrupt()
-
-    async def order(self, what: dict[str, Any]) -> None:
-        if what["do"] == "hello":
-            self.session = what["session"]
-        elif what["do"] == "interrupt":
-            await self.keeper.interrupt()
-        elif what["do"] == "restart":
-            await self.keeper.restart()
-        elif what["do"] == "end":
-            await self.keeper.end()
 
 
 class Keeper:
@@ -241,11 +121,12 @@ class Keeper:
     async def publish(self) -> None:
         """To each client what comes of its own requests; others would keep it waiting for nothing."""
         while True:
-            parts = await self.iopub.recv_multipart()
+            frames = await self.iopub.recv_multipart(copy=False)
             self.heard.set()
+            parts = [frame.buffer for frame in frames]
             head = parts.index(MARK) + 2
-            kind = json.loads(parts[head])["msg_type"]
-            session = json.loads(parts[head + 1]).get("session")
+            kind = json.loads(bytes(parts[head]))["msg_type"]
+            session = json.loads(bytes(parts[head + 1])).get("session")
             for client in list(self.clients):
                 if client.session == session and client.sockets:
                     client.publish(kind, parts)
@@ -341,80 +222,3 @@ class Keeper:
             if self.manager is not None and self.manager.has_kernel:  # else its end would be waited for
                 await self.manager.shutdown_kernel(now=True)
             shutil.rmtree(str(self.folder), ignore_errors=True)
-
-
-def only_one(path: Path) -> int | None:
-    """Hold the lock that makes this the one keeper of `path`; None when there is another, which answers."""
-    lock = os.open(str(path.with_suffix(".lock")), os.O_RDWR | os.O_CREAT, 0o600)
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            with socket.socket(socket.AF_UNIX) as other, contextlib.suppress(OSError):
-                other.connect(str(path))
-                return None
-            if time.monotonic() > deadline:
-                raise TimeoutError("another one starts, and does not come to an end") from None
-            time.sleep(AGAIN)
-        else:
-            return lock
-
-
-def sweep() -> None:
-    """Remove what keepers that were killed have left."""
-    for folder in Path(tempfile.gettempdir()).glob("pi-v-kernel-*"):
-        pid = folder.name.split("-")[3]
-        with contextlib.suppress(OSError):
-            if folder.stat().st_uid == os.getuid() and not Path(f"/proc/{pid}").exists():
-                shutil.rmtree(str(folder), ignore_errors=True)
-
-
-def main(path: Path) -> None:
-    """Keep a kernel whose clients come to `path`; the process that was started ends when it is ready."""
-    path.parent.mkdir(0o700, parents=True, exist_ok=True)
-    lock = only_one(path)
-    if lock is None:
-        return
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child:
-        os.close(writer)
-        signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGKILL))
-        with os.fdopen(reader, "rb") as told:
-            said = told.read()
-        if said != b"ready":
-            sys.stderr.write(said.decode(errors="replace") or "it ended as it started")
-            sys.stderr.flush()
-        os._exit(said != b"ready")
-    os.close(reader)
-    os.setsid()
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, str(os.getpid()).encode(), 0)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    log = os.open(str(path.with_suffix(".log")), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    for fd in (1, 2):
-        os.dup2(log, fd)
-    sweep()
-    silent = True
-
-    def tell(what: bytes) -> None:
-        nonlocal silent
-        if silent:
-            silent = False
-            with contextlib.suppress(OSError):  # who waited for it has gone
-                os.write(writer, what)
-            os.close(writer)
-
-    async def keep() -> None:
-        await Keeper(path).run(tell)
-
-    try:
-        asyncio.run(keep())
-    except BaseException as error:
-        tell(f"{type(error).__name__}: {error}".encode())
-        raise
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]).expanduser())

@@ -15,7 +15,7 @@ nothing is lost and nothing repeated. A client that stays away longer than it sa
     streams    the output and the input of a job
     terminals  the output of a job at a terminal
     sockets    a job that is a connection to a Unix socket
-    files, writing     what can be done with files
+    files, writing, and editing     what can be done with files
     programs   which there are to run
     copying, and pack, unpack and what these use     the two ends of a copy
     work       such work, on a thread

@@ -27,6 +27,10 @@ def operation(name: str) -> Callable[..., Any]:
         from . import copying  # which many programs never need
 
         return getattr(copying, name)  # type: ignore[no-any-return]
+    if name == "edit":
+        from . import editing  # likewise
+
+        return editing.edit
     return DOES[name]
 
 

@@ -1,0 +1,235 @@
+"""The way to the keeper of a kernel: frames and messages there and back, each answer to whoever asked.
+
+`_kernel/wire.py` describes the frames; the messages are Jupyter's own
+(https://jupyter-client.readthedocs.io/en/stable/messaging.html).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pi_v_jupyter.errors import ConnectionLostError, KernelError
+from pi_v_jupyter.remote._kernel.wire import (
+    CONTROL,
+    HEAD,
+    IOPUB,
+    LARGEST,
+    OWN,
+    SHELL,
+    STDIN,
+    VERSION,
+    packed,
+    unpacked,
+)
+from pi_v_jupyter.remote.channel import Exit, Process
+from pi_v_jupyter.remote.execution import Execution, Interruptible, Message, OnMessage
+
+if TYPE_CHECKING:
+    from jupyter_client.session import Session
+
+ABSENT = ("ENOENT", "ECONNREFUSED")  # how a connection fails where no keeper is
+CLOSE_TIMEOUT = 20.0  # seconds
+# What each message's content holds that is made use of.
+SHAPES: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "stream": {"name": str, "text": str},
+    "display_data": {"data": dict, "metadata": dict},
+    "update_display_data": {"data": dict, "metadata": dict},
+    "execute_result": {"data": dict, "metadata": dict},
+    "error": {"ename": str, "evalue": str, "traceback": list},
+    "input_request": {"prompt": str, "password": bool},
+    "clear_output": {"wait": (bool, int)},
+    "status": {"execution_state": str},
+}
+
+
+class Asker(Interruptible, Protocol):
+    """The client of a kernel, as its link needs it."""
+
+    session: str
+
+    def error(self, what: str) -> KernelError:
+        """What to raise of it."""
+
+
+class KernelLink:
+    """One connection to a keeper, from its first words to its end."""
+
+    def __init__(self, kernel: Asker, process: Process) -> None:
+        self._kernel, self._process = kernel, process
+        self._writing = asyncio.Lock()
+        self._session: Session | None = None
+        self.about: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self.asked: dict[str, Execution] = {}
+        self.absent = False  # was no keeper there?
+        self.end: KernelError | None = None
+        self.silent_end = False  # did the kernel end while nobody waited for it?
+        self.reading = asyncio.create_task(self._read())
+
+    @property
+    def open(self) -> bool:
+        """Are there a kernel, and a way to it?"""
+        return self.about.done() and not self.reading.done()
+
+    async def introduced(self, timeout: float) -> None:
+        """Until the keeper has said whose kernel it is, or says nothing more.
+
+        Raises:
+            KernelError: it does neither.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                awaited: list[asyncio.Future[Any]] = [self.about, self.reading]
+                await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+        except TimeoutError:
+            raise self._kernel.error("does not answer") from None
+
+    async def _read(self) -> None:
+        """Take what comes, until nothing more will."""
+        buffer = bytearray()
+        failure: KernelError | None = None
+        try:
+            async for _, piece in self._process.chunks():
+                buffer += piece
+                for channel, body in _frames(buffer):
+                    self._take(channel, body)
+            how: Exit = await self._process.wait()
+            # One that ends just now says nothing, or that; whoever starts the next waits until it has gone.
+            self.absent = how.error in ABSENT or self.end is not None or how.code == 0
+            if how.error and not self.absent:
+                failure = self._kernel.error(f"cannot be talked to: {how.message or how.error}")
+        except ConnectionLostError as error:
+            failure = KernelError(error.message, error.hint)
+        except Exception as error:  # noqa: BLE001  whatever came, who waits is told
+            failure = self._kernel.error(f"sent what no kernel would ({type(error).__name__})")
+            await self._process.close()
+        finally:
+            self.end = self.end or failure or self._kernel.error("ended")
+            for asked in self.asked.values():
+                asked.fail(self.end)
+
+    def _take(self, channel: int, body: bytes) -> None:
+        if channel == OWN:
+            self._told(json.loads(body))
+            return
+        if self._session is None:
+            raise ValueError("a message before the first words")
+        _, parts = self._session.feed_identities(unpacked(body))
+        message = self._session.deserialize(parts)
+        content, kind = message["content"], message["msg_type"]
+        if not all(isinstance(content[name], shape) for name, shape in SHAPES.get(kind, {}).items()):
+            raise TypeError(f"no content of {kind}")
+        asked = self.asked.get(message["parent_header"].get("msg_id"))
+        if asked is None:
+            return  # of something that went on in the background
+        if channel in (SHELL, CONTROL):
+            if not asked.reply.done():
+                asked.reply.set_result(message)
+        elif kind == "status":
+            if content["execution_state"] == "idle":
+                asked.idle.set()
+        else:
+            if kind == "execute_input":
+                asked.begun.set()
+            asked.on_message(message)
+
+    def _told(self, what: Any) -> None:
+        if not isinstance(what, dict):
+            raise TypeError("no words of a keeper")
+        if "key" in what:
+            from jupyter_client.session import Session
+
+            if what["version"] != VERSION:
+                self.end = self._kernel.error("is kept by another release of this package")
+                raise ValueError("another version")
+            about = {"pid": int(what["pid"]), "python": str(what["python"]), "used": bool(what["used"])}
+            self._session = Session(key=what["key"].encode(), session=self._kernel.session, check_pid=False)
+            for asked in self.asked.values():  # of the kernel before a restart
+                asked.fail(self._kernel.error("was restarted"))
+            if self.about.done():
+                self.about = asyncio.get_running_loop().create_future()
+            self.about.set_result(about)
+        elif "died" in what:
+            self.end = self._kernel.error(f"died ({what['died']}); what it held is gone")
+            self.silent_end = not self.asked
+        elif "ended" in what and self.end is None:
+            self.end = self._kernel.error("was ended")
+            self.silent_end = not self.asked
+        elif "lost" in what:
+            for asked in self.asked.values():
+                asked.on_message({"msg_type": "lost", "content": {"bytes": int(what["lost"])}})
+
+    async def _write(self, data: bytes) -> None:
+        async with self._writing:
+            try:
+                await self._process.write(data)
+            except asyncio.CancelledError:
+                await self._process.close()  # half a frame may be on its way
+                raise
+
+    async def order(self, **what: str) -> None:
+        """Words to the keeper."""
+        data = json.dumps(what).encode()
+        await self._write(HEAD.pack(len(data), OWN) + data)
+
+    def _message(self, kind: str, content: Message, parent: Message | None = None) -> tuple[str, list[bytes]]:
+        """A message to the kernel: its id, and its parts."""
+        if self._session is None or self.reading.done():
+            raise self.end or self._kernel.error("ended")
+        message = self._session.msg(kind, content, parent=parent)
+        parts = [bytes(part) for part in self._session.serialize(message)]
+        return str(message["header"]["msg_id"]), parts
+
+    async def answer(self, asked: Message, text: str) -> None:
+        """What was typed, to an `input_request`."""
+        _, parts = self._message("input_reply", {"value": text}, parent=asked["header"])
+        await self._write(packed(STDIN, parts))
+
+    async def ask(
+        self,
+        kind: str,
+        content: Message,
+        on_message: OnMessage = lambda _: None,
+        on_asked: Callable[[Execution], object] = lambda _: None,
+    ) -> Message:
+        """The content of the answer, once all that belongs to it has been given to `on_message`."""
+        message_id, parts = self._message(kind, content)
+        asked = self.asked[message_id] = Execution(self._kernel, on_message)
+        try:
+            await self._write(packed(SHELL, parts))
+            on_asked(asked)
+            reply = await asked.reply
+            await asked.idle.wait()
+        except asyncio.CancelledError:
+            if asked.begun.is_set() and not asked.over:  # nothing goes on unseen
+                with suppress(KernelError):
+                    await self.order(do="interrupt")
+            raise
+        finally:
+            del self.asked[message_id]
+        answer: Message = reply["content"]
+        return answer
+
+    async def close(self) -> None:
+        """Talk no more; who waits for an answer is told that none will come."""
+        await self._process.close()
+        await asyncio.wait([self.reading], timeout=CLOSE_TIMEOUT)
+        self.reading.cancel()
+        with suppress(asyncio.CancelledError):
+            await self.reading
+
+
+def _frames(buffer: bytearray) -> Iterator[tuple[int, bytes]]:
+    """Take the frames that are complete out of `buffer`; ValueError for one that nobody would send."""
+    while len(buffer) >= HEAD.size:
+        size, channel = HEAD.unpack_from(buffer)
+        if size > LARGEST or channel > IOPUB:
+            raise ValueError("no frame")
+        if len(buffer) < HEAD.size + size:
+            return
+        body = bytes(memoryview(buffer)[HEAD.size : HEAD.size + size])
+        del buffer[: HEAD.size + size]
+        yield channel, body
