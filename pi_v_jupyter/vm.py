@@ -278,7 +278,7 @@ class VM(KernelHost, Machine):
     async def close(self) -> None:
         """End this session's commands on it, its tunnels and the connection. The VM goes on."""
         await asyncio.gather(*(tunnel.close() for tunnel in self._tunnels))
-        await self.close_kernels()
+        await self._close_kernels()
         if self._open is not None:
             connection, self._open = self._open, None
             await connection.close()

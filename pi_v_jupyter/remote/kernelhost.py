@@ -92,6 +92,6 @@ class KernelHost(Files):
         )
         return found
 
-    async def close_kernels(self) -> None:
+    async def _close_kernels(self) -> None:
         """Talk to them no more; they go on."""
         await asyncio.gather(*(kernel.close() for kernel in self._kernels.values()))

@@ -20,12 +20,12 @@ def tidy(loaded: Kernel) -> Iterator[Kernel]:
     """A kernel whose settings and variables are taken back afterwards."""
     yield loaded
     loaded.run(
+        "%config Vers.ssh_timeout = None\n"
+        "%config Vers.api_key = None\n"
         "from pi_v_jupyter import Vers\n"
         "Vers.notebook.settings.session.clear()\n"
         "left = await Vers.notebook.env()\n"
-        "await Vers.notebook.unset_env(*left)\n"
-        "%config Vers.ssh_timeout = None\n"
-        "%config Vers.api_key = None"
+        "await Vers.notebook.unset_env(*left)"
     )
 
 

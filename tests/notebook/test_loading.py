@@ -21,7 +21,7 @@ HEAVY = (
     *("pandas", "polars", "pyarrow", "pydantic", "tenacity", "tqdm"),
 )
 OURS = {"errors", "keys", "magics"} | {
-    f"magics.{name}" for name in ("configurable", "exact", "extension", "pages", "waiting")
+    f"magics.{name}" for name in ("configurable", "exact", "extension", "pages", "route", "waiting")
 }
 
 
