@@ -34,6 +34,11 @@ PACKAGES = (
     "procps",
     "python3",
     "python3-ipykernel",
+    "python3-matplotlib",
+    "python3-munkres",  # else matplotlib brings scipy, and that a C++ compiler: 570 MB
+    "python3-numpy",
+    "python3-pandas",
+    "python3-unicodedata2",  # else matplotlib brings the headers of Python
     "rsync",
     "systemd-sysv",
     "tmux",
@@ -63,6 +68,11 @@ mv $(find . -type d -path '*lib/modules') "$root/usr/lib/"
 cd /
 rm -r "$root/var/tmp/kernel"
 chroot "$root" depmod "${{kernel#linux-image-}}"
+"""
+# matplotlib looks through all fonts when it is first imported, which takes some seconds under emulation.
+_LIST_FONTS = """set -eu
+chroot "$1" env -u XDG_CACHE_HOME -u XDG_CONFIG_HOME -u MPLCONFIGDIR HOME=/root \\
+    python3 -c "import matplotlib.font_manager"
 """
 
 
@@ -148,6 +158,7 @@ def build(archive: Path, progress: Progress) -> None:
         f"--include={','.join(PACKAGES)}",
         *(f"--dpkgopt={option}" for option in _LEFT_OUT),
         f"--customize-hook={_UNPACK_KERNEL.format(arch=debian_architecture())}",
+        f"--customize-hook={_LIST_FONTS}",
         release,
         str(archive),
         *sources(release),

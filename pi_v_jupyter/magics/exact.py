@@ -21,4 +21,6 @@ def transform(lines: list[str]) -> list[str]:
     return [f"get_ipython().run_cell_magic({first[1]!r}, {first[2] or ''!r}, {body!r})\n"]
 
 
-transform.has_side_effects = True  # type: ignore[attr-defined]  # a terminal asks whether a cell is complete
+# IPython runs the cleanups also to see whether what is typed in a terminal is a whole cell, all but those
+# said to have side effects. It has to find the `%%` there: such a cell goes on to an empty line.
+transform.has_side_effects = True  # type: ignore[attr-defined]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 
+import nbformat
 import pytest
-from kernels import Kernel, refused
+from kernels import Kernel, Outputs, refused, started
+from PIL import Image
+from platforms import ROOT, Platform
 from test_branches import good, tidy  # noqa: F401  the fixture that removes what a test has made
 
 pytestmark = pytest.mark.vm
@@ -102,12 +107,14 @@ def test_kernels_are_apart_listed_restarted_and_ended(kernel: Kernel) -> None:
 
 
 def test_values_travel_both_ways(tidy: Kernel) -> None:  # noqa: F811
-    tidy.run("import numpy\ntext, deep, table = 'x', {'a': [1, None, b'\\0']}, numpy.arange(6).reshape(2, 3)")
+    tidy.run("import pyarrow\ntext, deep, table = 'x', {'a': [1, None, b'\\0']}, pyarrow.table({'n': [1]})")
     sent = good(tidy, "%vers push text deep")
     assert re.search(r"text, deep → python on build  \d+ bytes\n$", sent)  # a slow one shows a bar first
     assert tidy.run("%%vm python\ntext, deep").data == ["('x', {'a': [1, None, b'\\x00']})"]
     refused = tidy.run("%vers push table")
-    assert refused.error == "UsageError" and "table needs numpy, which is not installed at" in refused.message
+    assert (
+        refused.error == "UsageError" and "table needs pyarrow, which is not installed at" in refused.message
+    )
     good(tidy, "child = %vers branch --name child")
     good(tidy, "%%vm --on build,child python\nfound = [len(deep), 2.5]\nother = {1, 2}")
     assert good(tidy, "%vers pull found --on child").endswith("found ← python on child\n")
@@ -125,6 +132,60 @@ def test_values_travel_both_ways(tidy: Kernel) -> None:  # noqa: F811
     assert "there is no variable nothing" in tidy.run("%vers pull nothing").message
     assert "There is no variable nothing here." in tidy.run("%vers push nothing").message
     assert good(tidy, "%vm ls -A ~/.local/share/pi-v/kernels | grep -c values || true") == "0\n", "left"
+
+
+def test_arrays_and_tables_travel_both_ways(tidy: Kernel) -> None:  # noqa: F811
+    tidy.run(
+        "import numpy, pandas\n"
+        "grid = numpy.arange(6, dtype='int16').reshape(2, 3)\n"
+        "days = pandas.date_range('2025-01-01', periods=3, name='day')\n"
+        "table = pandas.DataFrame({'degrees': [1.5, None, -2], 'word': ['a', 'ä', None]}, index=days)"
+    )
+    good(tidy, "%vers push grid table")
+    shown = good(tidy, "%%vm python\nprint(grid.dtype, grid.tolist(), table.degrees.sum(), table.index.name)")
+    assert shown == "int16 [[0, 1, 2], [3, 4, 5]] -0.5 day\n"
+    good(tidy, "%%vm python\ngrid_there, table_there = grid * 2, table[['word']].iloc[:2]", timeout=60)
+    good(tidy, "%vers pull grid_there table_there")
+    assert tidy.value("bool((grid_there == 2 * grid).all()) and grid_there.dtype == grid.dtype")
+    assert tidy.value("(table_there.word.tolist(), [str(day.date()) for day in table_there.index])") == (
+        ["a", "ä"],
+        ["2025-01-01", "2025-01-02"],
+    )
+
+
+def test_tables_and_plots_show_as_in_a_kernel_of_ones_own(kernel: Kernel) -> None:
+    shown = kernel.run("%%vm python\nimport pandas\npandas.DataFrame({'n': [1, 2]})", timeout=90)
+    assert shown.data == ["   n\n0  1\n1  2"] and "<table" in shown.html[0]
+    shown = kernel.run("%%vm python\nimport matplotlib.pyplot as plt\nplt.plot([1, 3, 2]);", timeout=90)
+    assert shown.error is None and shown.stderr == "", shown
+    assert shown.data == ["<Figure size 640x480 with 1 Axes>"]
+    (png,) = [
+        message["content"]["data"]["image/png"] for message in kernel.heard if "data" in message["content"]
+    ]
+    width, height = Image.open(io.BytesIO(base64.b64decode(png))).size
+    assert width > 400 < height * 2, "and it is a picture"
+
+
+def test_the_walkthrough_shows_what_it_tells_and_leaves_nothing(shared_platform: Platform) -> None:
+    notebook = nbformat.read(ROOT / "notebooks" / "03-python-on-a-vm.ipynb", as_version=4)
+    before = {process.pid for process in shared_platform.qemus()}
+    shown: dict[str, Outputs] = {}
+    with started(shared_platform.env) as kernel:
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                shown[cell.source] = outputs = kernel.run(cell.source, timeout=200)
+                fails = "raises-exception" in cell.metadata.get("tags", ())
+                assert (outputs.error is not None) == fails, (cell.source, outputs)
+        assert kernel.value("(sorted(frost, key=frost.get), min(means, key=means.get))") == (
+            ["mild", "town", "harsh"],
+            "winter",
+        )
+        assert "a-year" not in kernel.run("%vers commits").text, "no commit of it is left"
+    assert {process.pid for process in shared_platform.qemus()} == before
+    kept = next(outputs for source, outputs in shown.items() if source.startswith("%%vm --on again"))
+    assert "365.0" in kept.data[0]
+    figures = [outputs.data for source, outputs in shown.items() if "show(" in source]
+    assert [len(each) for each in figures] == [1, 2]
 
 
 def test_the_last_value_is_kept_where_it_is_asked_for(tidy: Kernel) -> None:  # noqa: F811
