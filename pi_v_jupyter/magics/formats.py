@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from pi_v_jupyter.magics.extension import Extension
 
 
-def register(extension: Extension) -> list[tuple[Any, type]]:
-    """Teach this IPython our types; what was registered, for unloading."""
+def register(extension: Extension) -> Callable[[], None]:
+    """Teach this IPython our types; returns what undoes that."""
     formatter = extension.shell.display_formatter
     if formatter is None:  # an IPython made to show nothing
-        return []
+        return lambda: None
 
     def active() -> str | None:
         vm = extension.vers.fleet.current
@@ -69,9 +69,15 @@ def register(extension: Extension) -> list[tuple[Any, type]]:
             bundle["text/html"] = html(value)
         display(bundle, raw=True)
 
+    shows = formatter.ipython_display_formatter
     for kind in texts:
-        formatter.ipython_display_formatter.for_type(kind, show)
-    return [(formatter.ipython_display_formatter, kind) for kind in texts]
+        shows.for_type(kind, show)
+
+    def undo() -> None:
+        for kind in texts:
+            shows.pop(kind, None)
+
+    return undo
 
 
 def keep_quiet(extension: Extension) -> Callable[[], None]:

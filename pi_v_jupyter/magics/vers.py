@@ -15,6 +15,7 @@ from pi_v_jupyter.doctor import Report, examine
 from pi_v_jupyter.errors import PlatformError, UsageError
 from pi_v_jupyter.lineage import Lineage
 from pi_v_jupyter.magics import account, branching, examples, files, kernels, reach, terminal, values
+from pi_v_jupyter.magics.greeting import status_line
 from pi_v_jupyter.magics.parameters import VMName
 from pi_v_jupyter.roster import VMs
 from pi_v_jupyter.settings import EmbeddedPlatform
@@ -182,7 +183,7 @@ def up(extension: Extension, port: int | None, gateway_port: int | None, domain:
         extension, "up", *[word for name, value in given if value is not None for word in (name, str(value))]
     )
     extension.vers.settings.session["platform"] = "embedded"
-    click.echo(extension.wait(extension.status_line()))
+    click.echo(extension.wait(status_line(extension.vers)))
 
 
 @vers.command()

@@ -21,7 +21,8 @@ HEAVY = (
     *("pandas", "polars", "pyarrow", "pydantic", "tenacity", "tqdm"),
 )
 OURS = {"errors", "keys", "magics"} | {
-    f"magics.{name}" for name in ("configurable", "exact", "extension", "pages", "route", "waiting")
+    f"magics.{name}"
+    for name in ("configurable", "exact", "extension", "greeting", "pages", "route", "waiting", "waits")
 }
 
 

@@ -1,0 +1,87 @@
+"""The status line of `%load_ext`: which platform there is, and the VM this notebook used before.
+
+It is there when the platform has answered; the notebook does not wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from IPython.display import DisplayHandle, display
+
+from pi_v_jupyter import loops
+from pi_v_jupyter.errors import VersError, VMGoneError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pi_v_jupyter.magics.extension import Extension
+    from pi_v_jupyter.session import Vers
+
+GREETING = "vers: asking the platform …"
+TIMEOUT = 1.0  # seconds a terminal, which cannot change a line later, waits for it
+
+
+class Greeting:
+    """The line under way. `imported` is called first, on a thread: it imports much, while the user reads."""
+
+    def __init__(self, extension: Extension, imported: Callable[[], object]) -> None:
+        self._extension = extension
+
+        async def greet() -> str:
+            await asyncio.to_thread(imported)
+            return await status_line(extension.vers)
+
+        self._line = asyncio.run_coroutine_threadsafe(greet(), loops.io_loop())
+
+    def show(self) -> None:
+        """Have it appear."""
+        if hasattr(self._extension.shell, "kernel"):
+            handle = display({"text/plain": GREETING}, raw=True, display_id=True)
+            self._line.add_done_callback(lambda done: _replace(handle, done))
+            return
+        with suppress(TimeoutError):
+            print(self._line.result(TIMEOUT))
+            return
+        print(GREETING)
+        self._line.add_done_callback(
+            lambda done: None if done.cancelled() else self._extension.notice(done.result())
+        )
+
+    def settle(self) -> None:
+        """Before a cell runs somewhere, know where: a restarted kernel may have a VM to find."""
+        if not self._line.done() and self._extension.vers.fleet.missing:
+            self._extension.wait(_result(self._line), "looking for the VM this notebook used")
+
+    def cancel(self) -> None:
+        """It is no longer wanted."""
+        self._line.cancel()
+
+
+async def status_line(vers: Vers) -> str:
+    """Such as "vers: 3 VMs · https://api.vers.sh/api/v1"; never raises for what is away."""
+    try:
+        await vers.fleet.recall()
+        vms = await vers.fleet.all()
+        platform = vers.settings.embedded
+        where = f"embedded platform (QEMU, {platform.accelerator})" if platform else vers.settings.base_url
+        counted = f"vers: {len(vms)} VM{'' if len(vms) == 1 else 's'} · {where}"
+    except VersError as error:
+        return " — ".join(filter(None, ("vers: offline", error.message.rstrip("."), error.hint)))
+    try:
+        active = vers.active
+    except VMGoneError as error:
+        return f"{counted}\n{error}"
+    return f"{counted} · ★ {active.label}" if active else counted
+
+
+async def _result(future: concurrent.futures.Future[str]) -> str:
+    return await asyncio.wrap_future(future)
+
+
+def _replace(handle: DisplayHandle, greeting: concurrent.futures.Future[str]) -> None:
+    if not greeting.cancelled():
+        handle.update({"text/plain": greeting.result()}, raw=True)
