@@ -22,7 +22,7 @@ from pi_v_jupyter.magics.waits import Waits
 
 if TYPE_CHECKING:
     from pi_v_jupyter.machine import Machine
-    from pi_v_jupyter.magics.cells import Batch
+    from pi_v_jupyter.magics.batch import Batch
     from pi_v_jupyter.session import Vers
     from pi_v_jupyter.vm import VM
 
