@@ -12,7 +12,7 @@ import pexpect
 import pyte
 
 LINES, COLUMNS = 1000, 120  # nothing of a session scrolls away
-PROMPT = re.compile(r"In \[(\d+)\]: ?")
+PROMPT = re.compile(r"(?:⇢ \S+ )?In \[(\d+)\]: ?")
 CONTINUED = re.compile(r" +\.\.\.: ?")
 
 
@@ -47,6 +47,11 @@ class Terminal:
     def text(self) -> str:
         """What is on the screen."""
         return "\n".join(line.rstrip() for line in self.screen.display).rstrip()
+
+    @property
+    def prompt(self) -> str:
+        """The last line: what asks for input now."""
+        return self.text.rpartition("\n")[2]
 
     def wait_for(self, seen: Callable[[str], object], timeout: float = 60) -> None:
         """Until that can be seen on the screen."""

@@ -8,7 +8,7 @@ rest mean there, and to each other, what they mean here. Magics of ours stay, as
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -163,10 +163,9 @@ def _mark(extension: Extension) -> Callable[[], None]:
     from pi_v_jupyter.views import kernels as views
 
     class Marked(type(before)):  # type: ignore[misc]
-        def in_prompt_tokens(self) -> Iterator[tuple[Any, str]]:
+        def in_prompt_tokens(self) -> list[tuple[Any, str]]:
             vm = extension.vers.fleet.current
-            yield Token.Prompt, f"{views.banner_text(vm)} " if vm else ""
-            yield from super().in_prompt_tokens()
+            return [(Token.Prompt, f"{views.banner_text(vm)} " if vm else ""), *super().in_prompt_tokens()]
 
     def undo() -> None:
         shell.prompts = before

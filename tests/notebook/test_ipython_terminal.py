@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
 
 import nbformat
+import pexpect
 import pytest
 from platforms import ROOT, Platform
 from screens import Terminal
@@ -72,3 +74,38 @@ def test_ctrl_c_interrupts_a_cell_and_the_prompt_comes_back(terminal: Terminal) 
         "UnknownVMError: No VM named 'tiped'. Did you mean 'typed'?\n`%vers ls` shows them all."
     )
     assert terminal.run("%vers rm -f typed") == "Deleted typed. Cells run on this machine again."
+
+
+def test_the_prompt_shows_where_routed_cells_run(terminal: Terminal) -> None:
+    terminal.run("%load_ext pi_v_jupyter")
+    terminal.run("vm = %vers create --name typed --use")
+    try:
+        terminal.run("%vers route on")
+        assert terminal.prompt.startswith("⇢ typed In [")
+        assert terminal.run("!hostname") == "⇢ typed\ntyped"
+        assert terminal.run("for n in range(2):\n    print(n)\n") == "⇢ typed\n0\n1"
+        assert re.fullmatch(r"⇢ typed\nOut\[\d+\]: 42", terminal.run("6 * 7"))
+        assert "ZeroDivisionError: division by zero" in terminal.run("1 / 0")
+        assert terminal.run("%vers local") == "Cells run on this machine."
+        assert terminal.prompt.startswith("In [")
+        assert "typed" not in terminal.run("!hostname")
+        terminal.run("%vers use typed")
+        terminal.run("%vers route on")
+    finally:
+        terminal.run("%vers rm -f typed")
+    assert terminal.prompt.startswith("In [")
+
+
+def test_exit_leaves_the_terminal_while_cells_are_routed(
+    terminal: Terminal, shared_platform: Platform
+) -> None:
+    terminal.run("%load_ext pi_v_jupyter")
+    terminal.run("vm = %vers create --name typed --use")
+    vm_id = terminal.run("print(vm.id)")
+    try:
+        terminal.run("%vers route on")
+        terminal.enter("exit")
+        terminal.child.expect(pexpect.EOF)
+    finally:
+        with asyncio.Runner() as runner:
+            runner.run(shared_platform.delete(vm_id))
