@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pi_v_jupyter.errors import RemoteCommandError, UsageError
 from pi_v_jupyter.machine import Machine, Result, Results
-from pi_v_jupyter.magics import examples, files, output, python, route, words
+from pi_v_jupyter.magics import examples, files, output, python, words
 from pi_v_jupyter.magics.batch import Batch, summary
 from pi_v_jupyter.magics.options import CELL, LINE, SESSION, Options
 from pi_v_jupyter.remote.channel import Request
@@ -51,8 +51,6 @@ def cell_magic(extension: Extension, line: str, body: str) -> Any:
     if not isinstance(given, dict):  # help was asked for, and shown
         return None
     kind, kernel = given.pop("kind"), given.pop("kernel")
-    if given.pop("routed"):
-        return route.run(extension, body)
     if kind == "python":
         return python.cell(extension, body, kernel, Options(**given))
     if kernel is not None:

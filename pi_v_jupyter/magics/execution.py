@@ -42,6 +42,8 @@ class Run:
         self._extension, self._screen, self.kernel, self.label = extension, screen, kernel, label
         self._body, self._limit, self._several = body, limit, share > 1
         self._shown = output.CellOutput(screen, label=label if share > 1 else None, share=share)
+        self.expressions: dict[str, str] = {}  # to be evaluated behind it, and what they were
+        self.answers: dict[str, Any] = {}
         self.hidden = False  # nothing is shown of it; what it asks and raises is
         self.value: Shown | None = None
         self.error: VersError | None = None
@@ -64,7 +66,9 @@ class Run:
             watch.append(asyncio.create_task(self._watch(execution)))
 
         try:
-            reply = await self.kernel.execute(self._body, self._take, asks=True, on_asked=asked)
+            reply = await self.kernel.execute(
+                self._body, self._take, asks=True, expressions=self.expressions, on_asked=asked
+            )
             self._answered(reply)
         except VersError as error:
             self.error = error
@@ -86,7 +90,7 @@ class Run:
             async with asyncio.timeout(SLOW):
                 await execution.begun.wait()
         except TimeoutError:
-            self._shown.say("stderr", f"{self.label} runs another cell first …\n")
+            self._say(f"{self.label} runs another cell first …\n")
             await execution.begun.wait()
         self._began = time.monotonic()
         if not self._limit:
@@ -98,6 +102,11 @@ class Run:
         self.error = self._late(" It did not obey, and goes on")
         self.drop()
 
+    @property
+    def begun(self) -> bool:
+        """Has the kernel come to it?"""
+        return self._execution is not None and self._execution.begun.is_set()
+
     def drop(self) -> None:
         """Wait for it no longer."""
         self._dropped = True
@@ -105,6 +114,7 @@ class Run:
             self._task.cancel()
 
     def _answered(self, reply: Message) -> None:
+        self.answers = reply.get("user_expressions") or {}
         for payload in reply.get("payload", ()):
             if payload.get("source") in PAYLOADS:
                 self._show(lambda payload=payload: self._page(payload))  # type: ignore[misc]
@@ -124,7 +134,7 @@ class Run:
 
     def interrupt(self) -> None:
         """As the stop button of the kernel's own notebook would; or, before it runs, have it not run."""
-        if self._execution is None:
+        if self._execution is None or not self._execution.sent:
             self.drop()
         elif not self.over:
             self._interrupting = asyncio.ensure_future(self._execution.interrupt())
@@ -133,6 +143,10 @@ class Run:
         if not self.hidden:
             self._shown.flush()
             self._screen.call(call)
+
+    def _say(self, text: str) -> None:
+        if not self.hidden:
+            self._shown.say("stderr", text)
 
     def _take(self, message: Message) -> None:
         kind, content = message["msg_type"], message["content"]
@@ -156,7 +170,7 @@ class Run:
             lost = (
                 f"… {content['bytes'] / 1e6:.0f} MB came faster than they could be fetched, and are lost.\n"
             )
-            self._shown.say("stderr", lost)
+            self._say(lost)
         elif kind == "clear_output":
             self._show(lambda: self._extension.shell.display_pub.clear_output(wait=bool(content["wait"])))
 

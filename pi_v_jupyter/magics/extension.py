@@ -45,10 +45,10 @@ class Extension(Waits, Magics):
     shell: InteractiveShell
 
     def __init__(self, shell: InteractiveShell) -> None:
+        self._configured = configurable.Vers(parent=shell)  # which may refuse what it is given
         Waits.__init__(self, shell)
         Magics.__init__(self, shell)
         self._vers: Vers | None = None
-        self._configured = configurable.Vers(parent=shell)
         self._quiet: tuple[int, object] | None = None
         self._numbers = itertools.count(1)
         self._batches: dict[int, Batch] = {}
@@ -74,10 +74,14 @@ class Extension(Waits, Magics):
     @line_cell_magic("vm")  # type: ignore[arg-type]  # likewise
     def vm_magic(self, line: str, cell: str | None = None) -> Any:
         """A command, or a cell, on the active VM: `%%vm --help`."""
-        from pi_v_jupyter.magics import cells
+        from pi_v_jupyter.magics import cells, route
 
-        self._greeting.settle()
-        return cells.line_magic(self, line) if cell is None else cells.cell_magic(self, line, cell)
+        self.settle()
+        if cell is None:
+            return cells.line_magic(self, line)
+        if self.route.takes(cell):
+            return route.run(self, cell)
+        return cells.cell_magic(self, line, cell)
 
     @no_var_expand
     @cell_magic("local")  # type: ignore[arg-type]  # likewise
@@ -87,6 +91,10 @@ class Extension(Waits, Magics):
         raise UsageError("%%local takes no options.", "It stands alone in the first line of a cell.")
 
     # What they share.
+
+    def settle(self) -> None:
+        """Before a cell runs somewhere, know where: a restarted kernel may have a VM to find."""
+        self._greeting.settle()
 
     @property
     def vers(self) -> Vers:
@@ -195,18 +203,15 @@ class Extension(Waits, Magics):
         shell, undo = self.shell, self._undo.callback
         shell.register_magics(self)
         undo(self._unregister)
+        undo(shell.configurables.remove, self)  # type: ignore[arg-type]  # IPython puts all magics there
         shell.configurables.append(self._configured)  # type: ignore[arg-type]  # typed too narrowly
         undo(shell.configurables.remove, self._configured)  # type: ignore[arg-type]  # likewise
-        for event, function in (
-            ("pre_execute", self.cell_begins),
-            ("pre_execute", self.route.cell_begins),
-            ("post_execute", self.route.cell_ends),
-        ):
-            shell.events.register(event, function)
-            undo(shell.events.unregister, event, function)
+        shell.events.register("pre_execute", self.cell_begins)
+        undo(shell.events.unregister, "pre_execute", self.cell_begins)
         for transform in (exact.transform, self.route.transform):
             shell.input_transformers_cleanup.insert(0, transform)
             undo(shell.input_transformers_cleanup.remove, transform)
+        undo(self.route.attend())
         undo(self.route.end)
         undo(loops.stop_io_loop)
         self._greeting = Greeting(self, self._import)
@@ -228,6 +233,8 @@ class Extension(Waits, Magics):
     def unload(self) -> None:
         """Undo all of it: connections closed, loop ended, magics and formats gone."""
         with self._undo:
+            if self.route.on:
+                print("Cells run here: `%vers route` ends with the extension.")
             self._greeting.cancel()
             if self._vers is not None:
                 type(self._vers).notebook = None

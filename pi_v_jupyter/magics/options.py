@@ -71,7 +71,6 @@ CELL = click.Command(
         click.Option(
             ["--kernel"], type=KernelName(), metavar="NAME", help="With python: in the kernel of that name."
         ),
-        click.Option(["--routed"], is_flag=True, hidden=True),  # what `%vers route` makes of a cell
     ],
     callback=lambda **given: given,
     context_settings=HELP,

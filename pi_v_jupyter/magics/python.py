@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pi_v_jupyter import loops
 from pi_v_jupyter.errors import (
@@ -58,14 +58,20 @@ def cell(extension: Extension, body: str, name: str | None, options: Options) ->
     return result
 
 
-def alone(extension: Extension, vm: VM, body: str) -> Shown | None:
-    """A cell without a magic's options: it has the time it wants, as one of the notebook's own kernel has."""
+def alone(
+    extension: Extension, vm: VM, body: str, expressions: dict[str, str]
+) -> tuple[Shown | None, dict[str, Any]]:
+    """A cell without a magic's options: it has the time it wants, as one of the notebook's own kernel has.
+
+    What it showed last, and what came of its request's `expressions`.
+    """
     screen = loops.Screen()
     run = Run(extension, screen, vm.kernel(DEFAULT), vm.label, body, 0, 1)
+    run.expressions = expressions
     _wait(extension, screen, [run])
     if run.error is not None:
         raise run.error
-    return extension.quietly(run.value)
+    return extension.quietly(run.value), run.answers
 
 
 def active(extension: Extension) -> VM:
@@ -104,10 +110,13 @@ def _wait(extension: Extension, screen: loops.Screen, runs: list[Run]) -> None:
         if presses == 1:
             loops.io_loop().call_soon_threadsafe(interrupt)
             return None
+        begun = any(run.begun for run in runs)
         for run in runs:
             loops.io_loop().call_soon_threadsafe(run.drop)
         return extension.stopped(
-            f"left running on {where}: it does not obey.",
+            f"left running on {where}: it does not obey."
+            if begun
+            else f"it will not run on {where}, where another cell has not come to its end.",
             "`%vers kernels restart` ends what the kernel does.",
         )
 

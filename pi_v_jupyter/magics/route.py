@@ -8,14 +8,19 @@ rest mean there, and to each other, what they mean here. Magics of ours stay, as
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.inputtransformer2 import TransformerManager
 from IPython.display import display
 
-from pi_v_jupyter.errors import UsageError
+from pi_v_jupyter.errors import UnknownVMError, UsageError
 
 if TYPE_CHECKING:
     from pi_v_jupyter.magics.extension import Extension
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
 LOCAL = "%%local"
 OURS = "pi_v_jupyter"
 _LEAVING = ("exit", "quit")
+_RUNNERS = ("time", "timeit", "prun", "capture")  # magics of IPython that run code, magics in it included
 _ABOUT = {  # IPython's magics that concern this notebook when what they name does
     "load_ext": OURS,
     "reload_ext": OURS,
@@ -32,13 +38,26 @@ _ABOUT = {  # IPython's magics that concern this notebook when what they name do
 }
 
 
+@dataclass
+class _Request:
+    """A cell that came in, from a front end or at a terminal's prompt; what runs within it did not."""
+
+    code: str
+    expressions: dict[str, str]  # to be evaluated where it runs
+    body: str | None = None  # as it goes to the VM, once that is decided
+    answers: dict[str, Any] = field(default_factory=dict)
+
+
+# Its tasks inherit it, and threads have none: only a cell that comes in is ever routed.
+_request: ContextVar[_Request | None] = ContextVar("pi_v_jupyter: the cell that came in", default=None)
+
+
 class Route:
     """Whether cells are routed, and which of them."""
 
     def __init__(self, extension: Extension) -> None:
         self._extension = extension
         self._unmark: Callable[[], None] | None = None
-        self._depth = 0  # of the cells that run: `%timeit` and the like transform parts of them
 
     @property
     def on(self) -> bool:
@@ -53,6 +72,7 @@ class Route:
         """
         from pi_v_jupyter.magics import python
 
+        self._extension.settle()
         python.active(self._extension)
         if self._unmark is None:
             self._unmark = _mark(self._extension)
@@ -63,36 +83,82 @@ class Route:
             self._unmark()
             self._unmark = None
 
-    def cell_begins(self) -> None:
-        """For `pre_execute`."""
-        self._depth += 1
+    def attend(self) -> Callable[[], None]:
+        """See the cells that come in; call what is returned to see them no more."""
+        shell: Any = self._extension.shell
+        kernel = getattr(shell, "kernel", None)
+        return self._at_prompt(shell) if kernel is None else self._at_front_end(kernel)
 
-    def cell_ends(self) -> None:
-        """For `post_execute`, which comes after an empty cell too."""
-        self._depth = max(self._depth - 1, 0)
+    def _at_front_end(self, kernel: Any) -> Callable[[], None]:
+        own = kernel.do_execute
+
+        @functools.wraps(own)
+        async def execute(
+            code: str,
+            silent: bool,
+            store_history: bool = True,
+            user_expressions: Any = None,
+            *rest: Any,
+            **more: Any,
+        ) -> Any:
+            request = _Request(code, user_expressions or {})
+            # What is silent is no cell, but a tool's that looks at the kernel it knows.
+            token = _request.set(None if silent else request)
+            there = not silent and self.covers(code)
+            try:
+                reply = own(code, silent, store_history, None if there else user_expressions, *rest, **more)
+                reply = await reply if inspect.isawaitable(reply) else reply
+            finally:
+                _request.reset(token)
+            if there and reply.get("status") == "ok":
+                reply["user_expressions"] = request.answers
+            return reply
+
+        kernel.do_execute = execute
+        return lambda: delattr(kernel, "do_execute")  # the class has its own
+
+    def _at_prompt(self, shell: Any) -> Callable[[], None]:
+        own = shell.run_cell
+
+        @functools.wraps(own)
+        def run_cell(raw_cell: str, *rest: Any, **more: Any) -> Any:
+            if _request.get() is not None or threading.current_thread() is not threading.main_thread():
+                return own(raw_cell, *rest, **more)
+            token = _request.set(_Request(raw_cell, {}))
+            try:
+                return own(raw_cell, *rest, **more)
+            finally:
+                _request.reset(token)
+
+        shell.run_cell = run_cell
+        return lambda: delattr(shell, "run_cell")
 
     def transform(self, lines: list[str]) -> list[str]:
         """For `input_transformers_cleanup`, the first of them."""
         start = next((number for number, line in enumerate(lines) if line.strip()), len(lines))
-        if start < len(lines) and lines[start].rstrip() == LOCAL:
+        if start < len(lines) and lines[start].strip() == LOCAL:
             return lines[start + 1 :]
-        cell = "".join(lines)
-        if self._depth or not self.covers(cell):
+        cell, request = "".join(lines), _request.get()
+        if request is None or request.code.rstrip("\n") != cell.rstrip("\n") or not self.covers(cell):
             return lines
-        return [f"get_ipython().run_cell_magic('vm', 'python --routed', {cell!r})\n"]
+        request.body = cell
+        return [f"get_ipython().run_cell_magic('vm', 'python', {cell!r})\n"]
 
     # Whether a cell is complete is not a matter of where it runs.
     transform.has_side_effects = True  # type: ignore[attr-defined]
 
+    def takes(self, cell: str) -> bool:
+        """Is this what `transform` has made of the cell that came in?"""
+        request = _request.get()
+        return request is not None and request.body == cell
+
     def covers(self, cell: str) -> bool:
         """Is this a cell for the VM?"""
-        return (
-            self.on and bool(cell.strip()) and not cell.lstrip().startswith(LOCAL) and not self._stays(cell)
-        )
+        return self.on and bool(cell.strip()) and cell.split()[0] != LOCAL and not self._stays(cell)
 
     def check(self, cell: str) -> None:
         """Raises UsageError: parts of it belong here."""
-        ours = sorted({_called(node) for node in ast.walk(_parsed(cell)) if self._is_ours(node)})
+        ours = sorted({_called(node) for node in _calls(cell) if self._is_ours(node)})
         if ours:
             raise UsageError(
                 f"Of this cell, %{ours[0]} belongs here and the rest to the VM.",
@@ -128,9 +194,27 @@ def run(extension: Extension, body: str) -> Shown | None:
     from pi_v_jupyter.views import kernels as views
 
     extension.route.check(body)
-    vm = python.active(extension)
+    vm = extension.vers.active
+    if vm is None:
+        raise UnknownVMError(
+            "Cells are routed, and no VM is active.",
+            "`%vers use VM` makes one so; `%vers route off` has cells run here.",
+        )
     display({"text/plain": views.banner_text(vm), "text/html": views.banner_html(vm)}, raw=True)
-    return python.alone(extension, vm, body)
+    request = _request.get()
+    shown, answers = python.alone(extension, vm, body, request.expressions if request else {})
+    if request is not None:
+        request.answers = answers
+    return shown
+
+
+def _calls(cell: str) -> Iterator[ast.AST]:
+    """All there is in a cell, and in what magics that run code are given."""
+    for node in ast.walk(_parsed(cell)):
+        yield node
+        if _called(node) in _RUNNERS:
+            yield from _calls(_argument(node, 1))
+            yield from _calls(_argument(node, 2))
 
 
 def _parsed(cell: str) -> ast.Module:
@@ -168,7 +252,8 @@ def _mark(extension: Extension) -> Callable[[], None]:
             return [(Token.Prompt, f"{views.banner_text(vm)} " if vm else ""), *super().in_prompt_tokens()]
 
     def undo() -> None:
-        shell.prompts = before
+        if shell.prompts is marked:
+            shell.prompts = before
 
-    shell.prompts = Marked(shell)
+    marked = shell.prompts = Marked(shell)
     return undo

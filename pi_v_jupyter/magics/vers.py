@@ -126,7 +126,9 @@ def route(extension: Extension, state: str | None) -> None:
         extension.route.begin()
     elif state == "off":
         extension.route.end()
-    if extension.route.on:
+    if extension.route.on and extension.vers.active is None:
+        click.echo("Cells are routed, and no VM is active. `%vers use VM` makes one so.")
+    elif extension.route.on:
         label = extension.vers.machine.label
         click.echo(f"Cells run on {label}; those that begin with `%%local`, and magics of ours, run here.")
     else:

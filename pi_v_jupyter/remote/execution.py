@@ -21,11 +21,14 @@ class Interruptible(Protocol):
 class Execution:
     """It is over once the kernel has answered and said that it is idle again.
 
-    `begun` is set when the kernel, which may have other cells to run first, runs this one.
+    `sent` tells that the kernel has been asked; before, it waits for other cells of this client. `begun` is
+    set when the kernel, which may have cells of others to run first, runs this one. `unwanted`: nobody waits
+    for it any more.
     """
 
     def __init__(self, kernel: Interruptible, on_message: OnMessage) -> None:
         self._kernel, self.on_message = kernel, on_message
+        self.sent = self.unwanted = False
         self.begun = asyncio.Event()
         self.idle = asyncio.Event()
         self.reply: asyncio.Future[Message] = asyncio.get_running_loop().create_future()

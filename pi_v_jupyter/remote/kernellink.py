@@ -64,6 +64,8 @@ class KernelLink:
         self._session: Session | None = None
         self.about: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self.asked: dict[str, Execution] = {}
+        self._turn = asyncio.Lock()  # of this client's cells; what waits for it need never run
+        self._interrupting: set[asyncio.Task[None]] = set()
         self.absent = False  # was no keeper there?
         self.end: KernelError | None = None
         self.silent_end = False  # did the kernel end while nobody waited for it?
@@ -122,7 +124,8 @@ class KernelLink:
         content, kind = message["content"], message["msg_type"]
         if not all(isinstance(content[name], shape) for name, shape in SHAPES.get(kind, {}).items()):
             raise TypeError(f"no content of {kind}")
-        asked = self.asked.get(message["parent_header"].get("msg_id"))
+        message_id = message["parent_header"].get("msg_id")
+        asked = self.asked.get(message_id)
         if asked is None:
             return  # of something that went on in the background
         if channel in (SHELL, CONTROL):
@@ -131,9 +134,13 @@ class KernelLink:
         elif kind == "status":
             if content["execution_state"] == "idle":
                 asked.idle.set()
+                if asked.unwanted:
+                    del self.asked[message_id]
         else:
             if kind == "execute_input":
                 asked.begun.set()
+                if asked.unwanted:
+                    self._interrupt_soon()
             asked.on_message(message)
 
     def _told(self, what: Any) -> None:
@@ -196,22 +203,44 @@ class KernelLink:
         on_asked: Callable[[Execution], object] = lambda _: None,
     ) -> Message:
         """The content of the answer, once all that belongs to it has been given to `on_message`."""
+        if kind != "execute_request":
+            return await self._ask(Execution(self._kernel, on_message), kind, content)
+        asked = Execution(self._kernel, on_message)
+        on_asked(asked)
+        async with self._turn:
+            for left in [each for each in self.asked.values() if each.unwanted]:
+                await left.idle.wait()
+            return await self._ask(asked, kind, content)
+
+    async def _ask(self, asked: Execution, kind: str, content: Message) -> Message:
         message_id, parts = self._message(kind, content)
-        asked = self.asked[message_id] = Execution(self._kernel, on_message)
+        self.asked[message_id], asked.sent = asked, True
         try:
             await self._write(packed(SHELL, parts))
-            on_asked(asked)
             reply = await asked.reply
             await asked.idle.wait()
         except asyncio.CancelledError:
-            if asked.begun.is_set() and not asked.over:  # nothing goes on unseen
-                with suppress(KernelError):
-                    await self.order(do="interrupt")
+            asked.unwanted = kind == "execute_request" and not asked.over
+            asked.on_message = lambda _: None
+            if asked.unwanted and asked.begun.is_set():
+                self._interrupt_soon()
             raise
         finally:
-            del self.asked[message_id]
+            if not asked.unwanted:
+                del self.asked[message_id]
         answer: Message = reply["content"]
         return answer
+
+    def _interrupt_soon(self) -> None:
+        """Nobody waits for what runs now: nothing goes on unseen."""
+
+        async def interrupt() -> None:
+            with suppress(KernelError):
+                await self.order(do="interrupt")
+
+        task = asyncio.create_task(interrupt())
+        self._interrupting.add(task)
+        task.add_done_callback(self._interrupting.discard)
 
     async def close(self) -> None:
         """Talk no more; who waits for an answer is told that none will come."""

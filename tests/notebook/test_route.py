@@ -125,8 +125,71 @@ def test_parts_of_a_local_cell_stay_local(routed: Kernel) -> None:
     assert routed.run("%%local\nget_ipython().run_cell('here_alone + 1')").data[0] == "8"
     assert routed.run("%%local\n%%vm\nhostname").stdout == "build\n"
     assert routed.run("%%local").error is None
+    assert routed.run("\n %%local \n here_alone").data == ["7"]
+    assert routed.run("%%localx\n1").data[0] == BANNER
     refused = routed.run("%%local now\n1")
     assert refused.error == "UsageError" and "%%local takes no options." in refused.message
+
+
+def where(kernel: Kernel, code: str) -> str:
+    """What a cell prints that runs its own code within a cell of this notebook."""
+    shown = kernel.run(f"%%local\n{code}", timeout=60)
+    assert shown.error is None, shown.traceback
+    return shown.stdout
+
+
+def test_what_runs_within_a_local_cell_never_leaves_and_the_next_cell_does(routed: Kernel) -> None:
+    """Whoever asks: a call, a task, a thread; and whatever they leave undone."""
+    own = str(routed.pid)
+    code = "import os; print(os.getpid())"
+    assert own in where(routed, f"ip = get_ipython()\nip.run_cell('')\nr = ip.run_cell('{code}')")
+    there(routed, "1")
+    half = f"await ip.run_cell_async('{code}', transformed_cell=ip.transform_cell('{code}'))"
+    assert own in where(routed, half)
+    assert own not in there(routed, code).stdout
+    thread = (
+        f"import threading\nt = threading.Thread(target=ip.run_cell, args=('{code}',))\nt.start(); t.join()"
+    )
+    assert own in where(routed, thread)
+    task = (
+        "import asyncio\nasync def later():\n    await asyncio.sleep(1)\n"
+        "    ip.run_cell('pid = __import__(\"os\").getpid()')\ntask = asyncio.ensure_future(later())"
+    )
+    where(routed, task)
+    assert own not in there(routed, f"{code}\nimport time; time.sleep(2)").stdout
+    assert where(routed, "await task\nprint(pid)").strip() == own
+
+
+def test_expressions_of_a_request_are_evaluated_there_and_tools_stay_here(routed: Kernel) -> None:
+    where(routed, "only = 'here'")
+    there(routed, "only = 'there'")
+    reply = routed.client.execute("1", user_expressions={"a": "only"}, reply=True, timeout=30)["content"]
+    assert reply["user_expressions"]["a"]["data"]["text/plain"] == "'there'"
+    silent = routed.client.execute(
+        "found = only", silent=True, user_expressions={"a": "found"}, reply=True, timeout=30
+    )["content"]
+    assert silent["user_expressions"]["a"]["data"]["text/plain"] == "'here'"
+
+
+@pytest.mark.parametrize(
+    "cell", ["%time %vers ls", "%%time\n%vers ls", "%%capture x\n%vers rm -f build", "%%time\n%%vm\nls"]
+)
+def test_magics_of_ours_within_others_are_refused_too(routed: Kernel, cell: str) -> None:
+    refused = routed.run(cell)
+    assert refused.error == "UsageError" and "belongs here and the rest to the VM." in refused.message
+
+
+def test_a_file_that_tells_of_our_magics_is_a_file(routed: Kernel) -> None:
+    there(routed, "%%writefile /srv/README\n%vers up\n%%vm\n")
+    assert there(routed, "%cat /srv/README").stdout == "%vers up\n%%vm\n"
+
+
+def test_no_vm_while_routed_is_told_and_nothing_runs_here(routed: Kernel) -> None:
+    where(routed, "await __import__('pi_v_jupyter').Vers.notebook.local()")
+    refused = routed.run("ran = True")
+    assert refused.error == "UnknownVMError" and "`%vers route off`" in refused.message
+    assert routed.run("%vers route").stdout.startswith("Cells are routed, and no VM is active.")
+    assert "True" not in where(routed, "print('ran' in globals())")
 
 
 def test_it_follows_the_active_vm_and_ends_with_it(routed: Kernel) -> None:
@@ -162,7 +225,7 @@ def test_a_vm_that_is_not_there_is_told_and_nothing_runs_here(routed: Kernel) ->
 
 
 def test_unloading_ends_it(routed: Kernel) -> None:
-    assert routed.run("%unload_ext pi_v_jupyter").error is None
+    assert routed.run("%unload_ext pi_v_jupyter").stdout.startswith("Cells run here:")
     try:
         assert routed.run("'here'").data == ["'here'"]
         assert "%%local" not in routed.run("%lsmagic").text

@@ -275,6 +275,19 @@ async def test_interrupts_during_a_restart_do_no_harm(machine: Reached, kernel: 
     await other.close()
 
 
+async def test_a_cell_that_is_given_up_before_its_turn_never_runs(kernel: Kernel, tmp_path: Path) -> None:
+    first = await asleep(kernel)
+    second = asyncio.create_task(kernel.execute(f"open({str(tmp_path / 'ran')!r}, 'w')"))
+    await asyncio.sleep(0)
+    second.cancel()
+    await asyncio.wait([second])
+    third = asyncio.create_task(run(kernel, "print('third')"))
+    await kernel.interrupt()
+    await asyncio.wait([first])
+    assert texts((await third)[1]) == "third\n"
+    assert not (tmp_path / "ran").exists()
+
+
 async def test_one_that_does_not_answer_is_replaced(
     machine: Reached, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
