@@ -18,7 +18,7 @@ EMBEDDED = "the embedded platform"
 class Setting:
     """One setting as it may be seen: `value` is "(set)" for a secret, empty when there is none.
 
-    `problem` says why what was set cannot be used; its value is not shown then, as it may be a secret.
+    `problem` says why what was set cannot be used; `value` is empty then.
     """
 
     key: str
@@ -52,7 +52,10 @@ def change(settings: Settings, name: str, value: str) -> None:
         UsageError: there is no such setting.
         SettingsError: it cannot be that; nothing was changed.
     """
-    known(name).parse(value)
+    key = known(name)
+    if not value:
+        raise SettingsError(f"{name} cannot be empty.", f"`%vers config --unset {name}` forgets what it is.")
+    key.parse(value)
     settings.session[name] = value
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import platform
 import re
+import signal
 import socket
 import ssl
 import sys
@@ -224,6 +226,7 @@ async def _this_computer() -> list[Check]:
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,  # it may start QEMU to see whether that works: all of it is ended
     )
     try:
         async with asyncio.timeout(COMPUTER_TIMEOUT):
@@ -232,7 +235,7 @@ async def _this_computer() -> list[Check]:
         return [Check("this computer", False, "`pi-v-jupyter doctor` does not end", "Run it in a terminal.")]
     finally:
         if child.returncode is None:
-            child.kill()
+            os.killpg(child.pid, signal.SIGKILL)
             await child.wait()
     try:
         return [Check(**told) for told in json.loads(out)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -88,6 +89,9 @@ def main() -> None:
         print(json.dumps({"env": environment, "folder": name, "port": loopback.port}), flush=True)
         sys.stdin.read()
         api.shutdown()
+        for lock in Path(name).glob(".local/share/pi-v/kernels/*.lock"):  # kernels outlive their clients
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(lock.read_text()), signal.SIGKILL)
 
 
 if __name__ == "__main__":

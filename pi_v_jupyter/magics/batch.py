@@ -98,13 +98,14 @@ class Run:
         out, err = bytes(self.kept["stdout"]), bytes(self.kept["stderr"])
         result = self.machine.result(how, out, err, self.command.seconds)
         self.result = replace(result, truncated=self._truncated)
-        if how.error:
+        if how.error and not self._hidden:
             self._shown.say("stderr", f"{how.what}: {how.message}\n")
 
     def raise_unless_ok(self) -> None:
         """Raise what a failed command raises, with the end of what it wrote to stderr."""
         if self.result is not None:
-            self.machine.raise_unless_ok(replace(self.result, stderr_bytes=self._errors))
+            result = replace(self.result, stderr_bytes=self._errors or self.result.stderr_bytes)
+            self.machine.raise_unless_ok(result, quoting=self._hidden)
 
 
 def labels(machines: Mapping[Machine, str]) -> list[str]:

@@ -75,13 +75,24 @@ def request(kind: str, body: str, options: Options, timeout: float) -> Request:
     return Request(shell=SESSION, code=body, **given)
 
 
+def encoded(text: str, what: str) -> bytes:
+    """As UTF-8; what came from bytes that are none, as those."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        char = text[error.start]
+        raise UsageError(
+            f"Character {error.start} of {what} is half of one (U+{ord(char):04X}).", "Take it out."
+        ) from None
+
+
 def fed(extension: Extension, name: str) -> bytes:
     """What a command is to read: the text or the bytes in that variable."""
     if name not in extension.shell.user_ns:
         raise UsageError(f"There is no variable {name} here.", "`%who` lists those there are.")
     value = extension.shell.user_ns[name]
     if isinstance(value, str):
-        return value.encode("utf-8", "surrogateescape")
+        return encoded(value, name)
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
     raise UsageError(
@@ -94,7 +105,7 @@ def execute(extension: Extension, kind: str, body: str, options: Options) -> Res
     vers = extension.vers
     limit = vers.settings.ssh_timeout if options.timeout is None else options.timeout
     asked = request(kind, body, options, limit)
-    program = body.encode("utf-8", "surrogateescape") if asked.stdin else None
+    program = encoded(body, "the cell") if asked.stdin else None
     stdin = program if options.stdin is None else fed(extension, options.stdin)
     machines: dict[Machine, str]  # and the variable by which each was named
     if options.on:
@@ -117,7 +128,7 @@ def conclude(extension: Extension, batch: Batch) -> Result | Results:
             texts = {run.label: run.kept[stream].decode("utf-8", "backslashreplace") for run in runs}
             extension.shell.user_ns[name] = texts if several else texts[runs[0].label]
     for run in runs:
-        if run.result is not None and run.result.shell_ended:
+        if run.result is not None and run.result.shell_ended and not options.silent:
             output.to_cell("stderr", f"The shell on {run.label} ended; the next cell gets a fresh one.\n")
     if several and not options.silent:
         output.to_cell("stdout", "".join(summary(run) for run in runs))

@@ -49,7 +49,12 @@ class Setting(TraitType[Any, Any]):
         return Secret(parsed) if self._key.secret else parsed
 
     def from_string(self, s: str) -> str:
-        """As it was typed on a command line; `validate` makes it a value."""
+        """As it was typed on a command line, which every user of the computer can read."""
+        if self._key.secret:
+            raise WrongSettingError(
+                f"A command line is no place for {self._key.name}.",
+                f"{self._key.variable} in the environment has it.",
+            )
         return s
 
 

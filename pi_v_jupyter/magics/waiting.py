@@ -60,11 +60,11 @@ class WaitingLine:
         if hasattr(self._shell, "kernel"):
             self._display(self._doing + seconds)
         elif sys.stdout.isatty():
-            room = shutil.get_terminal_size().columns - len(seconds) - 1
+            room = max(shutil.get_terminal_size().columns - len(seconds) - 1, 0)
             self.hide()
             self._drawn = len(self._doing[:room] + seconds)
             print(self._doing[:room] + seconds, end="", flush=True)
-        elif not self._printed:
+        elif not self._printed and sys.stdout is sys.__stdout__:
             self._printed = True
             print(f"{self._doing} …")
 

@@ -80,25 +80,29 @@ def usage_error(error: click.ClickException, name: str) -> UsageError:
         word = message.split("'")[1]
         commands = context.command.commands if context and isinstance(context.command, click.Group) else {}
         near = difflib.get_close_matches(word, list(commands), 1)
-        message = f"No such command: {name} {word}." + (f" Did you mean {near[0]}?" if near else "")
+        path = context.command_path if context else name
+        message = f"No such command: {path} {word}." + (f" Did you mean {near[0]}?" if near else "")
     where = context.command_path if context is not None else name
     return UsageError(
         message if message.endswith((".", "?")) else message + ".", f"`{where} --help` says more."
     )
 
 
-def options_then_rest(command: click.Command, name: str, line: str) -> tuple[dict[str, Any] | None, str]:
+def options_then_rest(
+    command: click.Command, name: str, line: str, *, unfinished: bool = False
+) -> tuple[dict[str, Any] | None, str]:
     """The options at the front of `line`, and the rest of it untouched; None when help was asked for.
 
-    `command` takes no interspersed options and gathers the rest in a parameter named `rest`.
+    An `unfinished` line shows no help and is never wrong. `command` takes no interspersed options and gathers
+    the rest in a parameter named `rest`.
     """
     words, starts = split(line)
     try:
-        with command.make_context(name, list(words)) as context:
+        with command.make_context(name, list(words), resilient_parsing=unfinished) as context:
             params = dict(context.params)
     except click.exceptions.Exit:
         return None, ""
     except click.ClickException as error:
         raise usage_error(error, name) from None
-    rest = params.pop("rest")
+    rest = params.pop("rest") or ()
     return params, line[starts[len(words) - len(rest)] :] if rest else ""

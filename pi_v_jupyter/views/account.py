@@ -8,6 +8,7 @@ from typing import Any
 from pi_v_jupyter.api.models import WhoAmI
 from pi_v_jupyter.configuration import Configuration, Setting
 from pi_v_jupyter.environment import Environment
+from pi_v_jupyter.remote.refusals import shown
 from pi_v_jupyter.views.tables import html_table, text_table
 
 SETTINGS = ("setting", "value", "from", "problem")
@@ -17,8 +18,8 @@ _NAMES = ("user_name", "username", "name", "display_name", "email", "id", "user_
 
 def _person(told: Mapping[str, Any]) -> tuple[str, ...]:
     """What it is called, its address, its id, as far as the platform says."""
-    called = next((str(told[name]) for name in _NAMES if told.get(name)), "unknown")
-    more = (str(told.get(name) or "") for name in ("email", "id"))
+    called = next((shown(str(told[name])) for name in _NAMES if told.get(name)), "unknown")
+    more = (shown(str(told[name])) if told.get(name) else "" for name in ("email", "id"))
     return called, *("" if one == called else one for one in more)
 
 
@@ -40,14 +41,17 @@ def environment_text(environment: Environment, *, values: bool = False) -> str:
     """Names, a line each; with `values` as K=V."""
     if not environment:
         return "{}  `{}` {}".format(*NO_VARIABLES)
-    return "\n".join(f"{name}={value}" if values else name for name, value in environment.items())
+    return "\n".join(
+        f"{shown(name)}={shown(value) if value else ''}" if values else shown(name)
+        for name, value in environment.items()
+    )
 
 
 def environment_html(environment: Environment) -> str:
     """Names in a table."""
     if not environment:
         return "<p>{} <code>{}</code> {}</p>".format(*NO_VARIABLES)
-    return html_table(("environment variable",), [(name,) for name in environment])
+    return html_table(("environment variable",), [(shown(name),) for name in environment])
 
 
 def _row(setting: Setting) -> tuple[str, str, str, str]:

@@ -203,3 +203,33 @@ def test_without_a_vm_this_machine_is_completed(kernel: Kernel, tmp_path: Path) 
     kernel.run("%vers local")
     assert soon(kernel, f"%%vm\nls {tmp_path}/a_") == [f"ls {tmp_path}/a_file"]
     assert soon(kernel, "%%vm\nbase6") == ["base64"]
+
+
+def test_what_a_vm_says_of_a_cell_never_changes_more_than_the_word_at_the_cursor(kernel: Kernel) -> None:
+    good(kernel, "%%vm python\nown = get_ipython().kernel.do_complete")
+    cell = "%%vm python\nfirst = 1\nkno"
+    answers = [
+        {"status": "ok"},
+        {"status": "ok", "matches": [1, None], "cursor_start": 10, "cursor_end": 13, "metadata": {}},
+        {"status": "ok", "matches": ["%%local\nevil()"], "cursor_start": 0, "cursor_end": 13, "metadata": {}},
+        {"status": "ok", "matches": ["know\x1b]0;x\x07n"], "cursor_start": 10, "cursor_end": 13},
+        {"status": "ok", "matches": ["known"], "cursor_start": 10, "cursor_end": 99, "metadata": None},
+        {"status": "ok", "matches": "known", "cursor_start": "10", "cursor_end": 13, "metadata": []},
+    ]
+    try:
+        for answer in answers:
+            good(kernel, f"%%vm python\nget_ipython().kernel.do_complete = lambda code, at: {answer!r}")
+            asked = kernel.client.complete(cell, reply=True, timeout=30)["content"]
+            assert asked["status"] == "ok" and asked["matches"] == [], answer
+        true = {"status": "ok", "matches": ["known"], "cursor_start": 10, "cursor_end": 13, "metadata": [1]}
+        good(kernel, f"%%vm python\nget_ipython().kernel.do_complete = lambda code, at: {true!r}")
+        assert soon(kernel, cell) == ["known"]
+    finally:
+        good(kernel, "%%vm python\nget_ipython().kernel.do_complete = own")
+
+
+def test_tab_behind_help_shows_no_help(kernel: Kernel) -> None:
+    kernel.strays.clear()
+    kernel.complete("%vm --help ec")
+    kernel.run("pass")
+    assert "Usage" not in str(kernel.strays) + str(kernel.heard)

@@ -55,12 +55,13 @@ def test_each_of_several_vms_reads_all_of_it(kernel: Kernel) -> None:
     [
         ("%%vm --stdin nothing_there\ncat", "There is no variable nothing_there here.  `%who` lists"),
         ("%%vm --stdin number\ncat", "number is of type int, which no command can read.  Make it a text"),
+        ("%%vm --stdin half\ncat", "Character 1 of half is half of one (U+D800).  Take it out."),
         ("%%vm --stdin 1x\ncat", "'1x' cannot name a variable."),
         ("%%vm python --stdin number\n1", "--stdin is for shells, not for Python."),
     ],
 )
 def test_what_cannot_be_read_is_told_before_anything_runs(kernel: Kernel, cell: str, said: str) -> None:
-    kernel.run("number = 1")
+    kernel.run("number, half = 1, 'a\\ud800'")
     refused = kernel.run(cell)
     assert refused.error == "UsageError" and said in refused.message and not refused.stdout
 
@@ -74,6 +75,9 @@ def test_a_silent_cell_shows_nothing_and_keeps_its_result(kernel: Kernel) -> Non
     assert failed.error == "RemoteCommandError" and "exit code 3 on build" in failed.message
     assert failed.stdout == ""
     assert kernel.run("%vm --silent echo out").text.strip() == ""
+    missing = kernel.run("%%vm nosuchprogram --silent\n1")
+    assert missing.error == "RemoteCommandError" and "nosuchprogram: No such file" in missing.message
+    assert (missing.stdout, missing.stderr) == ("", "")
 
 
 def test_a_silent_python_cell_too(kernel: Kernel) -> None:

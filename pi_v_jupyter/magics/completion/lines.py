@@ -57,7 +57,8 @@ def _kind(value: str) -> str:
 
 def _command(tab: Tab, text: str) -> tuple[str, list[CompletionItem[str]]]:
     """The command of a `%vm` line, as it was typed."""
-    given, code = words.options_then_rest(LINE, "%vm", text + "_")  # there is a command, whatever is begun
+    # There is a command, whatever is begun.
+    given, code = words.options_then_rest(LINE, "%vm", text + "_", unfinished=True)
     if given is None:
         return "", []
     machine = tab.machine(given["on"])

@@ -38,7 +38,9 @@ def made(extension: Extension) -> Callable[[CompletionContext], Any]:
             typed, items = _complete(tab, found, context)
         except (VersError, KeyboardInterrupt):
             typed, items = "", []
-        offered = [SimpleCompletion(text=item.value, type=item.type) for item in items]
+        # A VM may call a thing what it likes; what cannot be seen is not put into a cell.
+        printable = [item for item in items if item.value.isprintable()]
+        offered = [SimpleCompletion(text=item.value, type=item.type) for item in printable]
         return {
             "completions": offered or Nothing(),
             "matched_fragment": typed,

@@ -33,9 +33,27 @@ def complete(tab: Tab, cell: str, cursor: int) -> tuple[str, list[CompletionItem
     answer = tab.ask((cell, cursor), lambda: _asked(tab.extension, found, "complete_request"))
     if answer is None:
         return "", []
-    kinds = {each["text"]: each.get("type") for each in answer["metadata"].get(TYPES, ())}
-    typed = found.code[answer["cursor_start"] : answer["cursor_end"]]
-    return typed, [CompletionItem(each, type=kinds.get(each) or "<unknown>") for each in answer["matches"]]
+    matches, start, end = (answer.get(name) for name in ("matches", "cursor_start", "cursor_end"))
+    if not isinstance(matches, list) or not isinstance(start, int) or end != found.cursor:
+        return "", []
+    typed = found.code[max(start, 0) : end]
+    if "\n" in typed:  # no name goes over lines, and what stands there is the user's
+        return "", []
+    kinds = _kinds(answer)
+    return typed, [
+        CompletionItem(each, type=kinds.get(each, "<unknown>")) for each in matches if isinstance(each, str)
+    ]
+
+
+def _kinds(answer: dict[str, Any]) -> dict[str, str]:
+    """Of what kind each completion is, as far as the kernel says."""
+    metadata = answer.get("metadata")
+    told = metadata.get(TYPES) if isinstance(metadata, dict) else None
+    return {
+        str(each.get("text")): str(each.get("type") or "<unknown>")
+        for each in (told if isinstance(told, list) else ())
+        if isinstance(each, dict)
+    }
 
 
 def inspect(
@@ -51,9 +69,13 @@ def inspect(
             return await _asked(extension, found, "inspect_request", detail_level=detail_level)
 
     try:
-        return loops.wait(answered())
+        answer = loops.wait(answered())
     except (VersError, TimeoutError):
         return None
+    if answer is None or not isinstance(answer.get("data"), dict):
+        return None
+    data = {str(kind): str(text) for kind, text in answer["data"].items()}
+    return {"status": "ok", "found": bool(answer.get("found")), "data": data, "metadata": {}}
 
 
 @dataclass(frozen=True)
@@ -68,8 +90,9 @@ class _Code:
 def _body(extension: Extension, cell: str, cursor: int) -> _Code | None:
     if extension.route.covers(cell):
         return _Code("python", cell, cursor)
-    line, _, body = cell.partition("\n")
-    at = cursor - len(line) - 1
+    blank = len(cell) - len(cell.lstrip("\n"))
+    line, _, body = cell[blank:].partition("\n")
+    at = cursor - blank - len(line) - 1
     return _Code(line.partition("%%vm")[2], body, at) if at >= 0 and _PYTHON.match(line) else None
 
 

@@ -40,7 +40,7 @@ class _Command:
 
     closer: str
     start: int | None = None  # of the word that is being read
-    text: str = ""
+    pieces: list[str] = field(default_factory=list)  # of it
     plain: bool = True  # is it without expansions?
     quote: str = ""
     expected: bool = True  # a command's name?
@@ -50,13 +50,18 @@ class _Command:
         default_factory=list
     )  # here-documents that begin at the line's end
 
+    @property
+    def text(self) -> str:
+        """The word, as far as it is read."""
+        return "".join(self.pieces)
+
     def begin(self, at: int) -> None:
         if self.start is None:
-            self.start, self.text, self.plain = at, "", True
+            self.start, self.pieces, self.plain = at, [], True
 
     def add(self, at: int, text: str) -> None:
         self.begin(at)
-        self.text += text
+        self.pieces.append(text)
 
     def end(self) -> None:
         """Of the word, if there is one."""

@@ -13,7 +13,7 @@ from click.shell_completion import CompletionItem
 from pi_v_jupyter.machine import Command
 from pi_v_jupyter.magics.completion import paths
 from pi_v_jupyter.magics.completion.cursor import quoted
-from pi_v_jupyter.magics.completion.scan import word_at_end
+from pi_v_jupyter.magics.completion.scan import NAME, word_at_end
 from pi_v_jupyter.magics.options import SESSION
 from pi_v_jupyter.remote.channel import Request
 from pi_v_jupyter.remote.files import work
@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     from pi_v_jupyter.machine import Machine
     from pi_v_jupyter.magics.completion.tab import Tab
 
-MOST = 500  # names offered at once
 FOLDERS = ("cd", "pushd", "rmdir")  # take no files
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # where no session says another
-# What a session knows by heart: this touches no disk, so that it cannot hang, and changes nothing there.
+# What a session knows by heart. It touches no disk, so that it does not hang; its traps run as ever.
 STATE = (
     "\\builtin compgen -A alias -A function -A builtin -A keyword || \\builtin :; \\builtin printf '\\0'; "
     "\\builtin compgen -A variable || \\builtin :; \\builtin printf '\\0%s' \"${PATH-}\""
@@ -61,7 +60,7 @@ def complete(
         return word.typed, [
             CompletionItem(opening + name + closing, type="variable")
             for name in (state.variables if state else ())
-            if name.startswith(word.text) and not name.startswith(OURS)
+            if NAME.fullmatch(name) and name.startswith(word.text) and not name.startswith(OURS)
         ]
     if not word.text:
         return "", []  # all there are would help nobody
@@ -69,7 +68,7 @@ def complete(
     programs = tab.ask(("programs", machine, path, word.text), lambda: _programs(machine, path, word.text))
     names = {*(state.commands if state else ()), *(programs or ())}
     fitting = sorted(name for name in names if _fits(name, word.text))
-    return word.typed, [CompletionItem(quoted(name), type="command") for name in fitting[:MOST]]
+    return word.typed, [CompletionItem(quoted(name), type="command") for name in fitting[: paths.MOST]]
 
 
 def _fits(name: str, begun: str) -> bool:
