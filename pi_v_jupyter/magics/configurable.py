@@ -28,6 +28,12 @@ class Secret(str):
         return "(set)"
 
 
+class Typed(str):
+    """A text of a command line."""
+
+    __slots__ = ()
+
+
 class Setting(TraitType[Any, Any]):
     """A trait that is checked as every other source of that setting is. None: not set here."""
 
@@ -40,22 +46,20 @@ class Setting(TraitType[Any, Any]):
         """The value, of the setting's own type."""
         if value is None:
             return None
+        if self._key.secret and isinstance(value, Typed):
+            raise WrongSettingError(
+                f"A command line, which others can read, is no place for {self._key.name}.",
+                f"{self._key.variable} in the environment is one.",
+            )
         try:
             parsed = self._key.parse(str(value))
         except SettingsError as error:
-            raise WrongSettingError(
-                f"c.Vers.{self._key.name}: {error.message}", f"{self._key.about} It stays as it was."
-            ) from None
+            raise WrongSettingError(f"c.Vers.{self._key.name}: {error.message}", self._key.about) from None
         return Secret(parsed) if self._key.secret else parsed
 
     def from_string(self, s: str) -> str:
-        """As it was typed on a command line, which every user of the computer can read."""
-        if self._key.secret:
-            raise WrongSettingError(
-                f"A command line is no place for {self._key.name}.",
-                f"{self._key.variable} in the environment has it.",
-            )
-        return s
+        """As it was typed on a command line; an error of this method would be ignored."""
+        return Typed(s)
 
 
 class Vers(Configurable):

@@ -67,6 +67,7 @@ class Extension(Waits, Magics):
         """Virtual machines: `%vers --help`."""
         from pi_v_jupyter.magics import vers, words
 
+        self._greeting.prepared()
         return words.run(vers.vers, "%vers", words.arguments(line), self)
 
     @pages.explained(pages.vm)
@@ -76,6 +77,7 @@ class Extension(Waits, Magics):
         """A command, or a cell, on the active VM: `%%vm --help`."""
         from pi_v_jupyter.magics import cells, route
 
+        self._greeting.prepared()
         self.settle()
         if cell is None:
             return cells.line_magic(self, line)

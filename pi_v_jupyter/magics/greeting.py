@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -30,9 +31,16 @@ class Greeting:
 
     def __init__(self, extension: Extension, imported: Callable[[], object]) -> None:
         self._extension = extension
+        self._imported = threading.Event()
+
+        def prepare() -> None:
+            try:
+                imported()
+            finally:
+                self._imported.set()
 
         async def greet() -> str:
-            await asyncio.to_thread(imported)
+            await asyncio.to_thread(prepare)
             return await status_line(extension.vers)
 
         self._line = asyncio.run_coroutine_threadsafe(greet(), loops.io_loop())
@@ -50,6 +58,10 @@ class Greeting:
         self._line.add_done_callback(
             lambda done: None if done.cancelled() else self._extension.notice(done.result())
         )
+
+    def prepared(self) -> None:
+        """Wait for what is imported: a value shown before would not look as it should."""
+        self._imported.wait()
 
     def settle(self) -> None:
         """Before a cell runs somewhere, know where: a restarted kernel may have a VM to find."""
