@@ -5,6 +5,7 @@ A line that begins with `%%` has its cell below it. The tests have the commands 
 
 from __future__ import annotations
 
+import inspect
 import textwrap
 from collections.abc import Iterator
 
@@ -222,4 +223,6 @@ def open_help(path: str, command: click.Command) -> None:
     """Have the help of `command`, and of all below it, show examples before options."""
     for name, each in commands(path, command):
         shown = textwrap.indent(of(name), "  ").replace("\n  %%", "\n\n\b\n  %%")
-        each.help = f"{each.help}\n\n\b\nExamples:\n{shown}"  # after \b lines are left as they are
+        first, _, more = inspect.cleandoc(each.help or "").partition("\n\n")
+        # After \b lines are left as they are.
+        each.help = f"{first}\n\n\b\nExamples:\n{shown}\n\n{more}".rstrip()

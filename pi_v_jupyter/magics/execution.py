@@ -90,7 +90,7 @@ class Run:
             async with asyncio.timeout(SLOW):
                 await execution.begun.wait()
         except TimeoutError:
-            self._say(f"{self.label} runs another cell first …\n")
+            self._say(f"{self.label} is busy; the cell waits for its turn …\n")
             await execution.begun.wait()
         self._began = time.monotonic()
         if not self._limit:
@@ -177,7 +177,15 @@ class Run:
     def _show_error(self, content: dict[str, Any]) -> None:
         """One that did not end the cell."""
         error = _error(content)
-        self._show(lambda: self._extension.shell._showtraceback(type(error), error, error.traceback))
+        self._show(lambda: self._print_error(error))
+
+    def show_error(self) -> None:
+        """The one that ended the cell, where it is not raised. On the cell's own thread, once it is over."""
+        if isinstance(self.error, RemoteCellError) and not self.hidden:
+            self._print_error(self.error)
+
+    def _print_error(self, error: RemoteCellError) -> None:
+        self._extension.shell._showtraceback(type(error), error, error.traceback)
 
     def _display(self, kind: str, content: dict[str, Any]) -> None:
         if self._several and kind == "display_data":

@@ -132,7 +132,9 @@ def _wait(extension: Extension, screen: loops.Screen, runs: list[Run]) -> None:
 def _conclude(extension: Extension, runs: list[Run], options: Options) -> Shown | Values | None:
     if len(runs) == 1:
         (run,) = runs
-        if run.error is not None and not (options.no_raise and isinstance(run.error, RemoteCellError)):
+        if isinstance(run.error, RemoteCellError) and options.no_raise:
+            run.show_error()
+        elif run.error is not None:
             raise run.error
         return extension.quietly(run.value)
     for run in () if options.silent else runs:
@@ -163,6 +165,11 @@ def _keep(extension: Extension, runs: dict[VM, Run], name: str) -> None:
     """The last value in a variable here; of several VMs in a dict by VM, None where there was none."""
     having = {vm: run.label for vm, run in runs.items() if run.value is not None}
     kernel = next(iter(runs.values())).kernel.name
-    found = extension.wait(values.fetched(extension, having, ("_",), kernel), "fetching the value")
+    try:
+        found = extension.wait(values.fetched(extension, having, ("_",), kernel), "fetching the value")
+    except UsageError as error:
+        raise UsageError(
+            error.message, "`%vers pull --pickle _` brings it all the same, and trusts the VM."
+        ) from None
     kept = {run.label: found[run.label]["_"] if run.label in found else None for run in runs.values()}
     extension.shell.user_ns[name] = kept if len(kept) > 1 else next(iter(kept.values()))

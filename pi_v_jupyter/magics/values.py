@@ -77,16 +77,25 @@ def pull(extension: Extension, names: tuple[str, ...], vms: str | None, kernel: 
     From several VMs, each variable is a dict of what it is on each.
     """
     machines = _vms(extension, vms)
+    sizes = dict.fromkeys(machines, 0)
     with bar(extension) as on_progress:
-        found = extension.wait(
-            fetched(extension, machines, names, kernel, pickle=pickle, on_progress=on_progress),
-            f"fetching {', '.join(names)}",
-            speaks=True,
-        )
+
+        async def pulled(vm: VM) -> dict[str, Any]:
+            def so_far(done: int, total: int | None) -> None:
+                sizes[vm] = done
+                on_progress(done, total)
+
+            return (await fetched(extension, {vm: ""}, names, kernel, pickle=pickle, on_progress=so_far))[""]
+
+        async def all_of_them() -> list[dict[str, Any]]:
+            return await asyncio.gather(*map(pulled, machines))
+
+        found = extension.wait(all_of_them(), f"fetching {', '.join(names)}", speaks=True)
     for name in names:
-        each = {label: values[name] for label, values in found.items()}
+        each = {label: values[name] for label, values in zip(machines.values(), found, strict=True)}
         extension.shell.user_ns[name] = each if len(each) > 1 else next(iter(each.values()))
-    click.echo(f"{', '.join(names)} ← {kernel} on {', '.join(found)}")
+    for vm, label in machines.items():
+        click.echo(f"{', '.join(names)} ← {kernel} on {label}  {amount(sizes[vm])}")
 
 
 async def fetched(

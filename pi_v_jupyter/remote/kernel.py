@@ -28,7 +28,25 @@ SLOW = 2.0  # seconds after which a start is worth a line
 ANSWER_TIMEOUT = 20.0  # seconds for the keeper's first words, and for its end
 # The keeper as its interpreter gets it: on stdin, for its source is not on the VM.
 BOOT = "import sys;exec(compile(sys.stdin.buffer.read(),'pi-v-keeper','exec'))"
-RESEED = "__import__('random').seed()"
+# A kernel that nobody has used yet may have been copied with its VM, from before that had its variables: its
+# random numbers are its own from now on, and it has what a login would set.
+BEGIN = """\
+def __pi_v_begin():
+    import os, random
+    random.seed()
+    try:
+        with open("/etc/environment", errors="surrogateescape") as file:
+            lines = file.read().split("\\n")
+    except OSError:
+        return
+    for line in lines:
+        name, equals, value = line.strip().partition("=")
+        name = name.removeprefix("export ").strip()
+        if equals and name.isidentifier():
+            os.environ.setdefault(name, value.strip().strip("\\"'"))
+__pi_v_begin()
+del __pi_v_begin
+"""
 # A keeper that does not answer. Its process group is its own; its kernel notices that it is gone.
 KILL = """\
 pid=$(cat "$HOME/{folder}/{name}.lock") || exit 0
@@ -128,8 +146,8 @@ class Kernel:
                 about = link.about.result()
                 self.python, self.pid = shown(about["python"]), about["pid"]
                 await link.order(do="hello", session=self.session)
-                if not about["used"]:  # it may have been copied with its VM: all copies would draw the same
-                    await link.ask("execute_request", {"code": RESEED, "silent": True})
+                if not about["used"]:
+                    await self._begin(link)
                 return link
             await link.reading
         except BaseException:
@@ -139,6 +157,9 @@ class Kernel:
         if not link.absent and link.end is not None:
             raise link.end
         return None
+
+    async def _begin(self, link: KernelLink) -> None:
+        await link.ask("execute_request", {"code": BEGIN, "silent": True})
 
     async def _start(self) -> None:
         python = await Pythons(self.place, self._on_progress).find()
@@ -221,6 +242,7 @@ class Kernel:
                     await link.introduced(ANSWER_TIMEOUT + START_TIMEOUT)
                     if not link.open:
                         raise link.end or self.error("did not come back")
+                    await self._begin(link)
                 except KernelError:
                     link.about = before
                     await self._kill()

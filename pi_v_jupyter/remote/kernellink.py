@@ -160,7 +160,8 @@ class KernelLink:
                 self.about = asyncio.get_running_loop().create_future()
             self.about.set_result(about)
         elif "died" in what:
-            self.end = self._kernel.error(f"died ({what['died']}); what it held is gone")
+            full = ", as when memory runs out" if what["died"] == "SIGKILL" else ""
+            self.end = self._kernel.error(f"died ({what['died']}{full}); what it held is gone")
             self.silent_end = not self.asked
         elif "ended" in what and self.end is None:
             self.end = self._kernel.error("was ended")

@@ -55,15 +55,15 @@ async def push(
     Raises:
         UsageError: one does not travel; nothing was changed there.
     """
-    there = await _told(kernel, "libraries()")
+    there = await _told(kernel, "libraries()", pickle=pickle)
     try:
         data = await asyncio.to_thread(travel.dump, dict(values), there, pickle)
     except travel.Unfit as error:
-        raise _refusal(str(error), kernel, pickle=pickle) from None
+        raise _refusal(type(error).__name__, str(error), kernel, pickle=pickle) from None
     path = _path()
     try:
         await machine.write(path, data, mode=0o600, on_progress=on_progress)
-        await _told(kernel, f"take({path!r}, get_ipython().user_ns, {pickle!r})")
+        await _told(kernel, f"take({path!r}, get_ipython().user_ns, {pickle!r})", pickle=pickle)
     finally:
         with suppress(RemoteFileError):  # it was taken
             await machine.remove(path)
@@ -90,7 +90,9 @@ async def pull(
     here = travel.libraries()
     try:
         size = await _told(
-            kernel, f"leave({path!r}, {list(names)!r}, get_ipython().user_ns, {here!r}, {pickle!r})"
+            kernel,
+            f"leave({path!r}, {list(names)!r}, get_ipython().user_ns, {here!r}, {pickle!r})",
+            pickle=pickle,
         )
         data = await machine.read_bytes(path, on_progress=lambda done: on_progress(done, size))
     finally:
@@ -99,14 +101,14 @@ async def pull(
     try:
         return await asyncio.to_thread(travel.load, data, known, pickle), len(data)
     except travel.Unfit as error:
-        raise _refusal(str(error), kernel, pickle=pickle) from None
+        raise _refusal(type(error).__name__, str(error), kernel, pickle=pickle) from None
 
 
 def _path() -> str:
     return f"{FOLDER}/{secrets.token_hex(8)}.values"
 
 
-async def _told(kernel: Kernel, call: str) -> Any:
+async def _told(kernel: Kernel, call: str, *, pickle: bool) -> Any:
     """What a function of `travel` returned there."""
     asked = f"__import__('json').dumps(__import__('pi_v_travel').{call})"
     reply = await kernel.execute(_setup(), silent=True, expressions={"told": asked})
@@ -116,14 +118,21 @@ async def _told(kernel: Kernel, call: str) -> Any:
             return json.loads(ast.literal_eval(found["data"]["text/plain"]))
         except (ValueError, KeyError, TypeError, SyntaxError):
             pass
-    elif found.get("ename") == "Unfit":
-        raise _refusal(str(found.get("evalue", "")), kernel, pickle=False)
+    elif found.get("ename") in ("Unfit", "Missing", "Lacking"):
+        raise _refusal(str(found["ename"]), str(found.get("evalue", "")), kernel, pickle=pickle)
     why = found.get("evalue") or reply.get("evalue") or "no answer"
     raise KernelError(f"The kernel {kernel.name} on {kernel.place.label} could not do it: {why}.")
 
 
-def _refusal(why: str, kernel: Kernel, *, pickle: bool) -> UsageError:
-    return UsageError(
-        f"That does not travel to or from {kernel.place.label}: {why}.",
-        "" if pickle else f"JSON, bytes, arrays, tables, and dataclasses of those do. {PICKLE}",
-    )
+def _refusal(kind: str, why: str, kernel: Kernel, *, pickle: bool) -> UsageError:
+    if kind == "Missing":
+        return UsageError(
+            f"There is no variable {why} in the kernel {kernel.name} on {kernel.place.label}.",
+            "`%%vm python` with `%who` lists those there are.",
+        )
+    hint = f"JSON, bytes, arrays, tables, and dataclasses of those do. {PICKLE}"
+    if kind == "Lacking":
+        hint = "Both ends must have it."
+    elif pickle:
+        hint = ""
+    return UsageError(f"That does not travel to or from {kernel.place.label}: {why}.", hint)

@@ -43,7 +43,7 @@ CASES = [
     ("%vers forget-host-key nosuch", UNKNOWN, "No VM named 'nosuch'."),
     ("%vers tunnel close 1", USAGE, "There is no tunnel at port 1."),
     ("%vers push nosuch", USAGE, "There is no variable nosuch here."),
-    ("%vers pull nosuch", USAGE, "there is no variable nosuch"),
+    ("%vers pull nosuch", USAGE, "There is no variable nosuch in the kernel python on build."),
     ("%vers config colour blue", USAGE, "There is no setting 'colour'."),
     ("%%vm --on build,nosuch\ntouch /srv/ran", UNKNOWN, "No VM named 'nosuch'."),
     ("%%vm wirte f\nx", USAGE, "No such kind of cell: wirte. Did you mean write?"),

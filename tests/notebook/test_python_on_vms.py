@@ -117,7 +117,7 @@ def test_values_travel_both_ways(tidy: Kernel) -> None:  # noqa: F811
     )
     good(tidy, "child = %vers branch --name child")
     good(tidy, "%%vm --on build,child python\nfound = [len(deep), 2.5]\nother = {1, 2}")
-    assert good(tidy, "%vers pull found --on child").endswith("found ← python on child\n")
+    assert re.search(r"found ← python on child  \d+ bytes\n$", good(tidy, "%vers pull found --on child"))
     assert tidy.value("found") == [1, 2.5]
     good(tidy, "%vers pull found --on build,child")
     assert tidy.value("found") == {"build": [1, 2.5], "child": [1, 2.5]}
@@ -129,7 +129,10 @@ def test_values_travel_both_ways(tidy: Kernel) -> None:  # noqa: F811
     )
     good(tidy, "%vers pull other --pickle")
     assert tidy.value("other") == {1, 2}
-    assert "there is no variable nothing" in tidy.run("%vers pull nothing").message
+    assert (
+        "There is no variable nothing in the kernel python on build."
+        in tidy.run("%vers pull nothing").message
+    )
     assert "There is no variable nothing here." in tidy.run("%vers push nothing").message
     assert good(tidy, "%vm ls -A ~/.local/share/pi-v/kernels | grep -c values || true") == "0\n", "left"
 
@@ -197,6 +200,27 @@ def test_the_last_value_is_kept_where_it_is_asked_for(tidy: Kernel) -> None:  # 
     tidy.run("%%vm --on build,child --out kept python\nimport socket\nlen(socket.gethostname()) > 0")
     assert tidy.value("kept") == {"build": True, "child": True}
     assert "_ is a set" in tidy.run("%%vm python --out kept\n{1}").message
+
+
+def test_an_error_that_is_not_raised_is_shown(kernel: Kernel) -> None:
+    shown = kernel.run("%%vm python --no-raise\nprint('before')\n1 / 0")
+    assert shown.stdout == "before\n" and "ZeroDivisionError: division by zero" in shown.traceback
+    assert kernel.value("'the notebook goes on'") == "the notebook goes on"
+    reply = kernel.client.execute("%%vm python --no-raise\n1 / 0", reply=True, timeout=30)
+    assert reply["content"]["status"] == "ok"
+
+
+def test_python_has_the_variables_a_vm_was_born_with(tidy: Kernel) -> None:  # noqa: F811
+    good(tidy, "%vers env set GREETING='hello there'")
+    try:
+        good(tidy, "other = %vers create --name other")
+        code = "%%vm python --on other\nimport os\nos.environ['GREETING']"
+        assert tidy.run(code, timeout=90).data == ["'hello there'"]
+        good(tidy, "%vers kernels restart --on other", timeout=120)
+        assert tidy.run(code, timeout=90).data == ["'hello there'"]
+    finally:
+        tidy.run("%vers rm -f other")
+        tidy.run("%vers env rm GREETING")
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,56 @@ def test_categories_and_several_indexes_by_arrow() -> None:
     pd.testing.assert_frame_equal(crossed(frame), frame)
 
 
+several = pd.MultiIndex.from_tuples([("a", 1), ("a", 2)], names=["up", None])
+
+
+@pytest.mark.parametrize("there", [EVERYTHING, ["numpy", "pandas"]], ids=["arrow", "columns"])
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Categorical(["a", None], categories=["b", "a"], ordered=True),
+        pd.Categorical([3, 1]),
+        pd.array([1, None], dtype="Int64"),
+        pd.array([1.5, None], dtype="Float32"),
+        pd.array([True, None], dtype="boolean"),
+        pd.array(["a", None], dtype="string"),
+        pd.to_datetime(["2026-01-01 12:00", None]).tz_localize("Europe/Berlin"),
+        pd.to_datetime(["2026-01-01", None]).tz_localize("UTC"),
+        pd.to_timedelta(["1h", None]),
+    ],
+    ids=lambda column: str(column.dtype),
+)
+def test_columns_keep_their_kind_and_their_gaps(column: Any, there: list[str]) -> None:
+    frame = pd.DataFrame({"x": column, "n": [1, 2]})
+    pd.testing.assert_frame_equal(crossed(frame, there), frame)
+    pd.testing.assert_series_equal(crossed(frame["x"], there), frame["x"])
+
+
+def test_several_indexes_and_names_that_repeat_without_arrow() -> None:
+    there = ["numpy", "pandas"]
+    for frame in (
+        pd.DataFrame([[1, 2], [3, 4]], index=several, columns=several),
+        pd.DataFrame([[1, 2], [3, 4]], columns=["same", "same"]),
+        pd.DataFrame([[1, 2]], columns=pd.Index([10, 20], name="tens")),
+        pd.DataFrame({"n": [1, 2]}, index=pd.CategoricalIndex(["b", "a"])),
+    ):
+        pd.testing.assert_frame_equal(crossed(frame, there), frame)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (np.ma.array([1, 2], mask=[0, 1]), "x is a numpy.ma"),
+        (np.rec.array([(1, 2)]), "x is a numpy.rec"),
+        (pd.Series(pd.period_range("2026-01", periods=2)), "period.* needs pyarrow at both ends"),
+    ],
+    ids=["masked", "records", "period"],
+)
+def test_what_would_arrive_as_something_else_is_refused(value: Any, said: str) -> None:
+    with pytest.raises(travel.Unfit, match=said):
+        crossed(value, ["numpy", "pandas"])
+
+
 def test_tables_of_arrow_and_polars() -> None:
     pyarrow, polars = pytest.importorskip("pyarrow"), pytest.importorskip("polars")
     table = pyarrow.table({"n": [1, 2], "deep": [[1], [2, 3]]})
@@ -125,7 +175,7 @@ class Point:
 def test_dataclasses_that_both_ends_know() -> None:
     assert crossed([Point(1, [Point(2)])]) == [Point(1, [Point(2)])]
     data = travel.dump({"x": Point(1)}, EVERYTHING).replace(b"test_travel", b"no_such_mod")
-    with pytest.raises(travel.Unfit, match="Point, a dataclass that is not defined at this end"):
+    with pytest.raises(travel.Unfit, match="Point, a dataclass that is not defined where it comes to"):
         travel.load(data, {})
 
 

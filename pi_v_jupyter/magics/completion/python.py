@@ -59,10 +59,11 @@ def _kinds(answer: dict[str, Any]) -> dict[str, str]:
 def inspect(
     extension: Extension, cell: str, cursor: int, timeout: float, detail_level: int
 ) -> dict[str, Any] | None:
-    """What the kernel that `cell` is for says of the name at `cursor`; None where it cannot tell now."""
+    """What the kernel that `cell` is for says of the name at `cursor`; None for any other cell."""
     found = _body(extension, cell, cursor)
     if found is None:
         return None
+    nothing = {"status": "ok", "found": False, "data": {}, "metadata": {}}
 
     async def answered() -> dict[str, Any] | None:
         async with asyncio.timeout(timeout):
@@ -71,9 +72,9 @@ def inspect(
     try:
         answer = loops.wait(answered())
     except (VersError, TimeoutError):
-        return None
+        return nothing
     if answer is None or not isinstance(answer.get("data"), dict):
-        return None
+        return nothing
     data = {str(kind): str(text) for kind, text in answer["data"].items()}
     return {"status": "ok", "found": bool(answer.get("found")), "data": data, "metadata": {}}
 

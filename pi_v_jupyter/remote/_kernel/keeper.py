@@ -26,6 +26,8 @@ from .wire import VERSION
 AGAIN = 0.2  # seconds between two looks whether a new kernel is heard
 PATIENCE = 100.0  # seconds a kernel may take to start
 MARK = b"<IDS|MSG>"
+# Jedi reads whole libraries to answer one Tab, for seconds, and no cell runs meanwhile.
+OPTIONS = ["--IPCompleter.use_jedi=False"]
 
 
 class Keeper:
@@ -79,7 +81,7 @@ class Keeper:
             """The Python that runs this, whatever the user has named python3."""
 
             def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-                argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+                argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", *OPTIONS]
                 return KernelSpec(argv=argv, display_name=kernel_name, language="python")
 
         self.started += 1

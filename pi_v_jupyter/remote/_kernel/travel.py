@@ -9,7 +9,9 @@ nodes, as JSON, and the bytes it refers to:
     {"is": "list" | "tuple" | "dict", "items": …}           of nodes
     {"is": "bytes" | "array" | "arrow" | "polars" | "pickle", "blob": number, …}
     {"is": "pandas", "blob": an Arrow table, "series", "named"}
-    {"is": "columns", …}                                    of pandas, where one end has no pyarrow
+    {"is": "columns", …}                                    of pandas, where one end has no pyarrow, made of
+    {"is": "array" | "list" | "category" | "zoned" | "masked" | "texts", …}   and, for an index,
+    {"is": "levels" | "level", …}
     {"is": "dataclass", "module": …, "name": …, "fields": {name: node}}
 """
 
@@ -32,8 +34,20 @@ DEEPEST = 200  # lists in lists
 LIBRARIES = ("numpy", "pandas", "polars", "pyarrow")
 
 
+INTEGERS = [f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)]
+MASKED = ("boolean", "Float32", "Float64", *INTEGERS)  # columns of pandas with gaps
+
+
 class Unfit(Exception):
     """It does not travel; says what and why."""
+
+
+class Missing(Unfit):
+    """There is no such variable."""
+
+
+class Lacking(Unfit):
+    """One end lacks what it takes."""
 
 
 def libraries() -> list[str]:
@@ -90,7 +104,7 @@ class Packer:
 
     def node(self, value: Any, name: str, depth: int) -> dict[str, Any]:
         if depth > DEEPEST:
-            raise Unfit(f"{name} is nested too deep, or contains itself")
+            raise Unfit(f"{name[:40]}… is nested too deep, or contains itself")
         kind = type(value)
         if value is None or kind in (bool, int, float, str):
             return {"is": "plain", "value": value}
@@ -129,7 +143,7 @@ class Packer:
         module = sys.modules.get(library)
         if library not in LIBRARIES or module is None:
             return None
-        if library == "numpy" and isinstance(value, (module.ndarray, module.generic)):
+        if library == "numpy" and (type(value) is module.ndarray or isinstance(value, module.generic)):
             return self.array(value, name)
         if library == "pyarrow" and isinstance(value, module.Table):
             self.needs("pyarrow", name)
@@ -147,7 +161,7 @@ class Packer:
 
     def needs(self, library: str, name: str) -> None:
         if library not in self.there:
-            raise Unfit(f"{name} needs {library}, which is not installed at the other end")
+            raise Lacking(f"{name} needs {library}, which is not installed at the other end")
 
     def array(self, value: Any, name: str) -> dict[str, Any]:
         self.needs("numpy", name)
@@ -177,21 +191,45 @@ class Packer:
             except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError, pyarrow.ArrowNotImplementedError) as error:
                 raise Unfit(f"{name} has what Arrow cannot hold: {error}") from None
             return {"is": "pandas", "blob": blob, "series": series, "named": named}
-        columns = [self.column(frame[each], f"{name}[{each!r}]") for each in frame.columns]
-        index = self.column(frame.index.to_series(), f"the index of {name}")
-        heads = [self.node(each, f"a column of {name}", 1) for each in frame.columns]
+        columns = [self.column(frame.iloc[:, i], f"{name}[{each!r}]") for i, each in enumerate(frame.columns)]
         return {
             "is": "columns",
             "columns": columns,
-            "heads": heads,
-            "index": index,
-            "index_name": self.node(frame.index.name, f"the name of the index of {name}", 1),
+            "heads": self.index(frame.columns, f"the columns of {name}"),
+            "index": self.index(frame.index, f"the index of {name}"),
             "series": series,
             "named": named,
         }
 
+    def index(self, index: Any, name: str) -> dict[str, Any]:
+        names = [self.node(each, f"the name of {name}", 1) for each in index.names]
+        levels = [self.column(index.get_level_values(i).to_series(), name) for i in range(index.nlevels)]
+        return {"is": "levels" if index.nlevels > 1 else "level", "levels": levels, "names": names}
+
     def column(self, values: Any, name: str) -> dict[str, Any]:
-        """One that numpy knows, or of texts and the like."""
+        """One that numpy knows, or of texts and the like, or of a kind that pandas adds."""
+        pandas, kind = sys.modules["pandas"], values.dtype
+        if isinstance(kind, pandas.CategoricalDtype):
+            codes = self.array(values.cat.codes.to_numpy(), name)
+            return {
+                "is": "category",
+                "codes": codes,
+                "of": self.column(values.cat.categories.to_series(), name),
+                "ordered": bool(kind.ordered),
+            }
+        if isinstance(kind, pandas.DatetimeTZDtype):
+            moments = values.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy()
+            return {"is": "zoned", "moments": self.array(moments, name), "zone": str(kind.tz)}
+        if str(kind) in MASKED:
+            gaps = values.isna().to_numpy()
+            whole = values.fillna(False if str(kind) == "boolean" else 0).to_numpy(kind.numpy_dtype)
+            arrays = {"values": self.array(whole, name), "gaps": self.array(gaps, name)}
+            return {"is": "masked", "kind": str(kind), **arrays}
+        if isinstance(kind, pandas.StringDtype) and kind.na_value is pandas.NA:
+            texts = [None if gap else text for gap, text in zip(values.isna(), values)]  # noqa: B905  3.8
+            return {"is": "texts", "items": self.node(texts, name, 1)}
+        if not isinstance(kind, pandas.StringDtype) and pandas.api.types.is_extension_array_dtype(kind):
+            raise Lacking(f"{name} is of type {kind}, which needs pyarrow at both ends")
         array = values.to_numpy()
         if not array.dtype.hasobject:
             return self.array(array, name)
@@ -237,7 +275,7 @@ class Unpacker:
         try:
             return importlib.import_module(library)
         except ImportError:
-            raise Unfit(f"{name} needs {library}, which is not installed here") from None
+            raise Lacking(f"{name} needs {library}, which is not installed here") from None
 
     def as_given(self, frame: Any, node: dict[str, Any]) -> Any:
         if not node["series"]:
@@ -247,12 +285,35 @@ class Unpacker:
 
     def columns(self, node: dict[str, Any], name: str) -> Any:
         pandas = self.library("pandas", name)
-        heads = [self.value(each, name) for each in node["heads"]]
-        index = pandas.Index(self.value(node["index"], name), name=self.value(node["index_name"], name))
-        columns = [pandas.Series(self.value(each, name), index=index) for each in node["columns"]]
+        index = self.index(node["index"], name)
+        columns = [pandas.Series(self.column(each, name), index=index) for each in node["columns"]]
         frame = pandas.concat(columns, axis=1) if columns else pandas.DataFrame(index=index)
-        frame.columns = heads
+        frame.columns = self.index(node["heads"], name)
         return self.as_given(frame, node)
+
+    def index(self, node: dict[str, Any], name: str) -> Any:
+        pandas = self.library("pandas", name)
+        levels = [self.column(each, name) for each in node["levels"]]
+        names = [self.value(each, name) for each in node["names"]]
+        if node["is"] == "level":
+            return pandas.Index(levels[0], name=names[0])
+        return pandas.MultiIndex.from_arrays(levels, names=names)
+
+    def column(self, node: dict[str, Any], name: str) -> Any:
+        pandas, how = self.library("pandas", name), node["is"]
+        if how == "category":
+            codes, of = self.value(node["codes"], name), self.column(node["of"], name)
+            return pandas.Categorical.from_codes(codes, pandas.Index(of), ordered=node["ordered"])
+        if how == "zoned":
+            moments = pandas.DatetimeIndex(self.value(node["moments"], name))
+            return moments.tz_localize("UTC").tz_convert(node["zone"])
+        if how == "masked":
+            values = pandas.array(self.value(node["values"], name), dtype=node["kind"])
+            values[self.value(node["gaps"], name)] = pandas.NA
+            return values
+        if how == "texts":
+            return pandas.array(self.value(node["items"], name), dtype="string")
+        return self.value(node, name)
 
     def dataclass(self, node: dict[str, Any], name: str) -> Any:
         """Of a class that is defined, or has been imported, at this end too; its `__init__` is not called."""
@@ -268,7 +329,7 @@ class Unpacker:
         except AttributeError:
             kind = None
         if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
-            raise Unfit(f"{name} is a {node['name']}, a dataclass that is not defined at this end")
+            raise Lacking(f"{name} is a {node['name']}, a dataclass that is not defined where it comes to")
         made = object.__new__(kind)
         for field in dataclasses.fields(kind):
             object.__setattr__(
@@ -283,7 +344,7 @@ def leave(
     """Write what `dump` makes of variables to a file of this user's own; its size in bytes."""
     missing = [name for name in names if name not in namespace]
     if missing:
-        raise Unfit(f"there is no variable {missing[0]}")
+        raise Missing(missing[0])
     data = dump({name: namespace[name] for name in names}, there, allow_pickle)
     file = Path(path).expanduser()
     file.parent.mkdir(0o700, parents=True, exist_ok=True)
