@@ -56,13 +56,14 @@ class Run:
         self._dropped = self._is_late = self.over = False
         self._began = time.monotonic()
 
-    async def run(self) -> None:
-        """To the end; what goes wrong is kept, for the others go on."""
+    async def run(self, on_asked: Callable[[], object]) -> None:
+        """To the end; what goes wrong is kept, for the others go on. `on_asked`: there is a kernel to ask."""
         self._task = asyncio.current_task()
         watch: list[asyncio.Task[None]] = []
 
         def asked(execution: Execution) -> None:
             self._execution = execution
+            on_asked()
             watch.append(asyncio.create_task(self._watch(execution)))
 
         try:
@@ -101,6 +102,11 @@ class Run:
         await asyncio.sleep(GRACE)
         self.error = self._late(" It did not obey, and goes on")
         self.drop()
+
+    @property
+    def asked(self) -> bool:
+        """Is there a kernel that was asked, or is it still to be started?"""
+        return self._execution is not None
 
     @property
     def begun(self) -> bool:

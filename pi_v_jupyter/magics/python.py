@@ -15,6 +15,7 @@ from pi_v_jupyter.errors import (
 )
 from pi_v_jupyter.magics import output, values
 from pi_v_jupyter.magics.execution import Run, summary
+from pi_v_jupyter.magics.waiting import WaitingLine
 from pi_v_jupyter.remote.kernel import DEFAULT, Shown
 from pi_v_jupyter.vm import VM
 
@@ -120,10 +121,20 @@ def _wait(extension: Extension, screen: loops.Screen, runs: list[Run]) -> None:
             "`%vers kernels restart` ends what the kernel does.",
         )
 
-    async def all_of_them() -> None:
-        await asyncio.gather(*(run.run() for run in runs))
+    line = WaitingLine(extension.shell, f"starting Python on {where}")
 
-    with extension.showing(screen):
+    def starting() -> bool:
+        return not all(run.asked for run in runs)
+
+    def on_asked() -> None:
+        if not starting():
+            screen.call(line.end)
+
+    async def all_of_them() -> None:
+        with line.ticking(lambda show: screen.call(show) if starting() else None):
+            await asyncio.gather(*(run.run(on_asked) for run in runs))
+
+    with extension.showing(screen, line):
         loops.wait(all_of_them(), screen=screen, on_interrupt=on_interrupt)
     if stops and not any(run.error for run in runs):  # else that tells more
         raise extension.stopped(f"interrupted on {where}.")

@@ -79,6 +79,7 @@ class WaitingLine:
         self.hide()
         if self._handle is not None:
             self._display(f"{self._doing}: {time.monotonic() - self._began:.1f} s")
+            self._handle = None
 
     def _display(self, text: str) -> None:
         if self._handle is None:

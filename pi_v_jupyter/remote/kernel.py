@@ -24,7 +24,6 @@ FOLDER = "~/.local/share/pi-v/kernels"
 DEFAULT = "python"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,30}")
 START_TIMEOUT = 120.0  # seconds for a kernel to start, on an emulated machine
-SLOW = 2.0  # seconds after which a start is worth a line
 ANSWER_TIMEOUT = 20.0  # seconds for the keeper's first words, and for its end
 # The keeper as its interpreter gets it: on stdin, for its source is not on the VM.
 BOOT = "import sys;exec(compile(sys.stdin.buffer.read(),'pi-v-keeper','exec'))"
@@ -75,7 +74,7 @@ class Kernels(list["Kernel"]):
 class Kernel:
     """One client of the kernel `name` on `place`. Its methods may be awaited on any loop.
 
-    `on_progress` is told what takes its time: a kernel that is started, or installed first.
+    `on_progress` is told of what is installed first.
 
     Raises, all methods that talk to the kernel:
         KernelError: it cannot be started, or it ended.
@@ -163,8 +162,6 @@ class Kernel:
 
     async def _start(self) -> None:
         python = await Pythons(self.place, self._on_progress).find()
-        words = f"starting Python on {self.place.label}"
-        telling = asyncio.get_running_loop().call_later(SLOW, self._on_progress, words)
         # Not in the user's home: a file there may be named as a module is.
         request = Request(argv=(python, "-c", BOOT, self._path), stdin=True, cwd="/", timeout=START_TIMEOUT)
         process = await self.place.start(request)
@@ -176,7 +173,6 @@ class Kernel:
                 said += piece
             how = await process.wait()
         finally:
-            telling.cancel()
             await process.close()
         if how.code != 0:
             lines = said.decode(errors="backslashreplace").strip().splitlines()

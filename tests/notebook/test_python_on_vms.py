@@ -204,7 +204,7 @@ def test_the_last_value_is_kept_where_it_is_asked_for(tidy: Kernel) -> None:  # 
 
 def test_an_error_that_is_not_raised_is_shown(kernel: Kernel) -> None:
     shown = kernel.run("%%vm python --no-raise\nprint('before')\n1 / 0")
-    assert shown.stdout == "before\n" and "ZeroDivisionError: division by zero" in shown.traceback
+    assert shown.stdout == "before\n" and "division by zero" in shown.traceback
     assert kernel.value("'the notebook goes on'") == "the notebook goes on"
     reply = kernel.client.execute("%%vm python --no-raise\n1 / 0", reply=True, timeout=30)
     assert reply["content"]["status"] == "ok"
