@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from pi_v_jupyter.api.client import VersClient
 from pi_v_jupyter.api.models import VariableName, VariableValue
-from pi_v_jupyter.errors import UsageError
+from pi_v_jupyter.errors import NotFoundError, UsageError
 
 _NAME: TypeAdapter[str] = TypeAdapter(VariableName)
 _VALUE: TypeAdapter[str] = TypeAdapter(VariableValue)
@@ -57,7 +57,12 @@ async def unset_variables(client: VersClient, *names: str) -> None:
     for name in names:
         check_name(name)
     for name in dict.fromkeys(names):
-        await client.delete_env_var(name)
+        try:
+            await client.delete_env_var(name)
+        except NotFoundError as error:
+            raise NotFoundError(
+                f"There is no environment variable {name}.", "`%vers env` lists them.", status=error.status
+            ) from None
 
 
 def check_name(name: str) -> None:

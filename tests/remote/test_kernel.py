@@ -167,7 +167,7 @@ async def test_completion_and_help(kernel: Kernel) -> None:
 
 async def test_a_kernel_that_dies_says_how_and_the_next_cell_has_a_new_one(kernel: Kernel) -> None:
     await run(kernel, "gone = 1")
-    with pytest.raises(KernelError, match="died .SIGKILL, as when memory runs out.; what it held is gone"):
+    with pytest.raises(KernelError, match=r"died \(SIGKILL, as when memory runs out\); what it held is gone"):
         await run(kernel, "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
     reply, _ = await run(kernel, "gone")
     assert (reply["ename"], reply["execution_count"]) == ("NameError", 1)
