@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import re
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -14,11 +15,15 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
 POLL = 0.05  # seconds
+WAIT = re.compile(r" … \d+ s$")
 
 
 @dataclass
 class Outputs:
-    """What one cell has shown. `data` and `html`: one entry a display; `updates`: messages to its streams."""
+    """What one cell has shown. `data` and `html`: one entry a display; `updates`: messages to its streams.
+
+    `waits`: the lines that say what it waited for, which come on a machine that is slow.
+    """
 
     stdout: str = ""
     stderr: str = ""
@@ -27,6 +32,7 @@ class Outputs:
     traceback: str = ""
     data: list[str] = field(default_factory=list)
     html: list[str] = field(default_factory=list)
+    waits: list[str] = field(default_factory=list)
     updates: int = 0
     size: int = 0
     seconds: float = 0.0
@@ -34,7 +40,7 @@ class Outputs:
     @property
     def text(self) -> str:
         """All of it, for a look at what must not be there."""
-        return "\n".join([self.stdout, self.stderr, self.traceback, *self.data, *self.html])
+        return "\n".join([self.stdout, self.stderr, self.traceback, *self.data, *self.waits, *self.html])
 
 
 class Cell:
@@ -92,7 +98,8 @@ class Cell:
             else:
                 outputs.stderr += content["text"]
         elif kind in ("execute_result", "display_data"):
-            outputs.data.append(content["data"].get("text/plain", ""))
+            text = content["data"].get("text/plain", "")
+            (outputs.waits if WAIT.search(text) else outputs.data).append(text)
             if "text/html" in content["data"]:
                 outputs.html.append(content["data"]["text/html"])
         elif kind == "error":

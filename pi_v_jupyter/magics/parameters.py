@@ -5,6 +5,7 @@ While a line is completed the object of click's context is the `Tab`; a command 
 
 from __future__ import annotations
 
+import builtins
 import keyword
 import types
 from collections.abc import Iterable
@@ -214,11 +215,11 @@ class KernelVariable(Variable):
         if kernel is None or not kernel.connected or not word:
             return []
         question = partial(kernel.ask, "complete_request", code=word, cursor_pos=len(word))
-        told = (tab.ask(("variables", machine, kernel.name, word), question) or {}).get("metadata", {})
+        told = (tab.ask(("variables", machine, kernel.name, word), question) or {}).get("matches")
         return [
-            CompletionItem(each["text"], type="variable")
-            for each in told.get(TYPES, ())
-            if each.get("type") == "instance"
+            CompletionItem(name, type="variable")
+            for name in (told if isinstance(told, list) else ())
+            if str(name).isidentifier() and not keyword.iskeyword(name) and not hasattr(builtins, name)
         ]
 
 

@@ -121,7 +121,7 @@ def _wait(extension: Extension, screen: loops.Screen, runs: list[Run]) -> None:
             "`%vers kernels restart` ends what the kernel does.",
         )
 
-    line = WaitingLine(extension.shell, f"starting Python on {where}")
+    line = WaitingLine(extension.shell, f"waiting for Python on {where}")
 
     def starting() -> bool:
         return not all(run.asked for run in runs)

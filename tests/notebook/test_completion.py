@@ -174,10 +174,12 @@ def test_paths_of_this_computer_are_offered_for_copies(kernel: Kernel, tmp_path:
 
 
 def test_a_vm_that_stands_still_has_nothing_to_offer_and_says_nothing(
-    kernel: Kernel, shared_platform: Platform
+    child: Kernel, shared_platform: Platform
 ) -> None:
+    kernel = child
+    good(kernel, "%vers use child")
     soon(kernel, "%vm base6")
-    vm_id = kernel.value("vm.id")
+    vm_id = kernel.value("held.id")
 
     async def put(state: str) -> None:
         async with shared_platform.api() as api:
@@ -188,7 +190,7 @@ def test_a_vm_that_stands_still_has_nothing_to_offer_and_says_nothing(
         kernel.run("pass")
         for code in ("%%vm\nbase6", "%vm base6", "%vers read /et", "%%vm write /et", "%vers cp :/et"):
             assert kernel.complete(code) == [], code
-        assert offered(kernel, "%vers use buil") == ["build"], "the platform answers"
+        assert offered(kernel, "%vers use chil") == ["child"], "the platform answers"
         shown = kernel.run("pass")
         assert (shown.text.strip(), shown.error) == ("", None)
         assert not [each for each in kernel.strays if each["msg_type"] in ("stream", "error")]

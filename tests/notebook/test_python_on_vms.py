@@ -71,7 +71,7 @@ def test_a_stop_interrupts_all_of_them(tidy: Kernel) -> None:  # noqa: F811
 
 def test_a_stop_while_a_kernel_starts_runs_nothing(kernel: Kernel) -> None:
     cell = kernel.start("%%vm python --kernel third\nprint('it ran')")
-    cell.wait_for("starting Python on build")
+    cell.wait_for("waiting for Python on build")
     kernel.interrupt()
     stopped = cell.finish(20)
     assert stopped.error == "CellInterrupted" and "it ran" not in stopped.stdout, stopped

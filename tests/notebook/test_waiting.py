@@ -69,7 +69,8 @@ def test_a_long_wait_is_one_line_that_counts_and_stays_with_its_whole_time(kerne
 
 
 def test_a_short_wait_shows_nothing(kernel: Kernel) -> None:
-    assert kernel.run("extension.wait(work(0), 'creating build');").data == []
+    shown = kernel.run("extension.wait(work(0), 'creating build');")
+    assert (shown.data, shown.waits) == ([], [])
 
 
 def test_what_fails_leaves_a_final_line_too(kernel: Kernel) -> None:
