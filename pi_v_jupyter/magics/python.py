@@ -176,11 +176,6 @@ def _keep(extension: Extension, runs: dict[VM, Run], name: str) -> None:
     """The last value in a variable here; of several VMs in a dict by VM, None where there was none."""
     having = {vm: run.label for vm, run in runs.items() if run.value is not None}
     kernel = next(iter(runs.values())).kernel.name
-    try:
-        found = extension.wait(values.fetched(extension, having, ("_",), kernel), "fetching the value")
-    except UsageError as error:
-        raise UsageError(
-            error.message, "`%vers pull --pickle _` brings it all the same, and trusts the VM."
-        ) from None
+    found = extension.wait(values.fetched(extension, having, ("_",), kernel), "fetching the value")
     kept = {run.label: found[run.label]["_"] if run.label in found else None for run in runs.values()}
     extension.shell.user_ns[name] = kept if len(kept) > 1 else next(iter(kept.values()))

@@ -85,7 +85,8 @@ def pull(extension: Extension, names: tuple[str, ...], vms: str | None, kernel: 
                 sizes[vm] = done
                 on_progress(done, total)
 
-            return (await fetched(extension, {vm: ""}, names, kernel, pickle=pickle, on_progress=so_far))[""]
+            known = extension.shell.user_ns
+            return await vm.pull(*names, kernel=kernel, known=known, pickle=pickle, on_progress=so_far)
 
         async def all_of_them() -> list[dict[str, Any]]:
             return await asyncio.gather(*map(pulled, machines))
@@ -99,11 +100,11 @@ def pull(extension: Extension, names: tuple[str, ...], vms: str | None, kernel: 
 
 
 async def fetched(
-    extension: Extension, machines: dict[VM, str], names: tuple[str, ...], kernel: str, **how: Any
+    extension: Extension, machines: dict[VM, str], names: tuple[str, ...], kernel: str
 ) -> dict[str, dict[str, Any]]:
     """The variables of each machine, by its label."""
     known = extension.shell.user_ns
-    values = await asyncio.gather(*(vm.pull(*names, kernel=kernel, known=known, **how) for vm in machines))
+    values = await asyncio.gather(*(vm.pull(*names, kernel=kernel, known=known) for vm in machines))
     return dict(zip(machines.values(), values, strict=True))
 
 

@@ -162,10 +162,10 @@ class KernelLink:
         elif "died" in what:
             full = ", as when memory runs out" if what["died"] == "SIGKILL" else ""
             self.end = self._kernel.error(f"died ({what['died']}{full}); what it held is gone")
-            self.silent_end = not self.asked
+            self.silent_end = all(asked.unwanted for asked in self.asked.values())
         elif "ended" in what and self.end is None:
             self.end = self._kernel.error("was ended")
-            self.silent_end = not self.asked
+            self.silent_end = all(asked.unwanted for asked in self.asked.values())
         elif "lost" in what:
             for asked in self.asked.values():
                 asked.on_message({"msg_type": "lost", "content": {"bytes": int(what["lost"])}})

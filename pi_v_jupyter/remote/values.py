@@ -20,7 +20,9 @@ from pi_v_jupyter.remote.files import Files
 from pi_v_jupyter.remote.kernel import FOLDER, Kernel
 
 OnProgress = Callable[[int, int | None], object]
-PICKLE = "`--pickle` (`pickle=True`) sends it all the same, and trusts the other end with all of yours."
+PICKLE = (
+    "`--pickle` of `%vers push` and `pull` (`pickle=True`) sends it all the same, and trusts the other end."
+)
 # Makes the module at the other end, once for each release of it.
 SETUP = """\
 def __pi_v_made(source, digest):

@@ -65,6 +65,21 @@ def test_a_commit_whose_name_two_have_is_not_guessed(tidy: Kernel) -> None:  # n
 
 
 @pytest.mark.vm
+def test_a_vm_whose_name_two_have_is_not_guessed(tidy: Kernel) -> None:  # noqa: F811
+    good(tidy, "child = %vers branch --name child")
+    # Another client may do what this one refuses to.
+    good(tidy, "extension = get_ipython().find_line_magic('vers').__self__")
+    label = "extension.wait(extension.vers.client.label_vm(child.id, {{'name': {!r}}}))"
+    good(tidy, label.format("build"))
+    try:
+        unclear = tidy.run("%vers use build")
+        assert unclear.error == "AmbiguousVMError" and "Give more of the id." in unclear.message
+        assert tidy.value("child.id")[:8] in unclear.message
+    finally:
+        good(tidy, label.format("child"))
+
+
+@pytest.mark.vm
 def test_files_tunnels_and_kernels_of_another_vm_than_the_active_one(tidy: Kernel) -> None:  # noqa: F811
     good(tidy, "%vers branch --name child")
     good(tidy, "%%vm write --on child /srv/note\nold text\n")

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from loopback import Loopback, MemoryPins, loopback_sshd
 from machines import Reached
+from running import until
 from served import clean
 
 from pi_v_jupyter.errors import KernelError, UsageError
@@ -173,6 +174,28 @@ async def test_a_kernel_that_dies_says_how_and_the_next_cell_has_a_new_one(kerne
     assert (reply["ename"], reply["execution_count"]) == ("NameError", 1)
     with pytest.raises(KernelError, match="died \\(exit code 3\\)"):
         await run(kernel, "import os\nos._exit(3)")
+
+
+async def test_one_that_dies_while_nobody_waits_is_told_with_the_next_cell(machine: Reached) -> None:
+    said: list[str] = []
+    kernel = Kernel(machine, f"test-{next(_numbers)}", said.append)
+    deaf = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nprint('deaf', flush=True)\n"
+    began = asyncio.Event()
+    left = asyncio.create_task(
+        kernel.execute(
+            deaf + "while True: time.sleep(0.05)",
+            lambda m: began.set() if m["msg_type"] == "stream" else None,
+        )
+    )
+    async with asyncio.timeout(60):
+        await began.wait()
+    left.cancel()
+    await asyncio.wait([left])
+    os.kill(kernel.pid, signal.SIGKILL)
+    await until(lambda: not kernel.connected)
+    assert texts((await run(kernel, "print('afresh')"))[1]) == "afresh\n"
+    assert any("died (SIGKILL" in words and "This cell begins in a new one." in words for words in said)
+    await kernel.end()
 
 
 async def test_a_restart_begins_afresh_and_tells_who_waits(kernel: Kernel) -> None:
