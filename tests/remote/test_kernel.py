@@ -181,21 +181,23 @@ async def test_one_that_dies_while_nobody_waits_is_told_with_the_next_cell(machi
     kernel = Kernel(machine, f"test-{next(_numbers)}", said.append)
     deaf = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nprint('deaf', flush=True)\n"
     began = asyncio.Event()
-    left = asyncio.create_task(
-        kernel.execute(
-            deaf + "while True: time.sleep(0.05)",
-            lambda m: began.set() if m["msg_type"] == "stream" else None,
+    try:
+        left = asyncio.create_task(
+            kernel.execute(
+                deaf + "while True: time.sleep(0.05)",
+                lambda m: began.set() if m["msg_type"] == "stream" else None,
+            )
         )
-    )
-    async with asyncio.timeout(60):
-        await began.wait()
-    left.cancel()
-    await asyncio.wait([left])
-    os.kill(kernel.pid, signal.SIGKILL)
-    await until(lambda: not kernel.connected)
-    assert texts((await run(kernel, "print('afresh')"))[1]) == "afresh\n"
-    assert any("died (SIGKILL" in words and "This cell begins in a new one." in words for words in said)
-    await kernel.end()
+        async with asyncio.timeout(60):
+            await began.wait()
+        left.cancel()
+        await asyncio.wait([left])
+        os.kill(kernel.pid, signal.SIGKILL)
+        await until(lambda: not kernel.connected)
+        assert texts((await run(kernel, "print('afresh')"))[1]) == "afresh\n"
+        assert any("died (SIGKILL" in words and "This cell begins in a new one." in words for words in said)
+    finally:
+        await kernel.end()
 
 
 async def test_a_restart_begins_afresh_and_tells_who_waits(kernel: Kernel) -> None:

@@ -299,7 +299,7 @@ def small_disk(own_platform: Platform) -> Iterator[Path]:
     state.mkdir()
     if os.getuid() != 0:
         pytest.skip("only root can mount a file system")
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2G,mode=700", "tmpfs", str(state)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3G,mode=700", "tmpfs", str(state)]
     if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
         pytest.skip("this system lets nobody mount a file system")
     yield state
