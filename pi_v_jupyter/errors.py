@@ -6,6 +6,7 @@
     ├── UsageError                 a magic or a call used wrongly
     ├── UnknownVMError             no VM of that id or name
     ├── AmbiguousVMError           more than one
+    ├── UnknownProcessError        no background process of that id
     ├── UnknownCommitError         no commit, or no tag, of that id or name
     ├── AmbiguousCommitError       more than one
     ├── ApiError                   the platform answered with an error
@@ -25,6 +26,7 @@
     │   │   └── RemoteTimeoutError it was ended because its time was up
     │   ├── RemoteFileError        a file cannot be read, written, moved … (an OSError too)
     │   ├── EditError              an edit does not apply, and nothing was changed
+    │   ├── NotReadyError          a background process was not ready in time, and goes on
     │   ├── KernelError            a kernel cannot be started there, or ended
     │   └── RemoteCellError        a Python cell raised; its class is named as what it raised there
     └── PlatformError              the embedded platform
@@ -82,6 +84,10 @@ class UnknownVMError(VersError):
 
 class AmbiguousVMError(VersError):
     """More than one VM has that id prefix or name."""
+
+
+class UnknownProcessError(VersError):
+    """No background process of the machine has that id."""
 
 
 class UnknownCommitError(VersError):
@@ -189,6 +195,10 @@ class EditError(RemoteError):
     def __init__(self, message: str, hint: str = "", *, edit: int | None = None) -> None:
         super().__init__(message, hint)
         self.edit = edit
+
+
+class NotReadyError(RemoteError):
+    """A background process was not ready in time; it goes on."""
 
 
 class KernelError(RemoteError):

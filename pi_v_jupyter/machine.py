@@ -12,8 +12,8 @@ from typing import Protocol
 
 from pi_v_jupyter.errors import RemoteCommandError, RemoteTimeoutError, UsageError
 from pi_v_jupyter.loops import at_home, cross
+from pi_v_jupyter.remote.backgroundhost import BackgroundHost
 from pi_v_jupyter.remote.channel import Exit, Process, Request, StreamName, TextDecoder
-from pi_v_jupyter.remote.files import Files
 from pi_v_jupyter.remote.here import HereConnection
 
 TAIL = 4096  # bytes of stderr an error carries
@@ -96,7 +96,7 @@ class Command:
 
     async def run(self) -> Exit:
         """Run it to its end. Cancelling kills it."""
-        self._process = process = await self.machine.start(self.request)
+        self._process = process = await self.machine.launch(self.request)
         for number in self._wanted:
             process.kill(number)
         feeder = asyncio.create_task(self._feed(process)) if self._stdin is not None else None
@@ -135,7 +135,7 @@ class Command:
         self._shown.set()
 
 
-class Machine(Files):
+class Machine(BackgroundHost):
     """What a VM and this computer have in common: commands run on it, and it has files.
 
     `home` is the loop it lives on.
@@ -145,7 +145,7 @@ class Machine(Files):
     def _connection(self) -> Starts:
         """The connection, made but not opened."""
 
-    async def start(self, request: Request) -> Process:
+    async def launch(self, request: Request) -> Process:
         """Start a command; for those who read its output themselves, on the machine's own loop."""
         return await self._connection().start(request)
 
@@ -196,7 +196,7 @@ class Machine(Files):
                 yield piece
 
     async def _stream(self, request: Request) -> AsyncGenerator[tuple[StreamName, str], None]:
-        process = await self.start(request)
+        process = await self.launch(request)
         began, errors = time.monotonic(), b""
         decoders: dict[StreamName, TextDecoder] = {"stdout": TextDecoder(), "stderr": TextDecoder()}
         try:
@@ -278,6 +278,7 @@ class Here(Machine):
 
     @at_home
     async def close(self) -> None:
-        """End what it runs."""
+        """End what it runs, but in the background."""
+        await self._leave_background()
         if self._open is not None:
             await self._open.close()

@@ -97,7 +97,7 @@ class Terminal:
             ConnectError: the machine cannot be reached.
         """
         request = Request(argv=self._command, env=ENVIRONMENT, pty=SIZE)
-        self._process = await self.machine.start(request)
+        self._process = await self.machine.launch(request)
         self._process.on_away = self._on_away
         self._pump = asyncio.create_task(self._run(self._process))
         await asyncio.sleep(0)  # a task that is cancelled before it began would not close the process

@@ -125,11 +125,11 @@ class VM(KernelHost, Machine):
             with contextlib.suppress(SettingsError):
                 self._state.keep_seat(self._platform, self.vm_id, (seat.client, seat.socket))
 
-    async def start(self, request: Request) -> Process:
+    async def launch(self, request: Request) -> Process:
         """Start a command; for those who read its output themselves, on the machine's own loop."""
         if self.info.state is VMState.PAUSED:
             await self.check()
-        return await super().start(request)
+        return await super().launch(request)
 
     @property
     def legacy(self) -> Legacy:
@@ -279,6 +279,7 @@ class VM(KernelHost, Machine):
         """End this session's commands on it, its tunnels and the connection. The VM goes on."""
         await asyncio.gather(*(tunnel.close() for tunnel in self._tunnels))
         await self._close_kernels()
+        await self._leave_background()
         if self._open is not None:
             connection, self._open = self._open, None
             await connection.close()

@@ -67,9 +67,9 @@ async def copy(
     """
     began = time.monotonic()
     part = await _left_over(target, to, paths[0], beside) if len(paths) == 1 else None
-    sender = await source.start(work("send", beside=beside, paths=list(paths), resume=part, folders=folders))
+    sender = await source.launch(work("send", beside=beside, paths=list(paths), resume=part, folders=folders))
     try:
-        receiver = await target.start(
+        receiver = await target.launch(
             work(
                 "receive",
                 to,
@@ -102,7 +102,7 @@ async def copy(
 
 
 async def _left_over(target: Files, to: str, source: str, beside: str | None) -> Any:
-    process = await target.start(work("partial", to, beside=beside, source=source))
+    process = await target.launch(work("partial", to, beside=beside, source=source))
     try:
         return (await process.wait()).value
     finally:

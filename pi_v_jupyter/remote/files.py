@@ -106,7 +106,7 @@ class Files(ABC):
         """What to call the machine in a sentence."""
 
     @abstractmethod
-    async def start(self, request: Request) -> Process:
+    async def launch(self, request: Request) -> Process:
         """Start a command, or work on files; for those who read its output themselves."""
 
     @at_home
@@ -239,7 +239,7 @@ class Files(ABC):
                 yield change
 
     async def _watch(self, path: AnyPath) -> AsyncGenerator[Change, None]:
-        process = await self.start(work("watch", path))
+        process = await self.launch(work("watch", path))
         try:
             async for line in _lines(process):
                 with understood(self.label):
@@ -265,7 +265,7 @@ class Files(ABC):
         **arguments: Any,
     ) -> tuple[bytes, Any]:
         """Have it done: its output, and what it found."""
-        process = await self.start(work(what, path, beside=beside, stdin=data is not None, **arguments))
+        process = await self.launch(work(what, path, beside=beside, stdin=data is not None, **arguments))
         feeder = asyncio.create_task(_feed(process, data, on_input)) if data is not None else None
         kept = bytearray()
         try:
@@ -284,7 +284,11 @@ class Files(ABC):
         return bytes(kept), how.value
 
 
-PATHLESS = ("send", "programs")
+PATHLESS = (
+    "send",
+    "programs",
+    *(f"background.{what}" for what in ("listed", "tail", "read", "listening", "remove")),
+)
 
 
 def work(

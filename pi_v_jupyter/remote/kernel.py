@@ -138,7 +138,7 @@ class Kernel:
     async def _connect(self) -> KernelLink | None:
         """A link to the kernel; None where it does not run."""
         await self._let_go()
-        link = self._link = KernelLink(self, await self.place.start(Request(socket=self._path)))
+        link = self._link = KernelLink(self, await self.place.launch(Request(socket=self._path)))
         try:
             await link.introduced(ANSWER_TIMEOUT)
             if link.open:
@@ -164,7 +164,7 @@ class Kernel:
         python = await Pythons(self.place, self._on_progress).find()
         # Not in the user's home: a file there may be named as a module is.
         request = Request(argv=(python, "-c", BOOT, self._path), stdin=True, cwd="/", timeout=START_TIMEOUT)
-        process = await self.place.start(request)
+        process = await self.place.launch(request)
         said = bytearray()
         try:
             await process.write(keeper())
@@ -263,7 +263,7 @@ class Kernel:
         """End a keeper that does not answer, and its kernel."""
         await self._let_go()
         script = KILL.format(folder=FOLDER.removeprefix("~/"), name=self.name)
-        process = await self.place.start(Request(command=script, timeout=ANSWER_TIMEOUT))
+        process = await self.place.launch(Request(command=script, timeout=ANSWER_TIMEOUT))
         await process.wait()
 
     async def _let_go(self) -> None:

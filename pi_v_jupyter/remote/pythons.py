@@ -65,7 +65,7 @@ class Place(Protocol):
     async def connect(self) -> None:
         """Have a connection to it. Raises ConnectError: there can be none, for now or ever."""
 
-    async def start(self, request: Request) -> Process:
+    async def launch(self, request: Request) -> Process:
         """Start a command there."""
 
 
@@ -103,7 +103,7 @@ class Pythons:
         self, script: str, timeout: float, on_line: Callable[[str], object]
     ) -> tuple[int | None, str]:
         """Its code, and what it said; the lines of its stdout are told as they come."""
-        process = await self._place.start(Request(command=script, timeout=timeout))
+        process = await self._place.launch(Request(command=script, timeout=timeout))
         said = bytearray()
         try:
             async for stream, piece in process.chunks():

@@ -295,7 +295,7 @@ async def _writing(machine: Machine, path: Path, append: bool) -> Any:
     from pi_v_jupyter.remote.channel import Request
 
     work = {"do": "write", "with": {"path": str(path), "append": append, "mode": None}}
-    return await machine.start(Request(work=work, stdin=True))
+    return await machine.launch(Request(work=work, stdin=True))
 
 
 async def test_one_long_name_leaves_the_connection_as_it_is(machine: Machine) -> None:

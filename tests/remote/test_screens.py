@@ -100,7 +100,7 @@ async def test_a_screen_that_is_behind_holds_the_program_until_it_is_not(
     shown.terminal.typed("quick", 0, b"\n")
     await until(lambda: shown.terminal._end > AHEAD)
     shown.acknowledge("quick")
-    other = await shown.terminal.machine.start(Request(command="sleep 0.3; echo meanwhile"))
+    other = await shown.terminal.machine.launch(Request(command="sleep 0.3; echo meanwhile"))
     assert (await collect(other)).stdout == b"meanwhile\n"
     assert len(shown.have("slow")) <= AHEAD + CHUNK
     while b"[ended: " not in shown.terminal._kept:

@@ -27,7 +27,8 @@ from .wire import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .program import Program, Timer
+    from .loop import Timer
+    from .program import Program
     from .shells import Shell
 
 IDLE = 30.0  # seconds for a client that has nothing here; it may have sent a command that was lost

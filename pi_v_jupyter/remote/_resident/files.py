@@ -55,6 +55,7 @@ class Call:
         opened: Callable[[], int],
     ) -> None:
         self.base, self.stopped, self.whole, self.opened = base, stopped, whole, opened
+        self.environment: Callable[[], dict[str, str]] = lambda: dict(os.environ)  # of commands
         self.source: int | None = None
         self.output: int | None = None
         self.held = b""

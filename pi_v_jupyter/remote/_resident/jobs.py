@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .clients import Client
-    from .program import Timer
+    from .loop import Timer
     from .shells import Shell
 
 TOLD = 4096  # characters of a name or a message in EXIT, which must fit into a frame

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
-import heapq
-import itertools
 import os
 import selectors
-import signal
 import socket
-import time
 
 from .clients import Client
+from .loop import Loop, Timer
 from .processes import environment, take_many_files
 from .shells import Shell, Single
 from .wire import Connection
@@ -20,52 +16,25 @@ from .wire import Connection
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
 SPARES = 4  # bashes that wait for a command
 REFILL = 0.005  # seconds after one was taken: the command it runs comes first
-CROWD = 256  # timers before the cancelled among them are cleared away
 
 
-class Timer:
-    """Something to be done at a time of the monotonic clock."""
-
-    def __init__(self, callback: Callable[[], object]) -> None:
-        self.callback: Callable[[], object] | None = callback
-
-    def cancel(self) -> None:
-        self.callback = None  # and whatever it holds is let go of now, not at its time
-
-    def fire(self) -> None:
-        callback, self.callback = self.callback, None
-        if callback is not None:
-            callback()
-
-
-class Program:
+class Program(Loop):
     """The loop, and what waits to be used by the next command."""
 
     def __init__(self, path: str | None, *, forever: bool = False, here: bool = False) -> None:
+        super().__init__()
         self.path, self.forever, self.here = path, forever, here
-        self.selector = selectors.DefaultSelector()
         self.clients: dict[str, Client] = {}
         self.connections: set[Connection] = set()
         self.unflushed: set[Connection] = set()
         self.children: dict[int, Callable[[int], object]] = {}  # pid: what to call with its wait status
-        self.timers: list[tuple[float, int, Timer]] = []
-        self.calls: collections.deque[Callable[[], object]] = collections.deque()  # from other threads
-        self.order, self.crowd = itertools.count(), CROWD
         self.at_work = 0  # threads that have not cleaned up yet
         self.singles: list[Single] = []
         self.spare_shell: Shell | None = None
         take_many_files()
-        self.wake, self.wake_writer = socket.socketpair()
-        self.wake.setblocking(False)
-        self.wake_writer.setblocking(False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)  # a handler, or the wake-up descriptor stays silent
-        signal.signal(signal.SIGHUP, lambda *_: None)  # not SIG_IGN, which commands would inherit
-        signal.set_wakeup_fd(self.wake_writer.fileno(), warn_on_full_buffer=False)
-        self.watch(self.wake.fileno(), selectors.EVENT_READ, self.reap)
         self.listener = self.listen(path) if path else None
         self.refilling: Timer | None = self.later(0, self.refill)
 
@@ -127,42 +96,7 @@ class Program:
         except OSError:  # no bash, or too much else runs: the command that needs one will tell
             return
 
-    def watch(self, fd: int, events: int, callback: Callable[[int], object]) -> None:
-        try:
-            self.selector.modify(fd, events, callback)
-        except KeyError:
-            self.selector.register(fd, events, callback)
-
-    def unwatch(self, fd: int) -> None:
-        try:
-            self.selector.unregister(fd)
-        except KeyError:
-            return
-
-    def later(self, seconds: float, callback: Callable[[], object]) -> Timer:
-        if len(self.timers) > self.crowd:  # of cancelled ones, mostly: commands rarely use up their time
-            self.timers = [entry for entry in self.timers if entry[2].callback is not None]
-            heapq.heapify(self.timers)
-            self.crowd = max(CROWD, 2 * len(self.timers))
-        timer = Timer(callback)
-        heapq.heappush(self.timers, (time.monotonic() + seconds, next(self.order), timer))
-        return timer
-
-    def call(self, function: Callable[[], object]) -> None:
-        """Have the loop call `function` soon; the one method for other threads."""
-        self.calls.append(function)
-        with contextlib.suppress(BlockingIOError):  # full of wake-ups already
-            self.wake_writer.send(b"\0")
-
-    def hear(self) -> None:
-        """Do what other threads asked for."""
-        while self.calls:
-            self.calls.popleft()()
-
-    def reap(self, _events: int) -> None:
-        with contextlib.suppress(BlockingIOError):
-            self.wake.recv(4096)
-        self.hear()
+    def reap(self) -> None:
         while self.children:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
@@ -171,18 +105,8 @@ class Program:
             if ended is not None:
                 ended(status)
 
-    def fire(self) -> None:
-        now = time.monotonic()
-        while self.timers and (self.timers[0][0] <= now or self.timers[0][2].callback is None):
-            heapq.heappop(self.timers)[2].fire()
-        self.flush()
-
-    def serve(self) -> None:
-        timeout = max(0.0, self.timers[0][0] - time.monotonic()) if self.timers else None
-        for key, events in self.selector.select(timeout):
-            current: Any = self.selector.get_map().get(key.fd)
-            if current is not None and current.data == key.data:  # not closed, or reused, a moment ago
-                key.data(events)
+    def turn(self) -> None:
+        self.fire()
         self.flush()
 
     def flush(self) -> None:
@@ -190,10 +114,11 @@ class Program:
             self.unflushed.pop().flush()
 
     def run(self) -> None:
-        self.fire()
+        self.turn()
         while self.forever or self.connections or self.clients or self.at_work:
             self.serve()
-            self.fire()
+            self.flush()
+            self.turn()
 
 
 def private_folder() -> str | None:

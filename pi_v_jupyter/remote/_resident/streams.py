@@ -14,7 +14,7 @@ from .wire import CHUNK, CURSOR, TAKEN, WINDOW, widen
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .jobs import Job
-    from .program import Timer
+    from .loop import Timer
 
 PATIENCE = 0.1  # seconds until the client is told what was taken of its input
 MUCH = 256 << 10  # bytes of it after which it is told at once

@@ -31,6 +31,10 @@ def operation(name: str) -> Callable[..., Any]:
         from . import editing  # likewise
 
         return editing.edit
+    if name.startswith("background."):
+        from . import background  # likewise
+
+        return getattr(background, name.partition(".")[2])  # type: ignore[no-any-return]
     return DOES[name]
 
 
@@ -47,6 +51,7 @@ class Work:
         self.job = job
         self.stopped = False
         self.call = files.Call(self.base(), lambda: self.stopped, self.is_whole, self.open_out)
+        self.call.environment = job.client.program.environment
         self.how: dict[str, Any] = {}
 
     def base(self) -> str:

@@ -1,0 +1,163 @@
+"""Background processes of this user on this machine: started, listed, forgotten; what they wrote.
+
+Each has a folder of its id: about.json, the files of its journal and, while it runs, a socket and the lock
+that its minder holds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import re
+import shlex
+import shutil
+import time
+
+from . import descendants, journal, minder
+from .files import Call, Refusal
+from .frames import CURSOR, LOG, frame
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+ID = re.compile("[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+MARKS = {"stdout": b"o", "stderr": b"e", "both": b"oe"}
+
+
+def home() -> str:
+    data = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return os.path.join(os.path.expanduser(data), "pi-v", "background")
+
+
+def folder(process_id: str) -> str:
+    if not ID.fullmatch(process_id):
+        raise Refusal("id", "No background process can have that name")
+    return os.path.join(home(), process_id)
+
+
+def locked(path: str) -> int:
+    """Hold the lock of a folder; one that runs holds it already."""
+    lock = os.open(os.path.join(path, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise Refusal("runs", "It runs") from None
+    return lock
+
+
+def start(
+    call: Call,
+    path: str,
+    id: str,
+    run: str,
+    env: dict[str, str],
+    code: str | None = None,
+    command: str | None = None,
+    argv: list[str] | None = None,
+) -> dict[str, Any]:
+    """Run `command`, by bash, or `argv`, in the folder `path`."""
+    cwd = os.path.normpath(call.path(path))
+    os.listdir(cwd)
+    place = folder(id)
+    os.makedirs(place, 0o700, exist_ok=True)
+    lock = locked(place)
+    shown = command if argv is None else shlex.join(argv) if code is None else code
+    about = {"id": id, "run": run, "command": shown, "cwd": cwd}
+    words = ["bash", "-c", command] if argv is None else argv
+    reader, writer = os.pipe()
+    try:
+        child = os.fork()
+        if child == 0:
+            minder.mind(writer, lock, place, about, words, code, cwd, {**call.environment(), **env})
+    finally:
+        os.close(writer)
+        os.close(lock)
+    with os.fdopen(reader, "rb") as file, contextlib.suppress(ChildProcessError):
+        said = file.read()
+        os.waitpid(child, 0)  # which the loop may have seen first
+    if not said:
+        raise OSError(errno.EIO, "It ended as it started")
+    trouble = json.loads(said)
+    if trouble:
+        raise OSError(trouble["errno"], os.strerror(trouble["errno"]), trouble["what"] or words[0])
+    return known(id, descendants.family())
+
+
+def known(process_id: str, children: dict[int, list[int]]) -> dict[str, Any]:
+    """What can be told of one; FileNotFoundError: there is none."""
+    place = folder(process_id)
+    with open(os.path.join(place, "about.json"), "rb") as file:
+        about: dict[str, Any] = json.loads(file.read())
+    if about["state"] == "running" and not minded(about):
+        about.update(state="lost", end=journal.end(place))
+    elif about["state"] == "running":
+        pids = descendants.below(about["minder"], children)
+        about.update(descendants.load(about["minder"], pids))
+    about["uptime"] = max(0.0, (about.get("ended") or time.time()) - about["started"])
+    about["socket"] = os.path.join(place, "socket")
+    about["last_line"] = journal.last_line(place)
+    return about
+
+
+def minded(about: dict[str, Any]) -> bool:
+    """Is its minder there? Another process may have its number by now."""
+    try:
+        fields = descendants.stat(about["minder"])
+    except OSError:
+        return False
+    return fields[0] not in "ZX" and fields[19] == about["minder_began"]
+
+
+def listed(call: Call) -> list[dict[str, Any]]:
+    """All of them."""
+    found = []
+    children = descendants.family()
+    try:
+        names = sorted(os.listdir(home()))
+    except FileNotFoundError:
+        return []
+    for name in names:
+        with contextlib.suppress(FileNotFoundError, Refusal, ValueError, KeyError):  # none, or not yet
+            found.append(known(name, children))
+    return found
+
+
+def tail(call: Call, id: str, lines: int, stream: str) -> dict[str, int]:
+    """Where the last lines begin."""
+    return {"cursor": journal.tail(folder(id), lines, MARKS[stream])}
+
+
+def read(call: Call, id: str, cursor: int, end: int | None) -> None:
+    """What was written from `cursor` to `end`."""
+    place = folder(id)
+    end = journal.end(place) if end is None else end
+    while cursor < end:
+        call.check()
+        at, data = journal.read(place, cursor)
+        if not data or at >= end:
+            return
+        data = data[: end - at]
+        call.write(frame(LOG, CURSOR.pack(at), data))
+        cursor = at + len(data)
+
+
+def listening(call: Call, id: str, port: int) -> bool:
+    """Does any of its processes listen to a TCP port?"""
+    links = descendants.listening(port)
+    if not links:
+        return False
+    about = known(id, children := descendants.family())
+    return any(descendants.holds(pid, links) for pid in descendants.below(about["minder"], children))
+
+
+def remove(call: Call, id: str) -> None:
+    """Forget it, and what it wrote."""
+    place = folder(id)
+    lock = locked(place)
+    shutil.rmtree(place)
+    os.close(lock)

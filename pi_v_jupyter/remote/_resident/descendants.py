@@ -1,0 +1,89 @@
+"""Processes by what they came from: found, measured, signalled."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    pass
+
+TICKS = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+LISTENS = "0A"
+
+
+def stat(pid: int) -> list[str]:
+    """Fields of /proc/PID/stat from the third on: state, parent, …; the name before may hold anything."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return file.read().rpartition(b")")[2].decode().split()
+
+
+def family() -> dict[int, list[int]]:
+    """Children by their parents; zombies left out."""
+    found: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                fields = stat(int(name))
+            except OSError:  # it ended meanwhile
+                continue
+            if fields[0] not in "ZX":
+                found.setdefault(int(fields[1]), []).append(int(name))
+    return found
+
+
+def below(pid: int, children: dict[int, list[int]]) -> list[int]:
+    """All that came from `pid`."""
+    found: list[int] = []
+    waiting = [pid]
+    while waiting:
+        these = children.get(waiting.pop(), [])
+        found += these
+        waiting += these
+    return found
+
+
+def load(minder: int, pids: list[int]) -> dict[str, float]:
+    """Seconds of processor time, and bytes of memory, of these, and of those that ended before them."""
+    ticks = pages = 0
+    for pid in (minder, *pids):
+        try:
+            fields = stat(pid)
+        except OSError:
+            continue
+        ticks += sum(int(field) for field in fields[13 if pid == minder else 11 : 15])
+        pages += 0 if pid == minder else int(fields[21])
+    return {"cpu": ticks / TICKS, "memory": pages * PAGE}
+
+
+def listening(port: int) -> list[str]:
+    """The sockets that listen to a TCP port, as links in /proc/PID/fd name them."""
+    found = []
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            with open(table, encoding="ascii") as file:
+                rows = [line.split() for line in file][1:]
+        except OSError:  # no IPv6
+            continue
+        found += [
+            f"socket:[{row[9]}]"
+            for row in rows
+            if row[3] == LISTENS and int(row[1].rpartition(":")[2], 16) == port
+        ]
+    return found
+
+
+def holds(pid: int, links: list[str]) -> bool:
+    """Has it one of these open?"""
+    try:
+        names = os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        return False
+    for name in names:
+        try:
+            if os.readlink(f"/proc/{pid}/fd/{name}") in links:
+                return True
+        except OSError:
+            continue
+    return False

@@ -1,0 +1,172 @@
+"""What a background process has written: rows in files that rotate, read by cursor.
+
+A row is the mark of its stream, bytes, and a newline. A small mark stands before a whole line or the end of
+one, a large one before a piece of a line that goes on. A cursor counts bytes since the journal's beginning,
+files that are gone included; a file is named by the cursor at which it begins, and begins with a row.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SIZE = 10 << 20  # bytes of a file
+KEPT = 5  # files
+LONGEST = 64 << 10  # bytes of a row
+CHUNK = 256 << 10  # bytes read at once
+MARKS = {"stdout": b"o", "stderr": b"e"}
+
+
+class Lines:
+    """Bytes of one stream, cut into rows."""
+
+    def __init__(self, stream: str) -> None:
+        self.mark = MARKS[stream]
+        self.open = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """The rows that are whole now."""
+        *whole, self.open = (self.open + data).split(b"\n")
+        rows = [row for line in whole for row in self.rows(line)]
+        while len(self.open) > LONGEST:
+            rows.append(self.piece(before(self.open, LONGEST)))
+        return b"".join(rows)
+
+    def rows(self, line: bytes) -> Iterator[bytes]:
+        while len(line) > LONGEST:
+            size = before(line, LONGEST)
+            yield self.mark.upper() + line[:size] + b"\n"
+            line = line[size:]
+        yield self.mark + line + b"\n"
+
+    def piece(self, size: int) -> bytes:
+        piece, self.open = self.open[:size], self.open[size:]
+        return self.mark.upper() + piece + b"\n" if piece else b""
+
+    def hurry(self) -> bytes:
+        """The beginning of a line whose end is long in coming, but for half a character."""
+        return self.piece(before(self.open, len(self.open)))
+
+    def rest(self) -> bytes:
+        """What is left at the end."""
+        return self.piece(len(self.open))
+
+
+def before(data: bytes, size: int) -> int:
+    """`size`, or a little less where that is within a character of UTF-8."""
+    for back in range(1, 4):
+        at = size - back
+        if at < 0 or data[at] < 0x80:
+            break
+        if data[at] >= 0xC0:  # where the last character begins; its first byte tells how long it is
+            length = 2 if data[at] < 0xE0 else 3 if data[at] < 0xF0 else 4
+            return at if length > back and at > 0 else size
+    return size
+
+
+def path(folder: str, start: int) -> str:
+    return os.path.join(folder, f"{start:020d}.log")
+
+
+def starts(folder: str) -> list[int]:
+    """The cursors at which files begin."""
+    names = (os.path.splitext(name) for name in os.listdir(folder))
+    return sorted(int(stem) for stem, kind in names if kind == ".log" and stem.isdigit())
+
+
+def end(folder: str) -> int:
+    """The cursor behind the last byte."""
+    found = starts(folder)
+    return found[-1] + os.path.getsize(path(folder, found[-1])) if found else 0
+
+
+class Journal:
+    """The one who writes it. What the disk has no room for waits in memory; see `pending`."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        found = starts(folder)
+        self.start = found[-1] if found else 0
+        self.end = end(folder)
+        self.file = os.open(path(folder, self.start), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self.mend()
+        self.pending = b""
+        self.whole = True  # does the file end with a row?
+
+    def mend(self) -> None:
+        """End the row in which an earlier writer was killed."""
+        if self.end > self.start:
+            with open(path(self.folder, self.start), "rb") as file:
+                file.seek(-1, os.SEEK_END)
+                if file.read() != b"\n":
+                    self.end += os.write(self.file, b"\n")
+
+    def write(self, rows: bytes) -> None:
+        """Add whole rows. OSError: there is no room; `write(b"")` tries again."""
+        self.pending += rows
+        while self.pending:
+            if self.end - self.start >= SIZE and self.whole:
+                self.turn()
+            written = os.write(self.file, self.pending)
+            self.end += written
+            self.whole = self.pending[written - 1 : written] == b"\n"
+            self.pending = self.pending[written:]
+
+    def turn(self) -> None:
+        """Begin a file, and let the oldest go."""
+        made = os.open(path(self.folder, self.end), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.close(self.file)
+        self.file, self.start = made, self.end
+        for old in starts(self.folder)[:-KEPT]:
+            os.unlink(path(self.folder, old))
+
+
+def read(folder: str, cursor: int, limit: int = CHUNK) -> tuple[int, bytes]:
+    """Some of what was written from `cursor` on, with the cursor at which that begins; empty: no more."""
+    for start in starts(folder):
+        try:
+            with open(path(folder, start), "rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                if start + size > cursor:
+                    at = max(cursor, start)
+                    file.seek(at - start)
+                    return at, file.read(limit)
+        except FileNotFoundError:  # it was let go just now
+            continue
+    return cursor, b""
+
+
+def tail(folder: str, lines: int, marks: bytes) -> int:
+    """The cursor at which the last `lines` lines with one of `marks` begin, pieces before them included."""
+    found = starts(folder)
+    if not found or lines <= 0:
+        return end(folder)
+    left = lines + 1  # a line begins behind the end of the one before
+    for start in reversed(found):
+        try:
+            with open(path(folder, start), "rb") as file:
+                data = file.read()
+        except FileNotFoundError:
+            break
+        after = len(data)
+        while after > 0:
+            at = data.rfind(b"\n", 0, after - 1) + 1
+            if data[at] in marks:
+                left -= 1
+                if left == 0:
+                    return start + after
+            after = at
+    return found[0]
+
+
+def last_line(folder: str) -> str:
+    """For a table."""
+    try:
+        _, data = read(folder, max(0, end(folder) - 4096), 4096)
+    except OSError:
+        return ""
+    rows = [row for row in data.split(b"\n") if row[:1].lower() in (b"o", b"e")]
+    return rows[-1][1:].decode("utf-8", "replace")[-200:] if rows else ""

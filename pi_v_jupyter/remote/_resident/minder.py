@@ -1,0 +1,381 @@
+"""The minder of one background process: runs it, keeps what it writes, tells whoever asks.
+
+It is forked from the resident program, and goes on without it. All that the process starts stays below it,
+sessions of their own included: it is what the kernel calls a subreaper. `frames` describes its clients.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import gc
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import time
+
+from . import journal
+from .descendants import below, family, stat
+from .frames import ABOUT, CURSOR, LOG, frame
+from .loop import Loop
+from .processes import exit_of, launch, memory_file, signal_name
+from .wire import widen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .loop import Timer
+
+SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl
+READ = 1 << 20  # bytes
+MUCH = 32 << 10  # bytes read at once, after which more is read at once
+HOLD = 0.1  # seconds between two reads of little: fewer, for whoever follows fifty of these
+QUIET = 0.5  # seconds after which a line without an end is kept as far as it goes
+AGAIN = 1.0  # seconds between two tries to write to a full disk
+LOOK = 0.05  # seconds between two rounds of SIGKILL: what is killed may just have started more
+QUEUED = 256 << 10  # bytes on their way to one client before its log is left in the files
+PARTING = 2.0  # seconds clients have to take the last words; the files have all of it
+ROOM = 4096  # bytes of about.json: what replaces it fits where it is, when the disk is full
+
+
+def save(folder: str, about: dict[str, Any]) -> None:
+    """What is known of the process, for those who come when its minder has ended."""
+    path = os.path.join(folder, "about.json")
+    data = json.dumps(about).encode().ljust(ROOM)
+    try:
+        fd = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            if os.write(fd, data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            os.close(fd)
+        os.replace(path + ".new", path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(path + ".new")
+        with open(path, "r+b", buffering=0) as file:
+            file.write(data)
+
+
+class Output:
+    """One stream of the process."""
+
+    def __init__(self, minder: Minder, name: str) -> None:
+        self.minder, self.lines = minder, journal.Lines(name)
+        self.reader, self.writer = os.pipe()
+        os.set_blocking(self.reader, False)
+        widen(self.reader)
+        self.open = True
+        self.hurrying: Timer | None = None
+
+    def take(self) -> int:
+        """Keep what there is; the bytes of it."""
+        if not self.open:
+            return 0
+        try:
+            data = os.read(self.reader, READ)
+        except BlockingIOError:
+            return 0
+        if self.hurrying is not None:
+            self.hurrying.cancel()
+            self.hurrying = None
+        if data:
+            self.minder.keep(self.lines.feed(data))
+            if self.lines.open:
+                self.hurrying = self.minder.later(QUIET, self.hurry)
+        else:
+            self.close()
+        return len(data)
+
+    def hurry(self) -> None:
+        self.minder.keep(self.lines.hurry())
+
+    def close(self) -> None:
+        if self.open:
+            self.open = False
+            self.minder.unwatch(self.reader)
+            os.close(self.reader)
+            self.minder.keep(self.lines.rest())
+
+
+class Client:
+    """Whoever asks."""
+
+    def __init__(self, minder: Minder, link: socket.socket) -> None:
+        self.minder, self.link = minder, link
+        link.setblocking(False)
+        self.heard = b""
+        self.queue = bytearray()
+        self.cursor: int | None = None  # of what it is sent next; None: it follows nothing
+        minder.clients.add(self)
+        minder.watch(link.fileno(), selectors.EVENT_READ, self.ready)
+        self.tell(ABOUT, minder.words())
+
+    def tell(self, kind: int, *parts: bytes) -> None:
+        self.queue += frame(kind, *parts)
+        self.flush()
+
+    def ready(self, events: int) -> None:
+        if events & selectors.EVENT_READ:
+            try:
+                data = self.link.recv(4096)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self.close()
+                return
+            *lines, self.heard = (self.heard + data).split(b"\n")
+            try:
+                for line in lines:
+                    self.obey(**json.loads(line))
+            except (ValueError, TypeError, KeyError):  # no client of ours
+                self.close()
+                return
+        self.flush()
+
+    def obey(self, do: str, **how: Any) -> None:
+        if do == "follow":
+            self.cursor = int(how["from"])
+        elif do == "stop":
+            self.minder.stop(int(how["signal"]), float(how["grace"]))
+
+    def flush(self) -> None:
+        if self not in self.minder.clients:
+            return
+        while True:
+            while (
+                self.cursor is not None and self.cursor < self.minder.journal.end and len(self.queue) < QUEUED
+            ):
+                at, data = journal.read(self.minder.folder, self.cursor)
+                if not data:
+                    break
+                self.queue += frame(LOG, CURSOR.pack(at), data)
+                self.cursor = at + len(data)
+            if not self.queue:
+                self.minder.watch(self.link.fileno(), selectors.EVENT_READ, self.ready)
+                return
+            try:
+                del self.queue[: self.link.send(self.queue)]
+            except BlockingIOError:
+                both = selectors.EVENT_READ | selectors.EVENT_WRITE
+                self.minder.watch(self.link.fileno(), both, self.ready)
+                return
+            except OSError:
+                self.close()
+                return
+
+    def close(self) -> None:
+        if self in self.minder.clients:
+            self.minder.clients.discard(self)
+            self.minder.unwatch(self.link.fileno())
+            self.link.close()
+
+
+class Minder(Loop):
+    """Lives in `folder`: about.json, the journal's files, the socket, and the lock that it holds."""
+
+    def __init__(self, folder: str, about: dict[str, Any]) -> None:
+        super().__init__()
+        self.folder, self.about = folder, about
+        self.journal = journal.Journal(folder)
+        self.clients: set[Client] = set()
+        self.status: int | None = None  # of the first process, as `wait` tells it
+        self.alone = False  # has all of it ended?
+        self.killing: Timer | None = None
+        self.holding: Timer | None = None
+        self.full: Timer | None = None
+        self.outputs = [Output(self, name) for name in journal.MARKS]
+
+    def words(self) -> bytes:
+        return json.dumps(self.about).encode()
+
+    def change(self, **changes: Any) -> None:
+        """Learn something, and tell it."""
+        self.about.update(changes)
+        save(self.folder, self.about)
+        for client in list(self.clients):
+            client.tell(ABOUT, self.words())
+
+    def start(self, argv: list[str], code: str | None, cwd: str, env: dict[str, str]) -> None:
+        """Run it. OSError: it cannot be."""
+        ctypes.CDLL(None, use_errno=True).prctl(SUBREAPER, 1, 0, 0, 0)
+        given = [] if code is None else [memory_file(code.encode("utf-8", "surrogateescape"))]
+        if self.journal.end:
+            again = time.strftime("%Y-%m-%d %H:%M:%S")
+            self.journal.write(f"e— started again, {again} —\n".encode())
+        out, err = self.outputs
+        argv = [*argv, *(f"/proc/self/fd/{fd}" for fd in given)]
+        process = launch(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=out.writer,
+            stderr=err.writer,
+            cwd=cwd,
+            env=env,
+            pass_fds=given,
+        )
+        for fd in (*given, out.writer, err.writer):
+            os.close(fd)
+        self.pid = process.pid
+        self.about.update(
+            pid=process.pid,
+            minder=os.getpid(),
+            minder_began=stat(os.getpid())[19],
+            started=time.time(),
+            begin=self.journal.end,
+            end=self.journal.end,
+            state="running",
+        )
+        save(self.folder, self.about)
+        self.listen()
+        self.regulate()
+
+    def listen(self) -> None:
+        """By a short way: the whole path may be longer than one of a socket can be."""
+        self.listener = socket.socket(socket.AF_UNIX)
+        os.chdir(self.folder)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink("socket")
+        self.listener.bind("socket")
+        os.chmod("socket", 0o600)
+        os.chdir("/")
+        self.listener.listen(64)
+        self.listener.setblocking(False)
+        self.watch(self.listener.fileno(), selectors.EVENT_READ, self.welcome)
+
+    def welcome(self, _events: int) -> None:
+        with contextlib.suppress(OSError):
+            Client(self, self.listener.accept()[0])
+
+    def regulate(self) -> None:
+        """Watch what it writes, unless that is to wait."""
+        for output in self.outputs:
+            if output.open and self.holding is None and self.full is None:
+                self.watch(output.reader, selectors.EVENT_READ, self.readable)
+            elif output.open:
+                self.unwatch(output.reader)
+
+    def readable(self, _events: int) -> None:
+        if max(output.take() for output in self.outputs) < MUCH:
+            self.holding = self.later(HOLD, self.release)
+        self.regulate()
+
+    def release(self) -> None:
+        self.holding = None
+        self.regulate()
+
+    def keep(self, rows: bytes) -> None:
+        """Write, and tell. What a full disk has no room for waits, and with it the process."""
+        before = self.journal.end
+        try:
+            self.journal.write(rows)
+        except OSError as error:
+            if self.full is None:
+                self.full = self.later(AGAIN, self.try_again)
+                self.change(trouble=f"{error.strerror}: its output waits")
+                self.regulate()
+        for client in list(self.clients):
+            if client.cursor == before and not client.queue and not self.journal.pending and rows:
+                client.cursor = self.journal.end
+                client.tell(LOG, CURSOR.pack(before), rows)
+            elif client.cursor is not None:
+                client.flush()
+
+    def try_again(self) -> None:
+        self.full = None
+        self.keep(b"")
+        if self.full is None:
+            self.change(trouble="")
+            self.regulate()
+
+    def reap(self) -> None:
+        """As all that loses its parent is ours, no children means that nothing is left."""
+        while not self.alone:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                self.alone = True
+                return
+            if pid == 0:
+                return
+            if pid == self.pid:
+                self.status = status
+
+    def stop(self, number: int, grace: float) -> None:
+        """Signal all of it, and kill what is left later."""
+        self.about["stopped_by"] = signal_name(number)
+        self.send(number)
+        self.send(signal.SIGCONT)  # what stands still could not obey
+        if self.killing is None:
+            self.killing = self.later(LOOK if number == signal.SIGKILL else grace, self.kill)
+
+    def send(self, number: int) -> None:
+        for pid in below(os.getpid(), family()):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, number)
+
+    def kill(self) -> None:
+        self.about["stopped_by"] = "SIGKILL"
+        self.send(signal.SIGKILL)
+        self.killing = self.later(LOOK, self.kill)
+
+    def run(self) -> None:
+        """Until all of it has ended, and nobody waits for more."""
+        while not self.alone:
+            self.serve()
+            self.fire()
+        for output in self.outputs:
+            while output.take():
+                pass
+            output.close()
+        self.listener.close()
+        os.unlink(os.path.join(self.folder, "socket"))
+        if self.journal.pending:
+            self.about["trouble"] = f"the disk was full: its last {len(self.journal.pending)} bytes are lost"
+        outcome = exit_of(self.status or 0)
+        self.change(state="ended", ended=time.time(), end=self.journal.end, **outcome)
+        deadline = time.monotonic() + PARTING
+        while any(client.queue for client in self.clients) and time.monotonic() < deadline:
+            self.later(LOOK, lambda: None)
+            self.serve()
+            self.fire()
+
+
+def depart(keep: set[int]) -> None:
+    """Become a process of one's own that has nothing of its parent but these descriptors."""
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    gc.freeze()  # what is shared with the parent stays so
+    signal.set_wakeup_fd(-1)
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        if fd not in keep:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+    for _ in range(3):
+        os.open(os.devnull, os.O_RDWR)  # the lowest free one
+
+
+def mind(told: int, lock: int, folder: str, about: dict[str, Any], *what: Any) -> None:
+    """In a fork: start it, say through `told` how that went, and stay. Does not return."""
+    try:
+        depart({told, lock})
+        minder = Minder(folder, about)
+        try:
+            minder.start(*what)
+        except OSError as error:
+            name = os.fsdecode(error.filename or "")
+            os.write(told, json.dumps({"errno": error.errno, "what": name}).encode())
+            return
+        os.write(told, b"{}")
+        os.close(told)
+        minder.run()
+    finally:
+        os._exit(0)
