@@ -13,7 +13,8 @@ from pi_v_jupyter.remote._resident.frames import ABOUT, CURSOR, HEAD, LARGEST, L
 from pi_v_jupyter.remote.channel import StreamName
 
 LONGEST = 1 << 20  # characters of a line; one that goes on for longer is given in parts
-MARKS: dict[str, StreamName] = {"o": "stdout", "e": "stderr"}
+AGAIN = "a"
+MARKS: dict[str, StreamName] = {"o": "stdout", "e": "stderr", AGAIN: "stderr"}
 Wanted = Literal["stdout", "stderr", "both"]
 
 
@@ -53,7 +54,9 @@ def told(body: bytes) -> dict[str, Any]:
 
 
 def piece(body: bytes) -> tuple[int, bytes]:
-    """The cursor and the bytes of a LOG."""
+    """The cursor and the bytes of a LOG; ValueError: it has none."""
+    if len(body) < CURSOR.size:
+        raise ValueError("no cursor")
     (cursor,) = CURSOR.unpack_from(body)
     return cursor, body[CURSOR.size :]
 
@@ -83,13 +86,15 @@ class Reader:
         return [(row[:1], row[1:]) for row in text.split("\n")]
 
     def lines(self, at: int, data: bytes) -> list[Line]:
-        """Whole lines; a piece waits for the rest of its line."""
-        found = []
+        """Whole lines; a piece waits for the rest of its line, unless that was let go unread."""
+        found = self.rest() if at > self.cursor else []
         for mark, text in self.rows(at, data):
             small = mark.lower()
             stream = MARKS.get(small)
             if stream is None:
                 continue
+            if mark == AGAIN:
+                found += self.ended()
             if self._open and small in self._open:
                 text = self._open.pop(small) + text
             if mark == small or len(text) > LONGEST:
@@ -99,6 +104,13 @@ class Reader:
         return found
 
     def rest(self) -> list[Line]:
-        """At the end: lines whose ends never came."""
+        """At the end: lines whose ends never came, and a row in which its writer was killed."""
+        row, self._row = self._row.decode("utf-8", "backslashreplace"), b""
+        if (mark := row[:1].lower()) in MARKS:
+            self._open[mark] = self._open.get(mark, "") + row[1:]
+        return self.ended()
+
+    def ended(self) -> list[Line]:
+        """Lines that no more of will come."""
         left, self._open = self._open, {}
         return [Line.of(MARKS[mark], text) for mark, text in left.items() if text]

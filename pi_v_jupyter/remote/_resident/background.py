@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 ID = re.compile("[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-MARKS = {"stdout": b"o", "stderr": b"e", "both": b"oe"}
+MARKS = {"stdout": b"o", "stderr": b"e" + journal.AGAIN, "both": b"oe" + journal.AGAIN}
 
 
 def home() -> str:

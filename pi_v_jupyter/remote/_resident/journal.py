@@ -1,8 +1,9 @@
 """What a background process has written: rows in files that rotate, read by cursor.
 
 A row is the mark of its stream, bytes, and a newline. A small mark stands before a whole line or the end of
-one, a large one before a piece of a line that goes on. A cursor counts bytes since the journal's beginning,
-files that are gone included; a file is named by the cursor at which it begins, and begins with a row.
+one, a large one before a piece of a line that goes on. Another process begins with a row of its own, marked
+`AGAIN`: lines that are open then are never ended. A cursor counts bytes since the journal's beginning, files
+that are gone included; a file is named by the cursor at which it begins, and begins with a row.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ KEPT = 5  # files
 LONGEST = 64 << 10  # bytes of a row
 CHUNK = 256 << 10  # bytes read at once
 MARKS = {"stdout": b"o", "stderr": b"e"}
+AGAIN = b"a"
 
 
 class Lines:
@@ -63,7 +65,7 @@ def before(data: bytes, size: int) -> int:
             break
         if data[at] >= 0xC0:  # where the last character begins; its first byte tells how long it is
             length = 2 if data[at] < 0xE0 else 3 if data[at] < 0xF0 else 4
-            return at if length > back and at > 0 else size
+            return at if length > back else size
     return size
 
 
@@ -145,6 +147,8 @@ def tail(folder: str, lines: int, marks: bytes) -> int:
     if not found or lines <= 0:
         return end(folder)
     left = lines + 1  # a line begins behind the end of the one before
+    begun: set[bytes] = set()  # streams of which a line is in the tail, and perhaps not all of it
+    cursor = found[0]
     for start in reversed(found):
         try:
             with open(path(folder, start), "rb") as file:
@@ -154,12 +158,22 @@ def tail(folder: str, lines: int, marks: bytes) -> int:
         after = len(data)
         while after > 0:
             at = data.rfind(b"\n", 0, after - 1) + 1
-            if data[at] in marks:
+            mark = data[at : at + 1]
+            if left > 0 and mark in marks:
                 left -= 1
-                if left == 0:
-                    return start + after
+                cursor = start + after
+            elif left == 0 and mark.lower() in begun and mark != mark.lower():
+                cursor = start + at
+            if mark == AGAIN:
+                begun.clear()
+            elif mark == mark.lower():
+                begun.discard(mark)
+            if left == 0 and not begun:
+                return cursor
+            if left > 0 and mark != AGAIN and mark.lower() in marks:
+                begun.add(mark.lower())
             after = at
-    return found[0]
+    return cursor if left == 0 else found[0]
 
 
 def last_line(folder: str) -> str:

@@ -209,7 +209,7 @@ class Minder(Loop):
         given = [] if code is None else [memory_file(code.encode("utf-8", "surrogateescape"))]
         if self.journal.end:
             again = time.strftime("%Y-%m-%d %H:%M:%S")
-            self.journal.write(f"e— started again, {again} —\n".encode())
+            self.journal.write(journal.AGAIN + f"— started again, {again} —\n".encode())
         out, err = self.outputs
         argv = [*argv, *(f"/proc/self/fd/{fd}" for fd in given)]
         process = launch(
