@@ -33,7 +33,11 @@ from pi_v_jupyter.remote.refusals import shown, understood
 LAST = 50  # lines of a log that are shown
 GRACE = 5.0  # seconds a process has after its signal, before SIGKILL
 READY_TIMEOUT = 120.0  # seconds
-LOOK = 0.1  # seconds between two looks whether a port is listened to
+LOOK = 0.1  # seconds between two looks whether a port is listened to, and two tries to follow
+TRIES = 5  # to follow, none of which led to any output
+SPAN = (
+    1.0  # seconds at least over which the use of a processor is told: its clock ticks a hundred times in one
+)
 TAIL = 20  # lines of stderr that an error quotes
 
 
@@ -126,8 +130,9 @@ class BackgroundProcess:
 
     def __init__(self, machine: BackgroundPlace, status: Status) -> None:
         self.machine, self.status = machine, status
-        self._cpu_before: tuple[float, float] = (0.0, 0.0)
-        self.cpu_percent = _percent(status, *self._cpu_before)
+        self._measured: tuple[float, float] = (0.0, 0.0)
+        self.cpu_percent = 0.0
+        self._measure()
 
     # What is known of it.
 
@@ -201,9 +206,17 @@ class BackgroundProcess:
             if self.state == "running":
                 self.status = self._as_lost(status.begin)
             return
-        self._cpu_before = (self.status.cpu, self.status.uptime)
         self.status = status
-        self.cpu_percent = _percent(status, *self._cpu_before)
+        self._measure()
+
+    def _measure(self) -> None:
+        """Percent of one processor, since an earlier look or the start."""
+        cpu, uptime = self._measured
+        seconds = self.status.uptime - uptime
+        if seconds >= SPAN or (seconds > 0 and not uptime):
+            self.cpu_percent = 100 * max(0.0, self.status.cpu - cpu) / seconds
+        if seconds >= SPAN:
+            self._measured = self.status.cpu, self.status.uptime
 
     def _as_lost(self, end: int | None = None) -> Status:
         known = self.status.__dict__ | {"state": "lost" if self.state == "running" else self.state}
@@ -318,18 +331,21 @@ class BackgroundProcess:
         self, cursor: int, order: dict[str, Any] | None = None
     ) -> AsyncGenerator[tuple[int, bytes], None]:
         """Pieces of its journal from `cursor` on, until it has ended. On its machine's loop."""
-        partings = self.machine.partings
+        partings, tries = self.machine.partings, TRIES
         while self.state == "running":
             try:
                 async with aclosing(self._talk(cursor, order)) as pieces:
                     async for at, data in pieces:
-                        cursor = at + len(data)
+                        cursor, tries = at + len(data), TRIES
                         yield at, data
+                if self.state == "running":
+                    await self._refresh()  # it ended, or the resident program that led to it did
             except ConnectionLostError:
-                if self.machine.partings != partings:
+                tries -= 1
+                if self.machine.partings != partings or not tries:
                     raise
             if self.state == "running":
-                await self._refresh()  # it ended, or the resident program that led to it did
+                await asyncio.sleep(LOOK)
         async for at, data in self._kept(cursor, self.status.end):
             yield at, data
 
@@ -464,12 +480,6 @@ class BackgroundProcess:
             signal=self.status.signal,
             stderr="\n".join(lines),
         )
-
-
-def _percent(status: Status, cpu: float, uptime: float) -> float:
-    """Of one processor, since an earlier look."""
-    seconds = status.uptime - uptime
-    return 100 * max(0.0, status.cpu - cpu) / seconds if seconds > 0 else 0.0
 
 
 def _text(pattern: str | re.Pattern[str]) -> str:

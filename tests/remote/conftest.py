@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -9,8 +10,11 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from backgrounds import end_all, leave
 from loopback import Loopback, MemoryPins, loopback_sshd
+from machines import Reached
 
+from pi_v_jupyter.machine import Here, Machine
 from pi_v_jupyter.remote.connection import Connection
 
 _numbers = itertools.count()
@@ -57,3 +61,47 @@ async def connect() -> AsyncIterator[Callable[..., Connection]]:
 def shell() -> str:
     """The name of a shell session of the test's own."""
     return f"test-{next(_numbers)}"
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where background processes of the test's own live; none of them outlives it."""
+    folder = tmp_path / "data"
+    monkeypatch.setenv("XDG_DATA_HOME", str(folder))
+    yield folder
+    end_all(folder)
+
+
+@pytest.fixture
+def backing(tmp_path: Path, data: Path) -> Iterator[Loopback]:
+    """A VM for these."""
+    with loopback_sshd(tmp_path, extra=f"SetEnv XDG_DATA_HOME={data}") as loopback:
+        yield loopback
+
+
+@pytest.fixture
+async def reach(backing: Loopback) -> AsyncIterator[Callable[[], Reached]]:
+    """Machines, each with a connection of its own, as each start of a kernel makes one."""
+    made: list[Reached] = []
+
+    def new() -> Reached:
+        made.append(Reached(Connection(backing, MemoryPins())))
+        return made[-1]
+
+    yield new
+    for machine in made:
+        await leave(machine)
+
+
+@pytest.fixture(params=["here", "there"])
+async def place(request: pytest.FixtureRequest, data: Path, tmp_path: Path) -> AsyncIterator[Machine]:
+    """This machine, or one behind sshd."""
+    if request.param == "here":
+        machine: Machine = Here(asyncio.get_running_loop())
+        yield machine
+        await leave(machine)
+        return
+    with loopback_sshd(tmp_path, extra=f"SetEnv XDG_DATA_HOME={data}") as loopback:
+        machine = Reached(Connection(loopback, MemoryPins()))
+        yield machine
+        await leave(machine)

@@ -91,8 +91,9 @@ def start(
 def known(process_id: str, children: dict[int, list[int]]) -> dict[str, Any]:
     """What can be told of one; FileNotFoundError: there is none."""
     place = folder(process_id)
-    with open(os.path.join(place, "about.json"), "rb") as file:
-        about: dict[str, Any] = json.loads(file.read())
+    about = told(place)
+    if about["state"] == "running" and not minded(about):
+        about = told(place)  # it may have ended just now
     if about["state"] == "running" and not minded(about):
         about.update(state="lost", end=journal.end(place))
     elif about["state"] == "running":
@@ -101,6 +102,13 @@ def known(process_id: str, children: dict[int, list[int]]) -> dict[str, Any]:
     about["uptime"] = max(0.0, (about.get("ended") or time.time()) - about["started"])
     about["socket"] = os.path.join(place, "socket")
     about["last_line"] = journal.last_line(place)
+    return about
+
+
+def told(place: str) -> dict[str, Any]:
+    """What its minder wrote down last."""
+    with open(os.path.join(place, "about.json"), "rb") as file:
+        about: dict[str, Any] = json.loads(file.read())
     return about
 
 
@@ -122,7 +130,8 @@ def listed(call: Call) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     for name in names:
-        with contextlib.suppress(FileNotFoundError, Refusal, ValueError, KeyError):  # none, or not yet
+        with contextlib.suppress(OSError, Refusal, ValueError, TypeError, KeyError, RecursionError):
+            # None of ours, none yet, or a file that was damaged: no reason to hide the others.
             found.append(known(name, children))
     return found
 

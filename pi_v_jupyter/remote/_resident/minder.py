@@ -39,6 +39,8 @@ QUIET = 0.5  # seconds after which a line without an end is kept as far as it go
 AGAIN = 1.0  # seconds between two tries to write to a full disk
 LOOK = 0.05  # seconds between two rounds of SIGKILL: what is killed may just have started more
 QUEUED = 256 << 10  # bytes on their way to one client before its log is left in the files
+SENTENCE = 4096  # bytes of what a client says at once
+LONGEST_GRACE = 1e6  # seconds
 PARTING = 2.0  # seconds clients have to take the last words; the files have all of it
 ROOM = 4096  # bytes of about.json: what replaces it fits where it is, when the disk is full
 
@@ -135,7 +137,10 @@ class Client:
             try:
                 for line in lines:
                     self.obey(**json.loads(line))
-            except (ValueError, TypeError, KeyError):  # no client of ours
+            except (ValueError, TypeError, KeyError, OverflowError, RecursionError):  # no client of ours
+                self.close()
+                return
+            if len(self.heard) > SENTENCE:
                 self.close()
                 return
         self.flush()
@@ -144,7 +149,10 @@ class Client:
         if do == "follow":
             self.cursor = int(how["from"])
         elif do == "stop":
-            self.minder.stop(int(how["signal"]), float(how["grace"]))
+            number, grace = signal.Signals(int(how["signal"])), float(how["grace"])
+            if not 0 <= grace <= LONGEST_GRACE:
+                raise ValueError("nobody waits for that long")
+            self.minder.stop(number, grace)
 
     def flush(self) -> None:
         if self not in self.minder.clients:
@@ -282,7 +290,8 @@ class Minder(Loop):
                 self.change(trouble=f"{error.strerror}: its output waits")
                 self.regulate()
         for client in list(self.clients):
-            if client.cursor == before and not client.queue and not self.journal.pending and rows:
+            current = client.cursor == before and not client.queue and not self.journal.pending
+            if current and 0 < len(rows) <= journal.CHUNK:
                 client.cursor = self.journal.end
                 client.tell(LOG, CURSOR.pack(before), rows)
             elif client.cursor is not None:
