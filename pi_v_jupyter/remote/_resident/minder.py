@@ -42,13 +42,15 @@ QUEUED = 256 << 10  # bytes on their way to one client before its log is left in
 SENTENCE = 4096  # bytes of what a client says at once
 LONGEST_GRACE = 1e6  # seconds
 PARTING = 2.0  # seconds clients have to take the last words; the files have all of it
-ROOM = 4096  # bytes of about.json: what replaces it fits where it is, when the disk is full
+ROOM = 4096  # bytes by which about.json grows, and
+SLACK = 1024  # bytes that it has to spare: what replaces it fits where it is, when the disk is full
 
 
 def save(folder: str, about: dict[str, Any]) -> None:
     """What is known of the process, for those who come when its minder has ended."""
     path = os.path.join(folder, "about.json")
-    data = json.dumps(about).encode().ljust(ROOM)
+    data = json.dumps(about).encode()
+    data = data.ljust(ROOM * (1 + (len(data) + SLACK) // ROOM))
     try:
         fd = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
@@ -57,11 +59,14 @@ def save(folder: str, about: dict[str, Any]) -> None:
         finally:
             os.close(fd)
         os.replace(path + ".new", path)
-    except OSError:
+    except OSError as error:
         with contextlib.suppress(OSError):
             os.unlink(path + ".new")
-        with open(path, "r+b", buffering=0) as file:
-            file.write(data)
+        try:
+            with open(path, "r+b", buffering=0) as file:
+                file.write(data)
+        except FileNotFoundError:  # the first time
+            raise error from None
 
 
 class Output:
@@ -207,7 +212,8 @@ class Minder(Loop):
     def change(self, **changes: Any) -> None:
         """Learn something, and tell it."""
         self.about.update(changes)
-        save(self.folder, self.about)
+        with contextlib.suppress(OSError):  # a disk so full that it overwrites nothing: who listens is told
+            save(self.folder, self.about)
         for client in list(self.clients):
             client.tell(ABOUT, self.words())
 
@@ -241,8 +247,13 @@ class Minder(Loop):
             end=self.journal.end,
             state="running",
         )
-        save(self.folder, self.about)
-        self.listen()
+        try:
+            save(self.folder, self.about)
+            self.listen()
+        except OSError:
+            self.stop(signal.SIGKILL, 0)
+            self.outlast()
+            raise
         self.regulate()
 
     def listen(self) -> None:
@@ -282,6 +293,7 @@ class Minder(Loop):
     def keep(self, rows: bytes) -> None:
         """Write, and tell. What a full disk has no room for waits, and with it the process."""
         before = self.journal.end
+        late = bool(self.journal.pending)  # then more than `rows` is new
         try:
             self.journal.write(rows)
         except OSError as error:
@@ -290,8 +302,8 @@ class Minder(Loop):
                 self.change(trouble=f"{error.strerror}: its output waits")
                 self.regulate()
         for client in list(self.clients):
-            current = client.cursor == before and not client.queue and not self.journal.pending
-            if current and 0 < len(rows) <= journal.CHUNK:
+            current = client.cursor == before and not client.queue
+            if current and not late and not self.journal.pending and 0 < len(rows) <= journal.CHUNK:
                 client.cursor = self.journal.end
                 client.tell(LOG, CURSOR.pack(before), rows)
             elif client.cursor is not None:
@@ -335,11 +347,15 @@ class Minder(Loop):
         self.send(signal.SIGKILL)
         self.killing = self.later(LOOK, self.kill)
 
-    def run(self) -> None:
-        """Until all of it has ended, and nobody waits for more."""
+    def outlast(self) -> None:
+        """Until all of it has ended."""
         while not self.alone:
             self.serve()
             self.fire()
+
+    def run(self) -> None:
+        """Until all of it has ended, and nobody waits for more."""
+        self.outlast()
         for output in self.outputs:
             while output.take():
                 pass
