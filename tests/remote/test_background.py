@@ -216,6 +216,27 @@ async def test_one_that_ended_can_be_forgotten_and_one_that_runs_cannot(place: M
     assert await place.processes() == []
 
 
+async def test_names_that_are_forgotten_and_taken_at_once_are_one_persons(reach: Reach) -> None:
+    machines = [reach() for _ in range(3)]
+
+    async def turn(machine: Reached) -> int:
+        started = 0
+        for _ in range(10):
+            try:
+                process = await machine.start("exec sleep 300", id="web")
+                assert (await process.refresh()).state == "running", "another took it"
+                await process.stop()
+                started += 1
+                await process.remove()
+            except (UsageError, RemoteFileError, UnknownProcessError):
+                continue
+        return started
+
+    assert sum(await asyncio.gather(*map(turn, machines))) > 0
+    for each in await machines[0].processes():
+        assert each.state == "ended"
+
+
 async def test_it_outlives_its_session_and_is_found_by_its_name(reach: Reach) -> None:
     first = reach()
     process = await first.start(

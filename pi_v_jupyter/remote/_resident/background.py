@@ -40,14 +40,20 @@ def folder(process_id: str) -> str:
 
 
 def locked(path: str) -> int:
-    """Hold the lock of a folder; one that runs holds it already."""
-    lock = os.open(os.path.join(path, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise Refusal("runs", "It runs") from None
-    return lock
+    """Make a folder and hold its lock; one that runs holds it already."""
+    name = os.path.join(path, "lock")
+    while True:
+        os.makedirs(path, 0o700, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # it is being removed
+            lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(lock), os.stat(name)):
+                    return os.dup(lock)
+            except BlockingIOError:
+                raise Refusal("runs", "It runs") from None
+            finally:
+                os.close(lock)
 
 
 def start(
@@ -64,7 +70,6 @@ def start(
     cwd = os.path.normpath(call.path(path))
     os.listdir(cwd)
     place = folder(id)
-    os.makedirs(place, 0o700, exist_ok=True)
     lock = locked(place)
     shown = command if argv is None else shlex.join(argv) if code is None else code
     about = {"id": id, "run": run, "command": shown, "cwd": cwd}
@@ -85,7 +90,7 @@ def start(
     trouble = json.loads(said)
     if trouble:
         raise OSError(trouble["errno"], os.strerror(trouble["errno"]), trouble["what"] or words[0])
-    return known(id, descendants.family())
+    return known(id, {})  # it has not used anything yet
 
 
 def known(process_id: str, children: dict[int, list[int]]) -> dict[str, Any]:
@@ -167,6 +172,7 @@ def listening(call: Call, id: str, port: int) -> bool:
 def remove(call: Call, id: str) -> None:
     """Forget it, and what it wrote."""
     place = folder(id)
+    os.stat(place)
     lock = locked(place)
     shutil.rmtree(place)
     os.close(lock)
