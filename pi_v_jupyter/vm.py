@@ -279,7 +279,7 @@ class VM(KernelHost, Machine):
         """End this session's commands on it, its tunnels and the connection. The VM goes on."""
         await asyncio.gather(*(tunnel.close() for tunnel in self._tunnels))
         await self._close_kernels()
-        await self._leave_background()
+        await self.background.leave()
         if self._open is not None:
             connection, self._open = self._open, None
             await connection.close()

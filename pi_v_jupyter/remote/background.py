@@ -10,21 +10,23 @@ import asyncio
 import json
 import re
 import signal as signals
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from pi_v_jupyter.errors import (
     ConnectionLostError,
     NotReadyError,
     RemoteCommandError,
+    RemoteError,
+    RemoteFileError,
     UnknownProcessError,
     UsageError,
-    VersError,
+    VMGoneError,
 )
 from pi_v_jupyter.loops import at_home, cross
-from pi_v_jupyter.remote._resident.frames import ABOUT, LOG
+from pi_v_jupyter.remote._resident.frames import ABOUT
 from pi_v_jupyter.remote.callbacks import Callback, Callbacks
 from pi_v_jupyter.remote.channel import Process, Request, StreamName, checked
 from pi_v_jupyter.remote.journals import MARKS, Line, Reader, Wanted, frames, piece, told
@@ -33,7 +35,10 @@ from pi_v_jupyter.remote.refusals import shown, understood
 LAST = 50  # lines of a log that are shown
 GRACE = 5.0  # seconds a process has after its signal, before SIGKILL
 READY_TIMEOUT = 120.0  # seconds
-LOOK = 0.1  # seconds between two looks whether a port is listened to
+STOP_TIMEOUT = 30.0  # seconds it has after that to be gone
+LOOK = 0.1  # seconds between two looks
+END = 1 << 62  # a cursor that no journal comes to
+SAID = ("run", "state", "trouble", "code", "signal", "stopped_by", "ended", "end")  # of it, by its minder
 TAIL = 20  # lines of stderr that an error quotes
 
 
@@ -69,14 +74,8 @@ class Status:
     last_line: str = ""
 
 
-class BackgroundPlace(Protocol):
-    """A machine, as its background processes need it."""
-
-    partings: int  # how often its session has let go of it
-
-    @property
-    def callbacks(self) -> Callbacks:
-        """How functions of the user's are called."""
+class Machine(Protocol):
+    """Where it runs."""
 
     @property
     def home(self) -> asyncio.AbstractEventLoop:
@@ -89,14 +88,28 @@ class BackgroundPlace(Protocol):
     async def launch(self, request: Request) -> Process:
         """Start a command."""
 
-    async def status_of(self, process_id: str) -> Status:
-        """What it knows of one."""
 
-    async def on_background(self, what: str, **arguments: Any) -> tuple[bytes, Any]:
-        """Have the resident program do it: its output, and what it found."""
+class Table(Protocol):
+    """The table of a machine's background processes, as one of them needs it; see `ProcessTable`."""
 
-    def attend(self, work: Any) -> None:
-        """Have `work` done on its loop, until it ends or the session does."""
+    @property
+    def machine(self) -> Machine:
+        """Where they run."""
+
+    callbacks: Callbacks
+    partings: int
+
+    async def status(self, process_id: str, *, load: bool) -> Status:
+        """What is known of one."""
+
+    async def ask(self, what: str, **arguments: Any) -> Any:
+        """Have the resident program do it."""
+
+    def request(self, what: str, **arguments: Any) -> Request:
+        """What the resident program is asked."""
+
+    def attend(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have `work` done until the session ends."""
 
 
 class BackgroundProcesses(list["BackgroundProcess"]):
@@ -124,8 +137,8 @@ class BackgroundProcess:
         ConnectError: the machine cannot be reached, or is paused, or gone.
     """
 
-    def __init__(self, machine: BackgroundPlace, status: Status) -> None:
-        self.machine, self.status = machine, status
+    def __init__(self, table: Table, status: Status) -> None:
+        self._table, self.machine, self.status = table, table.machine, status
         self._cpu_before: tuple[float, float] = (0.0, 0.0)
         self.cpu_percent = _percent(status, *self._cpu_before)
 
@@ -186,12 +199,15 @@ class BackgroundProcess:
     @at_home
     async def refresh(self) -> BackgroundProcess:
         """Look at it again."""
-        await self._refresh()
+        await self._refresh(load=True)
         return self
 
-    async def _refresh(self) -> None:
+    async def _refresh(self, *, load: bool = False) -> None:
         try:
-            self.learn(await self.machine.status_of(self.id))
+            status = await self._table.status(self.id, load=load)
+            if not load:
+                status = replace(status, cpu=self.status.cpu, memory=self.status.memory)
+            self.learn(status)
         except UnknownProcessError:
             self.learn(self._as_lost())
 
@@ -206,8 +222,8 @@ class BackgroundProcess:
         self.cpu_percent = _percent(status, *self._cpu_before)
 
     def _as_lost(self, end: int | None = None) -> Status:
-        known = self.status.__dict__ | {"state": "lost" if self.state == "running" else self.state}
-        return Status(**(known if end is None else known | {"end": end}))
+        state = "lost" if self.state == "running" else self.state
+        return replace(self.status, state=state, end=self.status.end if end is None else end)
 
     # Its end.
 
@@ -217,7 +233,7 @@ class BackgroundProcess:
     @at_home
     async def wait(self) -> BackgroundProcess:
         """Until all of it has ended."""
-        async with aclosing(self._follow(1 << 62)) as pieces:
+        async with aclosing(self._follow(END)) as pieces:
             async for _ in pieces:
                 pass
         return self
@@ -230,15 +246,24 @@ class BackgroundProcess:
 
         Raises:
             UsageError: there is no such signal.
+            RemoteError: it could not be ended, as when it is another user's.
         """
         number = signal_number(signal)
         await self._refresh()
         if self.state == "running":
-            async with aclosing(
-                self._follow(1 << 62, {"do": "stop", "signal": number, "grace": grace})
-            ) as pieces:
-                async for _ in pieces:
-                    pass
+            order = {"do": "stop", "signal": number, "grace": grace}
+            try:
+                async with (
+                    asyncio.timeout(grace + STOP_TIMEOUT),
+                    aclosing(self._follow(END, order)) as pieces,
+                ):
+                    async for _ in pieces:
+                        pass
+            except TimeoutError:
+                raise RemoteError(
+                    f"{self.id} on {self.machine.label} goes on: SIGKILL did not end all of it.",
+                    "`%vm ps -ef` shows whose it is, and whether it waits for a disk.",
+                ) from None
         return self
 
     @at_home
@@ -248,7 +273,14 @@ class BackgroundProcess:
         Raises:
             UsageError: it runs.
         """
-        await self.machine.on_background("remove", id=self.id)
+        try:
+            await self._table.ask("remove", id=self.id)
+        except RemoteFileError as error:
+            if error.errno is None:
+                raise UsageError(
+                    f"{self.id} runs on {self.machine.label}.", f"`%bg stop {self.id}` ends it first."
+                ) from None
+            raise
 
     # What it writes.
 
@@ -282,7 +314,7 @@ class BackgroundProcess:
         return self.status.begin if last is None else await self._tail(last, stream)
 
     async def _tail(self, last: int, stream: Wanted) -> int:
-        _, found = await self.machine.on_background("tail", id=self.id, lines=last, stream=stream)
+        found = await self._table.ask("tail", id=self.id, lines=last, stream=stream)
         with understood(self.machine.label):
             return int(found["cursor"])
 
@@ -290,10 +322,17 @@ class BackgroundProcess:
         reader = Reader(await self._beginning(last, stream))
         async with aclosing(self._follow(reader.cursor)) as pieces:
             async for at, data in pieces:
-                if found := reader.lines(at, data):
+                missed = reader.missed
+                found = reader.lines(at, data)
+                if reader.missed > missed:
+                    self._table.callbacks.on_notice(self._missed(reader.missed - missed))
+                if found:
                     yield found
         if rest := reader.rest():
             yield rest
+
+    def _missed(self, size: int) -> str:
+        return f"{size / 1e6:.1f} MB of the log of {self.id} were let go before they were read"
 
     async def _output(
         self, last: int | None, stream: Wanted
@@ -309,8 +348,7 @@ class BackgroundProcess:
                     if mark.lower() in MARKS
                 ]
                 if reader.missed > missed:
-                    lost = f"… {(reader.missed - missed) / 1e6:.1f} MB of the log were let go unread …\n"
-                    found.insert(0, ("stderr", lost))
+                    found.insert(0, ("stderr", f"… {self._missed(reader.missed - missed)} …\n"))
                 if found:
                     yield found
 
@@ -318,70 +356,82 @@ class BackgroundProcess:
         self, cursor: int, order: dict[str, Any] | None = None
     ) -> AsyncGenerator[tuple[int, bytes], None]:
         """Pieces of its journal from `cursor` on, until it has ended. On its machine's loop."""
-        partings = self.machine.partings
+        partings = self._table.partings
         while self.state == "running":
+            heard = False
+            orders = ({"do": "follow", "from": cursor}, *([order] if order else ()))
             try:
-                async with aclosing(self._talk(cursor, order)) as pieces:
-                    async for at, data in pieces:
+                async with aclosing(self._frames(Request(socket=self.status.socket), *orders)) as found:
+                    async for kind, body in found:
+                        heard = True
+                        if kind == ABOUT:
+                            self._told(body)
+                            continue
+                        at, data = self._piece(body)
                         cursor = at + len(data)
                         yield at, data
             except ConnectionLostError:
-                if self.machine.partings != partings:
+                if self._table.partings != partings:
                     raise
             if self.state == "running":
                 await self._refresh()  # it ended, or the resident program that led to it did
-        async for at, data in self._kept(cursor, self.status.end):
-            yield at, data
-
-    async def _talk(
-        self, cursor: int, order: dict[str, Any] | None
-    ) -> AsyncGenerator[tuple[int, bytes], None]:
-        """What its minder says, over one connection."""
-        process = await self.machine.launch(Request(socket=self.status.socket))
-        buffer = bytearray()
-        try:
-            for words in ({"do": "follow", "from": cursor}, *([order] if order else ())):
-                await process.write(json.dumps(words).encode() + b"\n")
-            async for _, data in process.chunks():
-                buffer += data
-                with understood(self.machine.label):
-                    for kind, body in list(frames(buffer)):
-                        if kind == LOG:
-                            yield piece(body)
-                        elif kind == ABOUT:
-                            self._told(told(body))
-        finally:
-            await process.close()
-
-    def _told(self, about: dict[str, Any]) -> None:
-        looked_at = ("socket", "uptime", "cpu", "memory", "last_line")
-        self.learn(checked(Status, about | {name: getattr(self.status, name) for name in looked_at}))
+            if self.state == "running" and not heard:
+                await asyncio.sleep(LOOK)  # too many clients, or it is just about to end
+        async with aclosing(self._kept(cursor, self.status.end)) as pieces:
+            async for at, data in pieces:
+                yield at, data
 
     async def _kept(self, cursor: int, end: int | None) -> AsyncGenerator[tuple[int, bytes], None]:
         """What its files have."""
         if end is not None and cursor >= end:
             return
-        data, _ = await self.machine.on_background("read", id=self.id, cursor=cursor, end=end)
+        asked = self._table.request("read", id=self.id, cursor=cursor, end=end)
+        async with aclosing(self._frames(asked)) as found:
+            async for _, body in found:
+                yield self._piece(body)
+
+    async def _frames(
+        self, request: Request, *orders: dict[str, Any]
+    ) -> AsyncGenerator[tuple[int, bytes], None]:
+        """What comes, over one connection."""
+        process = await self.machine.launch(request)
+        buffer = bytearray()
+        try:
+            for words in orders:
+                await process.write(json.dumps(words).encode() + b"\n")
+            async for _, data in process.chunks():
+                buffer += data
+                with understood(self.machine.label):
+                    found = list(frames(buffer))
+                for kind, body in found:
+                    yield kind, body
+        finally:
+            await process.close()
+
+    def _piece(self, body: bytes) -> tuple[int, bytes]:
         with understood(self.machine.label):
-            for _, body in frames(bytearray(data)):
-                yield piece(body)
+            return piece(body)
+
+    def _told(self, body: bytes) -> None:
+        """Its minder says how it is; what only a look from outside tells is as it was."""
+        with understood(self.machine.label):
+            said = {name: value for name, value in told(body).items() if name in SAID}
+            self.learn(checked(Status, {**self.status.__dict__, **said}))
 
     # When something happens.
 
     def on_exit(self, callback: Callable[[BackgroundProcess], Any]) -> Registration:
         """Have `callback` called with this process once all of it has ended, or was lost."""
-        made = self.machine.callbacks.made(callback)
+        made = self._table.callbacks.made(callback)
 
         async def watch() -> None:
             try:
                 await self.wait()
-            except ConnectionLostError:
-                raise
-            except VersError:  # its machine is gone
+            except VMGoneError:
                 self.status = self._as_lost()
             await made.call([self])
 
-        self.machine.attend(watch())
+        self._table.attend(watch())
         return Registration(made)
 
     def on_line(
@@ -396,7 +446,7 @@ class BackgroundProcess:
         From the start of the process on, or from the `last` lines that are there; 0: only what comes.
         """
         found = compiled(pattern).search
-        made = self.machine.callbacks.made(callback)
+        made = self._table.callbacks.made(callback)
 
         async def watch() -> None:
             async with aclosing(self._lines(last, "both")) as batches:
@@ -406,7 +456,7 @@ class BackgroundProcess:
                     if made.over:
                         return
 
-        self.machine.attend(watch())
+        self._table.attend(watch())
         return Registration(made)
 
     @at_home
@@ -443,8 +493,7 @@ class BackgroundProcess:
 
     async def _listening(self, port: int) -> None:
         while True:
-            _, found = await self.machine.on_background("listening", id=self.id, port=port)
-            if found:
+            if await self._table.ask("listening", id=self.id, port=port):
                 return
             await self._refresh()
             if self.state != "running":

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 ID = re.compile("[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+SHOWN = 2000  # characters of a command that are remembered
 MARKS = {"stdout": b"o", "stderr": b"e", "both": b"oe"}
 
 
@@ -66,8 +67,8 @@ def start(
     place = folder(id)
     os.makedirs(place, 0o700, exist_ok=True)
     lock = locked(place)
-    shown = command if argv is None else shlex.join(argv) if code is None else code
-    about = {"id": id, "run": run, "command": shown, "cwd": cwd}
+    shown = (command if argv is None else shlex.join(argv) if code is None else code) or ""
+    about = {"id": id, "run": run, "command": shown[:SHOWN], "cwd": cwd}
     words = ["bash", "-c", command] if argv is None else argv
     reader, writer = os.pipe()
     try:
@@ -85,17 +86,17 @@ def start(
     trouble = json.loads(said)
     if trouble:
         raise OSError(trouble["errno"], os.strerror(trouble["errno"]), trouble["what"] or words[0])
-    return known(id, descendants.family())
+    return known(id, None)
 
 
-def known(process_id: str, children: dict[int, list[int]]) -> dict[str, Any]:
-    """What can be told of one; FileNotFoundError: there is none."""
+def known(process_id: str, children: dict[int, list[int]] | None) -> dict[str, Any]:
+    """What can be told of one, with its load if `children` are given; FileNotFoundError: there is none."""
     place = folder(process_id)
     with open(os.path.join(place, "about.json"), "rb") as file:
         about: dict[str, Any] = json.loads(file.read())
     if about["state"] == "running" and not minded(about):
         about.update(state="lost", end=journal.end(place))
-    elif about["state"] == "running":
+    elif about["state"] == "running" and children is not None:
         pids = descendants.below(about["minder"], children)
         about.update(descendants.load(about["minder"], pids))
     about["uptime"] = max(0.0, (about.get("ended") or time.time()) - about["started"])
@@ -113,15 +114,26 @@ def minded(about: dict[str, Any]) -> bool:
     return fields[0] not in "ZX" and fields[19] == about["minder_began"]
 
 
+def names() -> list[str]:
+    try:
+        return sorted(os.listdir(home()))
+    except FileNotFoundError:
+        return []
+
+
+def status(call: Call, id: str, load: bool) -> dict[str, Any]:
+    """One of them; or, where there is none, the `others`."""
+    try:
+        return known(id, descendants.family() if load else None)
+    except (FileNotFoundError, Refusal):
+        return {"others": names()}
+
+
 def listed(call: Call) -> list[dict[str, Any]]:
     """All of them."""
     found = []
     children = descendants.family()
-    try:
-        names = sorted(os.listdir(home()))
-    except FileNotFoundError:
-        return []
-    for name in names:
+    for name in names():
         with contextlib.suppress(FileNotFoundError, Refusal, ValueError, KeyError):  # none, or not yet
             found.append(known(name, children))
     return found

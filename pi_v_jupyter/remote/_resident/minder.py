@@ -38,6 +38,7 @@ HOLD = 0.1  # seconds between two reads of little: fewer, for whoever follows fi
 QUIET = 0.5  # seconds after which a line without an end is kept as far as it goes
 AGAIN = 1.0  # seconds between two tries to write to a full disk
 LOOK = 0.05  # seconds between two rounds of SIGKILL: what is killed may just have started more
+MOST_PATIENCE = 2.0  # seconds: what is left then is another user's, or waits for a disk
 QUEUED = 256 << 10  # bytes on their way to one client before its log is left in the files
 PARTING = 2.0  # seconds clients have to take the last words; the files have all of it
 ROOM = 4096  # bytes of about.json: what replaces it fits where it is, when the disk is full
@@ -189,6 +190,7 @@ class Minder(Loop):
         self.status: int | None = None  # of the first process, as `wait` tells it
         self.alone = False  # has all of it ended?
         self.killing: Timer | None = None
+        self.patience = LOOK
         self.holding: Timer | None = None
         self.full: Timer | None = None
         self.outputs = [Output(self, name) for name in journal.MARKS]
@@ -199,7 +201,8 @@ class Minder(Loop):
     def change(self, **changes: Any) -> None:
         """Learn something, and tell it."""
         self.about.update(changes)
-        save(self.folder, self.about)
+        with contextlib.suppress(OSError):  # who asks is told all the same
+            save(self.folder, self.about)
         for client in list(self.clients):
             client.tell(ABOUT, self.words())
 
@@ -324,7 +327,8 @@ class Minder(Loop):
     def kill(self) -> None:
         self.about["stopped_by"] = "SIGKILL"
         self.send(signal.SIGKILL)
-        self.killing = self.later(LOOK, self.kill)
+        self.killing = self.later(self.patience, self.kill)
+        self.patience = min(2 * self.patience, MOST_PATIENCE)
 
     def run(self) -> None:
         """Until all of it has ended, and nobody waits for more."""
@@ -332,7 +336,7 @@ class Minder(Loop):
             self.serve()
             self.fire()
         for output in self.outputs:
-            while output.take():
+            while output.take() == READ:  # as a pipe holds no more, another is what came behind the end
                 pass
             output.close()
         self.listener.close()
