@@ -85,6 +85,8 @@ def start(
         raise OSError(errno.EIO, "It ended as it started")
     trouble = json.loads(said)
     if trouble:
+        if not os.path.exists(os.path.join(place, "about.json")):
+            shutil.rmtree(place, ignore_errors=True)
         raise OSError(trouble["errno"], os.strerror(trouble["errno"]), trouble["what"] or words[0])
     return known(id, None)
 
