@@ -49,11 +49,12 @@ class Listener:
                 return
             *lines, self.heard = (self.heard + data).split(b"\n")
             try:
-                if len(self.heard) > HEARD:
-                    raise ValueError("no end")
                 for line in lines:
                     self.obey(**json.loads(line))
             except (ValueError, TypeError, KeyError):  # no client of ours
+                self.close()
+                return
+            if len(self.heard) > HEARD:  # nor this
                 self.close()
                 return
         self.flush()
