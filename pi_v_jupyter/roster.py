@@ -62,7 +62,7 @@ class Roster:
         return [vm for (platform, _), vm in self._known.items() if platform == self.settings.base_url]
 
     def connected(self) -> list[VM]:
-        """Those that this session talks to, as far as it knows: they run, and there is a connection."""
+        """Those to which this session has a connection that stands now."""
         return [vm for vm in self.known() if vm.connected]
 
     async def all(self) -> VMs:

@@ -104,8 +104,8 @@ class VM(KernelHost, Machine):
 
     @property
     def connected(self) -> bool:
-        """Does it run, and has this session a connection to it?"""
-        return self._open is not None and self.state is VMState.RUNNING
+        """Has this session a connection to it that stands now?"""
+        return self._open is not None and self._open.up
 
     @property
     def created_at(self) -> datetime:

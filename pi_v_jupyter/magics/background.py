@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pi_v_jupyter.machine import Machine
     from pi_v_jupyter.magics.extension import Extension
 
+PATIENCE = 10.0  # seconds that a list of several machines waits for each
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -91,10 +92,13 @@ def list_(extension: Extension, on: str | None, local: bool) -> BackgroundProces
 async def _listed(extension: Extension, machines: Iterable[Machine]) -> BackgroundProcesses:
     async def look(machine: Machine) -> BackgroundProcesses:
         try:
-            return await machine.processes()
+            async with asyncio.timeout(PATIENCE):
+                return await machine.processes()
+        except TimeoutError:
+            extension.notice(f"{machine.label} is left out: it did not answer within {PATIENCE:g} s.")
         except VersError as error:
             extension.notice(f"{machine.label} is left out: {error}")
-            return BackgroundProcesses()
+        return BackgroundProcesses()
 
     found = await asyncio.gather(*map(look, machines))
     return BackgroundProcesses(process for some in found for process in some)

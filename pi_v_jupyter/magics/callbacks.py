@@ -12,7 +12,7 @@ from pi_v_jupyter.remote.callbacks import Callbacks
 if TYPE_CHECKING:
     from pi_v_jupyter.magics.extension import Extension
 
-OURS = f"{pi_v_jupyter.__name__}."
+BETWEEN = (pi_v_jupyter.__name__, "asyncio", "nest_asyncio2")  # packages that lead to the user's own code
 
 
 def attach(callbacks: Callbacks, extension: Extension) -> None:
@@ -29,11 +29,9 @@ def attach(callbacks: Callbacks, extension: Extension) -> None:
 
 
 def _own(trace: TracebackType | None) -> TracebackType | None:
-    """Without the frames of ours that lead to the user's."""
-    while trace is not None and trace.tb_next is not None and _is_ours(trace):
+    """From the first frame of the user's on."""
+    while trace is not None and trace.tb_next is not None:
+        if str(trace.tb_frame.f_globals.get("__name__")).split(".")[0] not in BETWEEN:
+            break
         trace = trace.tb_next
     return trace
-
-
-def _is_ours(trace: TracebackType) -> bool:
-    return str(trace.tb_frame.f_globals.get("__name__", "")).startswith(OURS)
