@@ -184,6 +184,20 @@ def test_with_no_active_vm_it_is_here_and_says_so(beside: Kernel) -> None:
     assert "web on this machine" in good(beside, "%bg stop web").stdout
 
 
+def test_on_and_local_name_the_machine_whatever_is_active(beside: Kernel) -> None:
+    good(beside, "%bg start web --local --restart -- echo one; sleep 600")
+    good(beside, "%%bg web --local --restart\necho here; sleep 600")
+    good(beside, "%vers local")
+    good(beside, "%%bg web --on loopback --restart\necho there; sleep 600")
+    assert good(beside, "%bg logs web --local").stdout.endswith("here\n")
+    assert good(beside, "%bg logs web --on loopback").stdout == "there\n"
+    assert rows(good(beside, "%bg list --local"))["web"][0] == "this machine"
+    assert rows(good(beside, "%bg list --on loopback"))["web"][0] == "loopback"
+    assert good(beside, "%bg stop web --on loopback").stdout.startswith("web on loopback: ")
+    assert good(beside, "%bg rm -f web --on loopback").stdout == "Forgot web on loopback.\n"
+    assert rows(good(beside, "%bg list --local"))["web"][1] == "running"
+
+
 # `%%vm --bg`.
 
 
