@@ -337,6 +337,11 @@ def test_a_machine_that_cannot_be_reached_is_named_and_hides_no_other(two_places
             shown = good(kernel, "%bg list")
             assert shown.stdout == "loopback is left out: it did not answer within 0.5 s.\n"
             assert list(rows(shown)) == ["web"]
+            good(kernel, "vers.fleet._active, vers.fleet._missing = None, ('a platform', 'deadbeef-1')")
+            shown = good(kernel, "%bg list")
+            assert "on VM deadbeef of a platform, which was not found again." in shown.stdout
+            assert list(rows(shown)) == ["web"]
+            refused(kernel, "%bg stop web", "VMGoneError", "which was not found again.")
         finally:
             good(kernel, "%bg stop --all --local")
             good(kernel, "%bg rm -f web --local")
