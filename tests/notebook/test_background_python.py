@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from kernels import Kernel, Outputs, started
 from leftovers import end_background
-from test_background import Where, good, where  # noqa: F401  the fixture of both machines
+from test_bg import Where, good, where  # noqa: F401  the fixture of both machines
 
 COUNT = "for n in $(seq 1 {last}); do echo line $n; sleep 0.02; done"
 
