@@ -377,6 +377,16 @@ def test_following_shows_all_until_the_end(where: Where, tmp_path: Path) -> None
     assert shown.stdout == f"2\n3\nweb on {where.label} has ended: exit code 4 ✗\n" and shown.error is None
 
 
+def test_what_a_cell_does_not_show_of_a_log_is_said_at_once(where: Where, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    where.start(f"web --wait 0 -- seq 200000; until [ -e {go} ]; do sleep 0.05; done; echo over")
+    following = where.kernel.start(f"%bg logs web {where.option} --last 999999 --follow")
+    following.wait_for("`%bg logs web` has the latest", 60)
+    go.touch()
+    shown = following.finish(60)
+    assert shown.error is None and "\n199999\n200000\nover\n" in shown.stdout
+
+
 def test_a_stop_ends_the_following_and_not_the_process(where: Where) -> None:
     where.start("web --wait 0 -- echo begun; sleep 600")
     cell = where.kernel.start(f"%bg logs web --follow {where.option}")
