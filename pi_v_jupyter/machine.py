@@ -279,6 +279,6 @@ class Here(Machine):
     @at_home
     async def close(self) -> None:
         """End what it runs, but in the background."""
-        await self._leave_background()
+        await self.background.leave()
         if self._open is not None:
             await self._open.close()

@@ -284,11 +284,8 @@ class Files(ABC):
         return bytes(kept), how.value
 
 
-PATHLESS = (
-    "send",
-    "programs",
-    *(f"background.{what}" for what in ("listed", "tail", "read", "listening", "remove")),
-)
+ON_BACKGROUND = ("listed", "status", "tail", "read", "listening", "remove")
+PATHLESS = ("send", "programs", *(f"background.{what}" for what in ON_BACKGROUND))
 
 
 def work(

@@ -63,5 +63,5 @@ async def leave(machine: Machine) -> None:
         await machine.close()
     else:
         assert isinstance(machine, Reached)
-        await machine._leave_background()
+        await machine.background.leave()
         await machine.connection.close()

@@ -209,7 +209,7 @@ async def test_it_is_measured(place: Machine) -> None:
 
 async def test_one_that_ended_can_be_forgotten_and_one_that_runs_cannot(place: Machine) -> None:
     process = await place.start("exec sleep 300", id="web")
-    with pytest.raises(RemoteFileError, match="runs"):
+    with pytest.raises(UsageError, match="web runs on"):
         await process.remove()
     await process.stop()
     await process.remove()

@@ -26,7 +26,7 @@ Failures = list[BaseException]
 def failures(place: Machine) -> Failures:
     """What callbacks have raised."""
     found: Failures = []
-    place.callbacks.on_failure = found.append
+    place.background.callbacks.on_failure = found.append
     return found
 
 
@@ -121,7 +121,7 @@ async def test_a_pattern_that_is_none_is_refused_at_once(place: Machine) -> None
     process = await place.start("exec sleep 300", id="web")
     with pytest.raises(UsageError, match="no regular expression"):
         process.on_line("(", print)
-    assert not place._watching
+    assert not place.background._watching
 
 
 async def test_they_are_called_on_the_loop_where_they_were_made(data: object) -> None:
@@ -152,7 +152,7 @@ async def test_closing_ends_what_waits_for_a_callback(reach: Callable[[], Reache
     await until(lambda: len(calls) > 3)
     await leave(machine)
     count = len(calls)
-    assert not machine._watching
+    assert not machine.background._watching
     process = await reach().process("web")
     await process.stop()
     assert len(calls) == count and "ended" not in calls

@@ -194,7 +194,7 @@ def test_one_that_ends_while_it_is_looked_at_has_ended(data: Path, monkeypatch: 
         return False
 
     monkeypatch.setattr(background, "minded", ended)
-    assert background.known("web", {})["state"] == "ended"
+    assert background.known("web", None)["state"] == "ended"
 
 
 def talk(path: str) -> socket.socket:
@@ -260,15 +260,15 @@ def told(**changes: object) -> bytes:
         frame(LOG, b"abc"),
         frame(ABOUT, b"{"),
         frame(ABOUT, b"[" * 100_000),
-        told(),
-        told(id="web"),
-        told(unheard="of"),
+        told(state=1),
+        told(code="x"),
+        told(run=None),
     ],
 )
 async def test_whatever_answers_in_a_minders_place_is_one_clear_error(
     data: Path, answer: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pi_v_jupyter.remote.background.LOOK", 0.01)
+    monkeypatch.setattr("pi_v_jupyter.remote.backgroundlog.LOOK", 0.01)
     machine = Here(asyncio.get_running_loop())
     process = await machine.start("exec sleep 300", id="web")
     path = Path(process.status.socket)

@@ -28,13 +28,19 @@ CHILDREN = {
     "in job control": "set -m; sleep 300 & sleep 301 & set +m",
     "in pipes": "yes | cat >/dev/null &",
 }
-FORKS = "import os, signal, sys\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('up', flush=True)\n"
+# However a test fails, they end by themselves: nobody else could catch them.
+FORKS = """\
+import os, signal, time
+end = time.monotonic() + 45
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("up", flush=True)
+"""
 LOOPS = {
-    "a chain": "while True:\n    if os.fork(): os._exit(0)",
-    "a chain of sessions": "while True:\n    if os.fork(): os._exit(0)\n    os.setsid()",
+    "a chain": "while time.monotonic() < end:\n    if os.fork(): os._exit(0)",
+    "a chain of sessions": "while time.monotonic() < end:\n    if os.fork(): os._exit(0)\n    os.setsid()",
     "a few that replace each other": (
         "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\nfor _ in range(5): os.fork()\n"
-        "while True:\n    if os.fork(): os._exit(0)"
+        "while time.monotonic() < end:\n    if os.fork(): os._exit(0)"
     ),
     "a daemon": (
         "if os.fork(): os._exit(0)\nos.setsid()\nif os.fork(): os._exit(0)\n"

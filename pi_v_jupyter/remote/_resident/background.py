@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 ID = re.compile("[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+SHOWN = 2000  # characters of a command that are remembered
 MARKS = {"stdout": b"o", "stderr": b"e" + journal.AGAIN, "both": b"oe" + journal.AGAIN}
+NONE = (FileNotFoundError, NotADirectoryError, Refusal, ValueError, TypeError, KeyError, RecursionError)
 
 
 def home() -> str:
@@ -71,8 +73,8 @@ def start(
     os.listdir(cwd)
     place = folder(id)
     lock = locked(place)
-    shown = command if argv is None else shlex.join(argv) if code is None else code
-    about = {"id": id, "run": run, "command": shown, "cwd": cwd}
+    shown = (command if argv is None else shlex.join(argv) if code is None else code) or ""
+    about = {"id": id, "run": run, "command": shown[:SHOWN], "cwd": cwd}
     words = ["bash", "-c", command] if argv is None else argv
     reader, writer = os.pipe()
     try:
@@ -89,19 +91,21 @@ def start(
         raise OSError(errno.EIO, "It ended as it started")
     trouble = json.loads(said)
     if trouble:
+        with contextlib.suppress(Refusal):  # somebody else starts one of that name
+            forget(place, unless="about.json")
         raise OSError(trouble["errno"], os.strerror(trouble["errno"]), trouble["what"] or words[0])
-    return known(id, {})  # it has not used anything yet
+    return known(id, None)
 
 
-def known(process_id: str, children: dict[int, list[int]]) -> dict[str, Any]:
-    """What can be told of one; FileNotFoundError: there is none."""
+def known(process_id: str, children: dict[int, list[int]] | None) -> dict[str, Any]:
+    """What can be told of one, with its load if `children` are given; FileNotFoundError: there is none."""
     place = folder(process_id)
     about = told(place)
     if about["state"] == "running" and not minded(about):
         about = told(place)  # it may have ended just now
     if about["state"] == "running" and not minded(about):
         about.update(state="lost", end=journal.end(place))
-    elif about["state"] == "running":
+    elif about["state"] == "running" and children is not None:
         pids = descendants.below(about["minder"], children)
         about.update(descendants.load(about["minder"], pids))
     about["uptime"] = max(0.0, (about.get("ended") or time.time()) - about["started"])
@@ -126,17 +130,27 @@ def minded(about: dict[str, Any]) -> bool:
     return fields[0] not in "ZX" and fields[19] == about["minder_began"]
 
 
+def names() -> list[str]:
+    try:
+        return sorted(os.listdir(home()))
+    except FileNotFoundError:
+        return []
+
+
+def status(call: Call, id: str, load: bool) -> dict[str, Any]:
+    """One of them; or, where there is none, the `others`."""
+    try:
+        return known(id, descendants.family() if load else None)
+    except NONE:
+        return {"others": names()}
+
+
 def listed(call: Call) -> list[dict[str, Any]]:
     """All of them."""
     found = []
     children = descendants.family()
-    try:
-        names = sorted(os.listdir(home()))
-    except FileNotFoundError:
-        return []
-    for name in names:
-        with contextlib.suppress(OSError, Refusal, ValueError, TypeError, KeyError, RecursionError):
-            # None of ours, none yet, or a file that was damaged: no reason to hide the others.
+    for name in names():
+        with contextlib.suppress(*NONE):  # of ours, none yet, or damaged: no reason to hide the others
             found.append(known(name, children))
     return found
 
@@ -173,6 +187,14 @@ def remove(call: Call, id: str) -> None:
     """Forget it, and what it wrote."""
     place = folder(id)
     os.stat(place)
+    forget(place)
+
+
+def forget(place: str, unless: str | None = None) -> None:
+    """Remove a folder, but one that has the file `unless`; Refusal: it runs."""
     lock = locked(place)
-    shutil.rmtree(place)
-    os.close(lock)
+    try:
+        if unless is None or not os.path.exists(os.path.join(place, unless)):
+            shutil.rmtree(place)
+    finally:
+        os.close(lock)

@@ -20,10 +20,11 @@ import time
 
 from . import journal
 from .descendants import below, family, stat
-from .frames import ABOUT, CURSOR, LOG, frame
+from .frames import ABOUT, CURSOR, LOG
+from .listeners import Listener
 from .loop import Loop
+from .outputs import READ, Output
 from .processes import exit_of, launch, memory_file, signal_name
-from .wire import widen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,15 +33,12 @@ if TYPE_CHECKING:
     from .loop import Timer
 
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl
-READ = 1 << 20  # bytes
 MUCH = 32 << 10  # bytes read at once, after which more is read at once
 HOLD = 0.1  # seconds between two reads of little: fewer, for whoever follows fifty of these
-QUIET = 0.5  # seconds after which a line without an end is kept as far as it goes
 AGAIN = 1.0  # seconds between two tries to write to a full disk
 LOOK = 0.05  # seconds between two rounds of SIGKILL: what is killed may just have started more
-QUEUED = 256 << 10  # bytes on their way to one client before its log is left in the files
-SENTENCE = 4096  # bytes of what a client says at once
-LONGEST_GRACE = 1e6  # seconds
+CHASE = 0.05  # seconds of one round
+MOST_PATIENCE = 2.0  # seconds: what is left then is another user's, or waits for a disk
 PARTING = 2.0  # seconds clients have to take the last words; the files have all of it
 ROOM = 4096  # bytes by which about.json grows, and
 SLACK = 1024  # bytes that it has to spare: what replaces it fits where it is, when the disk is full
@@ -65,130 +63,8 @@ def save(folder: str, about: dict[str, Any]) -> None:
         try:
             with open(path, "r+b", buffering=0) as file:
                 file.write(data)
-        except FileNotFoundError:  # the first time
+        except FileNotFoundError:
             raise error from None
-
-
-class Output:
-    """One stream of the process."""
-
-    def __init__(self, minder: Minder, name: str) -> None:
-        self.minder, self.lines = minder, journal.Lines(name)
-        self.reader, self.writer = os.pipe()
-        os.set_blocking(self.reader, False)
-        widen(self.reader)
-        self.open = True
-        self.hurrying: Timer | None = None
-
-    def take(self) -> int:
-        """Keep what there is; the bytes of it."""
-        if not self.open:
-            return 0
-        try:
-            data = os.read(self.reader, READ)
-        except BlockingIOError:
-            return 0
-        if self.hurrying is not None:
-            self.hurrying.cancel()
-            self.hurrying = None
-        if data:
-            self.minder.keep(self.lines.feed(data))
-            if self.lines.open:
-                self.hurrying = self.minder.later(QUIET, self.hurry)
-        else:
-            self.close()
-        return len(data)
-
-    def hurry(self) -> None:
-        self.minder.keep(self.lines.hurry())
-
-    def close(self) -> None:
-        if self.open:
-            self.open = False
-            self.minder.unwatch(self.reader)
-            os.close(self.reader)
-            self.minder.keep(self.lines.rest())
-
-
-class Client:
-    """Whoever asks."""
-
-    def __init__(self, minder: Minder, link: socket.socket) -> None:
-        self.minder, self.link = minder, link
-        link.setblocking(False)
-        self.heard = b""
-        self.queue = bytearray()
-        self.cursor: int | None = None  # of what it is sent next; None: it follows nothing
-        minder.clients.add(self)
-        minder.watch(link.fileno(), selectors.EVENT_READ, self.ready)
-        self.tell(ABOUT, minder.words())
-
-    def tell(self, kind: int, *parts: bytes) -> None:
-        self.queue += frame(kind, *parts)
-        self.flush()
-
-    def ready(self, events: int) -> None:
-        if events & selectors.EVENT_READ:
-            try:
-                data = self.link.recv(4096)
-            except BlockingIOError:
-                return
-            except OSError:
-                data = b""
-            if not data:
-                self.close()
-                return
-            *lines, self.heard = (self.heard + data).split(b"\n")
-            try:
-                for line in lines:
-                    self.obey(**json.loads(line))
-            except (ValueError, TypeError, KeyError, OverflowError, RecursionError):  # no client of ours
-                self.close()
-                return
-            if len(self.heard) > SENTENCE:
-                self.close()
-                return
-        self.flush()
-
-    def obey(self, do: str, **how: Any) -> None:
-        if do == "follow":
-            self.cursor = int(how["from"])
-        elif do == "stop":
-            number, grace = signal.Signals(int(how["signal"])), float(how["grace"])
-            if not 0 <= grace <= LONGEST_GRACE:
-                raise ValueError("nobody waits for that long")
-            self.minder.stop(number, grace)
-
-    def flush(self) -> None:
-        if self not in self.minder.clients:
-            return
-        while True:
-            while (
-                self.cursor is not None and self.cursor < self.minder.journal.end and len(self.queue) < QUEUED
-            ):
-                at, data = journal.read(self.minder.folder, self.cursor)
-                if not data:
-                    break
-                self.queue += frame(LOG, CURSOR.pack(at), data)
-                self.cursor = at + len(data)
-            if not self.queue:
-                self.minder.watch(self.link.fileno(), selectors.EVENT_READ, self.ready)
-                return
-            try:
-                del self.queue[: self.link.send(self.queue)]
-            except BlockingIOError:
-                both = selectors.EVENT_READ | selectors.EVENT_WRITE
-                self.minder.watch(self.link.fileno(), both, self.ready)
-                return
-            except OSError:
-                self.close()
-                return
-
-    def close(self) -> None:
-        if self in self.minder.clients:
-            self.minder.clients.discard(self)
-            self.minder.unwatch(self.link.fileno())
-            self.link.close()
 
 
 class Minder(Loop):
@@ -198,10 +74,11 @@ class Minder(Loop):
         super().__init__()
         self.folder, self.about = folder, about
         self.journal = journal.Journal(folder)
-        self.clients: set[Client] = set()
+        self.listeners: set[Listener] = set()
         self.status: int | None = None  # of the first process, as `wait` tells it
         self.alone = False  # has all of it ended?
         self.killing: Timer | None = None
+        self.patience = LOOK
         self.holding: Timer | None = None
         self.full: Timer | None = None
         self.outputs = [Output(self, name) for name in journal.MARKS]
@@ -212,10 +89,10 @@ class Minder(Loop):
     def change(self, **changes: Any) -> None:
         """Learn something, and tell it."""
         self.about.update(changes)
-        with contextlib.suppress(OSError):  # a disk so full that it overwrites nothing: who listens is told
+        with contextlib.suppress(OSError):  # who asks is told all the same
             save(self.folder, self.about)
-        for client in list(self.clients):
-            client.tell(ABOUT, self.words())
+        for each in list(self.listeners):
+            each.tell(ABOUT, self.words())
 
     def start(self, argv: list[str], code: str | None, cwd: str, env: dict[str, str]) -> None:
         """Run it. OSError: it cannot be."""
@@ -251,8 +128,7 @@ class Minder(Loop):
             save(self.folder, self.about)
             self.listen()
         except OSError:
-            self.stop(signal.SIGKILL, 0)
-            self.outlast()
+            os.killpg(process.pid, signal.SIGKILL)
             raise
         self.regulate()
 
@@ -271,7 +147,7 @@ class Minder(Loop):
 
     def welcome(self, _events: int) -> None:
         with contextlib.suppress(OSError):
-            Client(self, self.listener.accept()[0])
+            Listener(self, self.listener.accept()[0])
 
     def regulate(self) -> None:
         """Watch what it writes, unless that is to wait."""
@@ -301,13 +177,13 @@ class Minder(Loop):
                 self.full = self.later(AGAIN, self.try_again)
                 self.change(trouble=f"{error.strerror}: its output waits")
                 self.regulate()
-        for client in list(self.clients):
-            current = client.cursor == before and not client.queue
+        for each in list(self.listeners):
+            current = each.cursor == before and not each.queue
             if current and not late and not self.journal.pending and 0 < len(rows) <= journal.CHUNK:
-                client.cursor = self.journal.end
-                client.tell(LOG, CURSOR.pack(before), rows)
-            elif client.cursor is not None:
-                client.flush()
+                each.cursor = self.journal.end
+                each.tell(LOG, CURSOR.pack(before), rows)
+            elif each.cursor is not None:
+                each.flush()
 
     def try_again(self) -> None:
         self.full = None
@@ -345,29 +221,40 @@ class Minder(Loop):
     def kill(self) -> None:
         self.about["stopped_by"] = "SIGKILL"
         self.send(signal.SIGKILL)
-        self.killing = self.later(LOOK, self.kill)
+        self.chase()
+        self.killing = self.later(self.patience, self.kill)
+        self.patience = min(2 * self.patience, MOST_PATIENCE)
 
-    def outlast(self) -> None:
-        """Until all of it has ended."""
-        while not self.alone:
-            self.serve()
-            self.fire()
+    def chase(self) -> None:
+        """Kill what has become ours: what forks without end does so faster than /proc is walked through."""
+        deadline = time.monotonic() + CHASE
+        with contextlib.suppress(FileNotFoundError):  # a kernel without that
+            while not self.alone and time.monotonic() < deadline:
+                with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
+                    pids = file.read().split()
+                for pid in reversed(pids):
+                    with contextlib.suppress(PermissionError):
+                        os.kill(int(pid), signal.SIGKILL)
+                self.reap()
 
     def run(self) -> None:
         """Until all of it has ended, and nobody waits for more."""
-        self.outlast()
+        while not self.alone:
+            self.serve()
+            self.fire()
         for output in self.outputs:
-            while output.take():
+            while output.take() == READ:  # as a pipe holds no more, another is what came behind the end
                 pass
             output.close()
         self.listener.close()
-        os.unlink(os.path.join(self.folder, "socket"))
+        with contextlib.suppress(FileNotFoundError):  # somebody removed the folder
+            os.unlink(os.path.join(self.folder, "socket"))
         if self.journal.pending:
             self.about["trouble"] = f"the disk was full: its last {len(self.journal.pending)} bytes are lost"
         outcome = exit_of(self.status or 0)
         self.change(state="ended", ended=time.time(), end=self.journal.end, **outcome)
         deadline = time.monotonic() + PARTING
-        while any(client.queue for client in self.clients) and time.monotonic() < deadline:
+        while any(each.queue for each in self.listeners) and time.monotonic() < deadline:
             self.later(LOOK, lambda: None)
             self.serve()
             self.fire()
@@ -402,5 +289,10 @@ def mind(told: int, lock: int, folder: str, about: dict[str, Any], *what: Any) -
         os.write(told, b"{}")
         os.close(told)
         minder.run()
+    except Exception:  # noqa: BLE001  nobody else would tell
+        import traceback
+
+        with open(os.path.join(folder, "minder.log"), "w") as file:
+            traceback.print_exc(file=file)
     finally:
         os._exit(0)

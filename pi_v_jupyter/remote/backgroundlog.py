@@ -1,0 +1,301 @@
+"""A background process as its machine tells of it: what it is like, and its log, followed from a cursor.
+
+Over there a program of its own minds each (`_resident/minder.py`). Whatever breaks in between, a log goes on
+from its cursor, and nothing comes twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self
+
+from pi_v_jupyter.errors import ConnectionLostError, UnknownProcessError
+from pi_v_jupyter.loops import at_home, cross
+from pi_v_jupyter.remote._resident.frames import ABOUT
+from pi_v_jupyter.remote.callbacks import Callbacks
+from pi_v_jupyter.remote.channel import Process, Request, StreamName, checked
+from pi_v_jupyter.remote.journals import MARKS, Line, Reader, Wanted, frames, piece, told
+from pi_v_jupyter.remote.refusals import understood
+
+LAST = 50  # lines of a log that are shown
+LOOK = 0.1  # seconds between two looks
+TRIES = 5  # to follow, none of which led to any output
+SPAN = (
+    1.0  # seconds at least over which the use of a processor is told: its clock ticks a hundred times in one
+)
+END = 1 << 62  # a cursor that no journal comes to
+SAID = ("run", "state", "trouble", "code", "signal", "stopped_by", "ended", "end")  # of it, by its minder
+
+
+@dataclass(frozen=True)
+class Status:
+    """A background process when last looked at; times in seconds, of its machine's clock.
+
+    `state`: "running", as long as anything that came from it runs; "ended"; or "lost": what minded it was
+    killed, or its machine restarted. `stopped_by`: the signal that a stop took. `trouble`: why its log
+    stands still. `cpu`: seconds of processor time; `memory`: bytes.
+    """
+
+    id: str
+    run: str
+    command: str
+    cwd: str
+    state: str
+    pid: int
+    minder: int
+    minder_began: str
+    started: float
+    begin: int
+    end: int
+    socket: str = ""
+    uptime: float = 0.0
+    ended: float | None = None
+    code: int | None = None
+    signal: str | None = None
+    stopped_by: str | None = None
+    trouble: str = ""
+    cpu: float = 0.0
+    memory: int = 0
+    last_line: str = ""
+
+
+class Machine(Protocol):
+    """Where it runs."""
+
+    @property
+    def home(self) -> asyncio.AbstractEventLoop:
+        """The loop it lives on."""
+
+    @property
+    def label(self) -> str:
+        """What to call it in a sentence."""
+
+    async def launch(self, request: Request) -> Process:
+        """Start a command."""
+
+
+class Table(Protocol):
+    """The table of a machine's background processes, as one of them needs it; see `ProcessTable`."""
+
+    @property
+    def machine(self) -> Machine:
+        """Where they run."""
+
+    callbacks: Callbacks
+    partings: int
+
+    async def status(self, process_id: str, *, load: bool) -> Status:
+        """What is known of one."""
+
+    async def ask(self, what: str, **arguments: Any) -> Any:
+        """Have the resident program do it."""
+
+    def request(self, what: str, **arguments: Any) -> Request:
+        """What the resident program is asked."""
+
+    def attend(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have `work` done until the session ends."""
+
+
+class BackgroundLog:
+    """What is known of one run of a command, and what it writes."""
+
+    def __init__(self, table: Table, status: Status) -> None:
+        self._table, self.machine, self.status = table, table.machine, status
+        self._measured: tuple[float, float] = (0.0, 0.0)
+        self.cpu_percent = 0.0
+        self._measure()
+
+    @property
+    def home(self) -> asyncio.AbstractEventLoop:
+        """Its machine's loop."""
+        return self.machine.home
+
+    @property
+    def id(self) -> str:
+        """Its name, unique on its machine."""
+        return self.status.id
+
+    @property
+    def state(self) -> str:
+        """When last looked at: "running", "ended" or "lost"; see `refresh`."""
+        return self.status.state
+
+    @at_home
+    async def refresh(self) -> Self:
+        """Look at it again."""
+        await self._refresh(load=True)
+        return self
+
+    async def _refresh(self, *, load: bool = False) -> None:
+        try:
+            status = await self._table.status(self.id, load=load)
+            if not load:
+                status = replace(status, cpu=self.status.cpu, memory=self.status.memory)
+            self.learn(status)
+            if load:
+                self._measure()
+        except UnknownProcessError:
+            self.learn(self._as_lost())
+
+    def learn(self, status: Status) -> None:
+        """Take in what the machine said; that of a later run of this id is no news of this one."""
+        if status.run != self.status.run:
+            if self.state == "running":
+                self.status = self._as_lost(status.begin)
+            return
+        self.status = status
+
+    def _measure(self) -> None:
+        """Percent of one processor, since an earlier look or the start."""
+        cpu, uptime = self._measured
+        seconds = self.status.uptime - uptime
+        if seconds >= SPAN or (seconds > 0 and not uptime):
+            self.cpu_percent = 100 * max(0.0, self.status.cpu - cpu) / seconds
+        if seconds >= SPAN:
+            self._measured = self.status.cpu, self.status.uptime
+
+    def _as_lost(self, end: int | None = None) -> Status:
+        state = "lost" if self.state == "running" else self.state
+        return replace(self.status, state=state, end=self.status.end if end is None else end)
+
+    # What it writes.
+
+    @at_home
+    async def logs(self, last: int = LAST, stream: Wanted = "both") -> list[Line]:
+        """The last lines it has written, to one stream or both; those of earlier runs with this id too."""
+        reader, found = Reader(await self._tail(last, stream)), list[Line]()
+        async for at, data in self._kept(reader.cursor, None):
+            found += reader.lines(at, data)
+        return [line for line in (*found, *reader.rest()) if stream in ("both", line.stream)][-last:]
+
+    async def lines(self, stream: Wanted = "both", *, last: int | None = None) -> AsyncGenerator[Line, None]:
+        """Each line it writes, from its start, or from the `last` that are there, until it has ended."""
+        async with aclosing(cross(self._lines(last, stream), self.home)) as batches:
+            async for batch in batches:
+                for line in batch:
+                    if stream in ("both", line.stream):
+                        yield line
+
+    async def output(
+        self, stream: Wanted = "both", *, last: int | None = None
+    ) -> AsyncGenerator[tuple[StreamName, str], None]:
+        """What it writes, as it comes, lines without an end included: ("stdout" or "stderr", text)."""
+        async with aclosing(cross(self._output(last, stream), self.home)) as batches:
+            async for batch in batches:
+                for name, text in batch:
+                    if stream in ("both", name):
+                        yield name, text
+
+    async def _beginning(self, last: int | None, stream: Wanted) -> int:
+        return self.status.begin if last is None else await self._tail(last, stream)
+
+    async def _tail(self, last: int, stream: Wanted) -> int:
+        found = await self._table.ask("tail", id=self.id, lines=last, stream=stream)
+        with understood(self.machine.label):
+            return int(found["cursor"])
+
+    async def _lines(self, last: int | None, stream: Wanted) -> AsyncGenerator[list[Line], None]:
+        reader = Reader(await self._beginning(last, stream))
+        async with aclosing(self._follow(reader.cursor)) as pieces:
+            async for at, data in pieces:
+                missed = reader.missed
+                found = reader.lines(at, data)
+                if reader.missed > missed:
+                    self._table.callbacks.on_notice(self._missed(reader.missed - missed))
+                if found:
+                    yield found
+        if rest := reader.rest():
+            yield rest
+
+    def _missed(self, size: int) -> str:
+        return f"{size / 1e6:.1f} MB of the log of {self.id} were let go before they were read"
+
+    async def _output(
+        self, last: int | None, stream: Wanted
+    ) -> AsyncGenerator[list[tuple[StreamName, str]], None]:
+        reader = Reader(await self._beginning(last, stream))
+        async with aclosing(self._follow(reader.cursor)) as pieces:
+            async for at, data in pieces:
+                missed = reader.missed
+                rows = reader.rows(at, data)
+                found = [
+                    (MARKS[mark.lower()], text if mark.isupper() else f"{text}\n")
+                    for mark, text in rows
+                    if mark.lower() in MARKS
+                ]
+                if reader.missed > missed:
+                    found.insert(0, ("stderr", f"… {self._missed(reader.missed - missed)} …\n"))
+                if found:
+                    yield found
+
+    async def _follow(
+        self, cursor: int, order: dict[str, Any] | None = None
+    ) -> AsyncGenerator[tuple[int, bytes], None]:
+        """Pieces of its journal from `cursor` on, until it has ended. On its machine's loop."""
+        partings, tries = self._table.partings, TRIES
+        while self.state == "running":
+            orders = ({"do": "follow", "from": cursor}, *([order] if order else ()))
+            try:
+                async with aclosing(self._frames(Request(socket=self.status.socket), *orders)) as found:
+                    async for kind, body in found:
+                        if kind == ABOUT:
+                            self._told(body)
+                            continue
+                        at, data = self._piece(body)
+                        cursor, tries = at + len(data), TRIES
+                        yield at, data
+                if self.state == "running":
+                    await self._refresh()
+            except (
+                ConnectionLostError
+            ):  # the resident program that led to it ended, or what came was nonsense
+                tries -= 1
+                if self._table.partings != partings or not tries:
+                    raise
+            if self.state == "running":
+                await asyncio.sleep(LOOK)  # too many clients, or it is just about to end
+        async with aclosing(self._kept(cursor, self.status.end)) as pieces:
+            async for at, data in pieces:
+                yield at, data
+
+    async def _kept(self, cursor: int, end: int | None) -> AsyncGenerator[tuple[int, bytes], None]:
+        """What its files have."""
+        if end is not None and cursor >= end:
+            return
+        asked = self._table.request("read", id=self.id, cursor=cursor, end=end)
+        async with aclosing(self._frames(asked)) as found:
+            async for _, body in found:
+                yield self._piece(body)
+
+    async def _frames(
+        self, request: Request, *orders: dict[str, Any]
+    ) -> AsyncGenerator[tuple[int, bytes], None]:
+        """What comes, over one connection."""
+        process = await self.machine.launch(request)
+        buffer = bytearray()
+        try:
+            for words in orders:
+                await process.write(json.dumps(words).encode() + b"\n")
+            async for _, data in process.chunks():
+                buffer += data
+                with understood(self.machine.label):
+                    found = list(frames(buffer))
+                for kind, body in found:
+                    yield kind, body
+        finally:
+            await process.close()
+
+    def _piece(self, body: bytes) -> tuple[int, bytes]:
+        with understood(self.machine.label):
+            return piece(body)
+
+    def _told(self, body: bytes) -> None:
+        """Its minder says how it is; what only a look from outside tells is as it was."""
+        with understood(self.machine.label):
+            said = {name: value for name, value in told(body).items() if name in SAID}
+            self.learn(checked(Status, {**self.status.__dict__, **said}))
