@@ -12,6 +12,7 @@ from pi_v_jupyter.commits import Commit
 from pi_v_jupyter.errors import NotFoundError, UnknownCommitError, UnknownVMError, VMGoneError
 from pi_v_jupyter.lineage import Facts, Lineage, descendants, facts, lineage
 from pi_v_jupyter.remote import openssh
+from pi_v_jupyter.remote.callbacks import Callbacks
 from pi_v_jupyter.remote.openssh import SSHConfig
 from pi_v_jupyter.remote.pins import mismatch
 from pi_v_jupyter.remote.tunnel import Tunnels
@@ -31,8 +32,9 @@ class Fleet(Roster):
         state: State,
         home: asyncio.AbstractEventLoop,
         on_notice: Callable[[str], None],
+        callbacks: Callbacks | None = None,
     ) -> None:
-        super().__init__(client, settings, state, home, on_notice)
+        super().__init__(client, settings, state, home, on_notice, callbacks)
         self._notebook = self.state.notebook
         # Looked for on every platform: this one may be another than the VM's, for as long as that is down.
         self._missing = self.state.where("active", self._notebook) if self._notebook else None

@@ -14,6 +14,7 @@ from pi_v_jupyter.commits import ABSENT, Catalog, Commit
 from pi_v_jupyter.errors import AmbiguousVMError, ApiError, UnknownCommitError, UnknownVMError, VersError
 from pi_v_jupyter.machine import Here
 from pi_v_jupyter.places import Find, Places
+from pi_v_jupyter.remote.callbacks import Callbacks
 from pi_v_jupyter.remote.resident import Legacy
 from pi_v_jupyter.settings import Settings
 from pi_v_jupyter.state import State
@@ -40,11 +41,14 @@ class Roster:
         state: State,
         home: asyncio.AbstractEventLoop,
         on_notice: Callable[[str], None],
+        callbacks: Callbacks | None = None,
     ) -> None:
         self.client, self.settings, self.state, self.home = client, settings, state, home
         self.on_notice = on_notice
         self.commits = Catalog(client)
+        self.callbacks = callbacks or Callbacks(home)
         self.here = Here(home)
+        self.here.background.callbacks = self.callbacks
         self._known: dict[tuple[str, str], VM] = {}
         self._active: VM | None = None
 
@@ -56,6 +60,10 @@ class Roster:
     def known(self) -> list[VM]:
         """The VMs seen so far, without asking: for completion."""
         return [vm for (platform, _), vm in self._known.items() if platform == self.settings.base_url]
+
+    def connected(self) -> list[VM]:
+        """Those to which this session has a connection that stands now."""
+        return [vm for vm in self.known() if vm.connected]
 
     async def all(self) -> VMs:
         """Every VM of the account, oldest first."""

@@ -7,7 +7,7 @@ import inspect
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
+from functools import cached_property, wraps
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
@@ -21,6 +21,8 @@ from pi_v_jupyter.fleet import Fleet
 from pi_v_jupyter.lineage import Facts, Lineage
 from pi_v_jupyter.machine import Here, Machine
 from pi_v_jupyter.places import Place
+from pi_v_jupyter.remote.background import BackgroundProcess, BackgroundProcesses
+from pi_v_jupyter.remote.callbacks import Callbacks
 from pi_v_jupyter.remote.copying import Copied, OnProgress
 from pi_v_jupyter.remote.openssh import SSHConfig
 from pi_v_jupyter.remote.tunnel import Tunnel, Tunnels
@@ -67,7 +69,10 @@ class Vers:
         with self._making:
             if self._parts is None:
                 client = VersClient(self.settings)
-                fleet = Fleet(client, self.settings, State(), self.home, lambda text: self.on_notice(text))
+                fleet = Fleet(
+                    *(client, self.settings, State(), self.home, lambda text: self.on_notice(text)),
+                    self.callbacks,
+                )
                 self._parts = client, fleet
             return self._parts
 
@@ -95,6 +100,11 @@ class Vers:
     def machine(self) -> Machine:
         """Where cells run: the active VM, or this computer."""
         return self.active or self.here
+
+    @cached_property
+    def callbacks(self) -> Callbacks:
+        """How functions of the user's are called when something happens to a background process."""
+        return Callbacks(self.home)
 
     @property
     def sync(self) -> Sync:
@@ -297,15 +307,16 @@ class Vers:
 
 
 class Sync:
-    """The blocking form of a `Vers`, a machine or a tunnel: the same methods, waited for."""
+    """The blocking form of a `Vers`, and of what it gives: the same methods, waited for."""
 
-    def __init__(self, target: Vers | Machine | Tunnel) -> None:
+    def __init__(self, target: Vers | Machine | Tunnel | BackgroundProcess) -> None:
         self._target = target
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._target, name)
         if inspect.isasyncgenfunction(value):
-            raise UsageError(f"{name} has no blocking form.", "Use `run`.")
+            instead = "logs" if isinstance(self._target, BackgroundProcess) else "run"
+            raise UsageError(f"{name} has no blocking form.", f"Use `{instead}`.")
         if not inspect.iscoroutinefunction(value):
             return _blocking(value)
 
@@ -332,8 +343,8 @@ class Sync:
 
 
 def _blocking(value: Any) -> Any:
-    if isinstance(value, Machine | Tunnel):
+    if isinstance(value, Machine | Tunnel | BackgroundProcess):
         return Sync(value)
-    if isinstance(value, VMs | Tunnels):
+    if isinstance(value, VMs | Tunnels | BackgroundProcesses):
         return [Sync(one) for one in value]
     return value

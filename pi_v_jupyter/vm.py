@@ -25,6 +25,7 @@ from pi_v_jupyter.errors import (
 from pi_v_jupyter.loops import at_home
 from pi_v_jupyter.machine import Machine
 from pi_v_jupyter.places import Place, Places
+from pi_v_jupyter.remote.callbacks import Callbacks
 from pi_v_jupyter.remote.channel import Process, Request
 from pi_v_jupyter.remote.connection import Connection
 from pi_v_jupyter.remote.copying import Copied, OnProgress
@@ -43,6 +44,7 @@ class Family(Protocol):
     state: State
     home: asyncio.AbstractEventLoop
     on_notice: Callable[[str], None]
+    callbacks: Callbacks
 
     async def branch(self, vm: VM, count: int, name: str | None) -> Sequence[VM]:
         """Fork it."""
@@ -71,6 +73,7 @@ class VM(KernelHost, Machine):
         self.home = family.home
         self.vm_id = info.vm_id
         self._family = family
+        self.background.callbacks = family.callbacks
         self._client, self._settings, self._state = family.client, family.settings, family.state
         self._platform = family.settings.base_url
         self._open: Connection | None = None
@@ -98,6 +101,11 @@ class VM(KernelHost, Machine):
     def state(self) -> VMState:
         """When last looked at; see `refresh`."""
         return self.info.state
+
+    @property
+    def connected(self) -> bool:
+        """Has this session a connection to it that stands now?"""
+        return self._open is not None and self._open.up
 
     @property
     def created_at(self) -> datetime:

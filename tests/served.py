@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from leftovers import end_background
 from loopback import Loopback, loopback_sshd
 
 VM = {"vm_id": "loopback", "owner_id": "me", "state": "running", "created_at": "2026-01-01T00:00:00Z"}
@@ -92,6 +93,7 @@ def main() -> None:
         for lock in Path(name).glob(".local/share/pi-v/kernels/*.lock"):  # kernels outlive their clients
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(lock.read_text()), signal.SIGKILL)
+        end_background(Path(name) / ".local" / "share")
 
 
 if __name__ == "__main__":

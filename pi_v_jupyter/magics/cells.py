@@ -9,7 +9,9 @@ from pi_v_jupyter.errors import RemoteCommandError, UsageError
 from pi_v_jupyter.machine import Machine, Result, Results
 from pi_v_jupyter.magics import examples, files, output, python, words
 from pi_v_jupyter.magics.batch import Batch, summary
+from pi_v_jupyter.magics.launching import Start, start
 from pi_v_jupyter.magics.options import CELL, LINE, SESSION, Options
+from pi_v_jupyter.remote.background import BackgroundProcess
 from pi_v_jupyter.remote.channel import Request
 
 if TYPE_CHECKING:
@@ -50,12 +52,37 @@ def cell_magic(extension: Extension, line: str, body: str) -> Any:
     given = words.run(CELL, "%%vm", given_words, None)
     if not isinstance(given, dict):  # help was asked for, and shown
         return None
-    kind, kernel = given.pop("kind"), given.pop("kernel")
+    kind, kernel, background = given.pop("kind"), given.pop("kernel"), given.pop("bg")
+    if background is not None:
+        return _in_background(extension, kind, body, background, kernel, Options(**given))
     if kind == "python":
         return python.cell(extension, body, kernel, Options(**given))
     if kernel is not None:
         raise UsageError("--kernel is for `%%vm python`.", "`%%vm --help` says more.")
     return execute(extension, kind, body, Options(**given))
+
+
+def _in_background(
+    extension: Extension, kind: str, body: str, process_id: str, kernel: str | None, options: Options
+) -> BackgroundProcess:
+    """`%%vm --bg ID`."""
+    for name in ("timeout", "fresh", "out", "err", "stdin", "no_raise", "silent"):
+        if getattr(options, name) not in (None, False):
+            raise UsageError(
+                f"--{name.replace('_', '-')} does not go with --bg.",
+                "Nobody waits for what runs in the background.",
+            )
+    if kernel is not None:
+        raise UsageError(
+            "--kernel does not go with --bg.", "Python in the background is a script of its own."
+        )
+    if options.on and "," in options.on:
+        raise UsageError("--bg needs one VM, not several.", "Give each a cell of its own.")
+    how = Start(process_id, options.on, cwd=options.cwd, env=options.env)
+    if kind == "bash":
+        return start(extension, body, how)
+    argv = ["python3", "-u"] if kind == "python" else [kind]
+    return start(extension, argv, how, code=body)
 
 
 def request(kind: str, body: str, options: Options, timeout: float) -> Request:
@@ -75,24 +102,13 @@ def request(kind: str, body: str, options: Options, timeout: float) -> Request:
     return Request(shell=SESSION, code=body, **given)
 
 
-def encoded(text: str, what: str) -> bytes:
-    """As UTF-8; what came from bytes that are none, as those."""
-    try:
-        return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError as error:
-        char = text[error.start]
-        raise UsageError(
-            f"Character {error.start} of {what} is half of one (U+{ord(char):04X}).", "Take it out."
-        ) from None
-
-
 def fed(extension: Extension, name: str) -> bytes:
     """What a command is to read: the text or the bytes in that variable."""
     if name not in extension.shell.user_ns:
         raise UsageError(f"There is no variable {name} here.", "`%who` lists those there are.")
     value = extension.shell.user_ns[name]
     if isinstance(value, str):
-        return encoded(value, name)
+        return words.encoded(value, name)
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
     raise UsageError(
@@ -105,7 +121,7 @@ def execute(extension: Extension, kind: str, body: str, options: Options) -> Res
     vers = extension.vers
     limit = vers.settings.ssh_timeout if options.timeout is None else options.timeout
     asked = request(kind, body, options, limit)
-    program = encoded(body, "the cell") if asked.stdin else None
+    program = words.encoded(body, "the cell") if asked.stdin else None
     stdin = program if options.stdin is None else fed(extension, options.stdin)
     machines: dict[Machine, str]  # and the variable by which each was named
     if options.on:

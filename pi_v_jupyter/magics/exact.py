@@ -1,4 +1,4 @@
-"""The body of a `%%vm` cell as it was typed.
+"""The body of a `%%vm` or `%%bg` cell as it was typed.
 
 IPython takes what looks like a Python prompt (`>>>`, `...`, `In [1]:`) off every line of a cell before it
 looks whether a magic is to have it: other languages use such lines, and so do edits.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-_FIRST = re.compile(r"%%vm(?:[ \t]+(.*))?")
+_FIRST = re.compile(r"%%(vm|bg)(?:[ \t]+(.*))?")
 
 
 def transform(lines: list[str]) -> list[str]:
@@ -18,7 +18,7 @@ def transform(lines: list[str]) -> list[str]:
     if first is None:
         return lines
     body = "".join(lines[start + 1 :])
-    return [f"get_ipython().run_cell_magic('vm', {first[1] or ''!r}, {body!r})\n"]
+    return [f"get_ipython().run_cell_magic({first[1]!r}, {first[2] or ''!r}, {body!r})\n"]
 
 
 # IPython runs the cleanups also to see whether what is typed in a terminal is a whole cell, all but those

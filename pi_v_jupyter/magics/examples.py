@@ -188,6 +188,43 @@ EXAMPLES = {
         sum(range(10)) / 10
         %%vm node --on build --timeout 600
         console.log(6 * 7)
+        %%vm python --bg training
+        print(sum(range(10**8)))
+        """,
+    "%bg": """
+        %bg start web --ready 8000 --tunnel 8000 -- python3 -m http.server
+        %bg
+        %bg stop web
+        """,
+    "%bg start": """
+        %bg start web --ready 8000 --tunnel 8000 -- python3 -m http.server
+        %bg start dev --cwd /srv/app --ready "ready in" -- npm run dev
+        build = %bg start build --local make -j4
+        """,
+    "%bg list": """
+        %bg list
+        %bg list --on build
+        running = %bg list --local
+        """,
+    "%bg stop": """
+        %bg stop web
+        %bg stop web dev --signal SIGINT
+        %bg stop --all --local
+        """,
+    "%bg logs": """
+        %bg logs web
+        %bg logs web --last 200 --stream stderr
+        %bg logs web --follow
+        """,
+    "%bg rm": """
+        %bg rm web
+        %bg rm -f web dev
+        """,
+    "%%bg": """
+        %%bg counter
+        for i in $(seq 100); do echo $i; sleep 1; done
+        %%bg web --restart --ready "listening on"
+        cd /srv/app && exec ./server --port 8000
         """,
     "%%vm write": """
         %%vm write /srv/app/config.toml

@@ -85,6 +85,19 @@ class Extension(Waits, Magics):
             return route.run(self, cell)
         return cells.cell_magic(self, line, cell)
 
+    @pages.explained(pages.bg)
+    @no_var_expand
+    @line_cell_magic("bg")  # type: ignore[arg-type]  # likewise
+    def bg_magic(self, line: str, cell: str | None = None) -> Any:
+        """Processes in the background, of a VM or of this computer: `%bg --help`."""
+        from pi_v_jupyter.magics import background
+
+        self._greeting.prepared()
+        self.settle()
+        if cell is None:
+            return background.line_magic(self, line)
+        return background.cell_magic(self, line, cell)
+
     @no_var_expand
     @cell_magic("local")  # type: ignore[arg-type]  # likewise
     def local_magic(self, line: str, cell: str) -> None:
@@ -103,11 +116,13 @@ class Extension(Waits, Magics):
         """The session, made with the first use."""
         with self._lock:
             if self._vers is None:
+                from pi_v_jupyter.magics import callbacks
                 from pi_v_jupyter.session import Vers
                 from pi_v_jupyter.settings import Settings
 
                 settings = Settings(traits=configurable.Traits(self._configured))
                 self._vers = Vers(settings, home=loops.io_loop(), on_notice=self.notice)
+                callbacks.attach(self._vers.callbacks, self)
                 Vers.notebook = self._vers
         return self._vers
 
@@ -245,7 +260,7 @@ class Extension(Waits, Magics):
 
     def _unregister(self) -> None:
         for magics in self.shell.magics_manager.magics.values():
-            for name in ("vers", "vm", "local"):
+            for name in ("vers", "vm", "bg", "local"):
                 magics.pop(name, None)
         self.shell.magics_manager.registry.pop(type(self).__name__, None)
 

@@ -13,13 +13,14 @@ from pi_v_jupyter.doctor import Report
 from pi_v_jupyter.environment import Environment
 from pi_v_jupyter.lineage import Facts, Lineage
 from pi_v_jupyter.machine import Result, Results
+from pi_v_jupyter.remote.background import BackgroundProcess, BackgroundProcesses
 from pi_v_jupyter.remote.copying import Copied
 from pi_v_jupyter.remote.files import Excerpt
 from pi_v_jupyter.remote.kernel import Kernel, Kernels
 from pi_v_jupyter.remote.openssh import SSHConfig
 from pi_v_jupyter.remote.tunnel import Tunnel, Tunnels
 from pi_v_jupyter.roster import VMs
-from pi_v_jupyter.views import account, files, history, kernels, reach, tables
+from pi_v_jupyter.views import account, background, files, history, kernels, reach, tables
 from pi_v_jupyter.vm import VM
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ def register(extension: Extension) -> Callable[[], None]:
         Configuration: (account.configuration_text, account.configuration_html),
         Kernel: (kernels.kernel_text, None),
         Kernels: (kernels.kernels_text, kernels.kernels_html),
+        BackgroundProcess: (background.process_text, None),
+        BackgroundProcesses: (background.processes_text, background.processes_html),
     }
 
     def show(value: Any) -> None:

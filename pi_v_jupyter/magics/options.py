@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from pi_v_jupyter.magics.parameters import Command, KernelName, Kind, RemotePath, Variable, VMNames
+from pi_v_jupyter.magics.parameters import Command, KernelName, Kind, ProcessId, RemotePath, Variable, VMNames
 
 SESSION = "cells"  # the shell session that cells of one notebook share on a VM
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -70,6 +70,9 @@ CELL = click.Command(
         *OPTIONS,
         click.Option(
             ["--kernel"], type=KernelName(), metavar="NAME", help="With python: in the kernel of that name."
+        ),
+        click.Option(
+            ["--bg"], type=ProcessId("ended"), metavar="ID", help="Run in the background, as `%%bg ID` does."
         ),
     ],
     callback=lambda **given: given,

@@ -1,4 +1,4 @@
-"""What `%vers?` and `%%vm?` show: the whole help, made when it is asked for."""
+"""What `%vers?`, `%%vm?` and `%bg?` show: the whole help, made when it is asked for."""
 
 from __future__ import annotations
 
@@ -30,3 +30,10 @@ def vm() -> str:
     from pi_v_jupyter.magics import cells, words
 
     return "\n\n".join(words.help_of(command, path) for path, command in cells.COMMANDS.items())
+
+
+def bg() -> str:
+    """Of `%bg` and `%%bg`."""
+    from pi_v_jupyter.magics import background, words
+
+    return "\n\n".join(words.help_of(command, path) for path, command in background.COMMANDS.items())

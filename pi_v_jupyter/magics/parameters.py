@@ -1,4 +1,4 @@
-"""What a word in a line of `%vers`, `%vm` or `%%vm` may name, for Tab to offer it.
+"""What a word in a line of `%vers`, `%vm`, `%bg` or their cells may name, for Tab to offer it.
 
 While a line is completed the object of click's context is the `Tab`; a command that runs has the extension.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import builtins
 import keyword
+import signal
 import types
 from collections.abc import Iterable
 from functools import partial
@@ -122,6 +123,32 @@ class KernelName(Named):
             yield from (CompletionItem(name, type="kernel") for name in running)
 
 
+class ProcessId(Named):
+    """A background process; of those in one `state` (see `Status`), or of all."""
+
+    def __init__(self, state: str | None = None) -> None:
+        self.state = state
+
+    def offers(self, tab: Tab, given: dict[str, Any], word: str) -> Iterable[CompletionItem[str]]:
+        """Those of the machine that the line is about."""
+        machine = tab.extension.vers.here if given.get("local") else tab.machine(given.get("on"))
+        if machine is not None:
+            for process in tab.ask(("background", machine), machine.processes) or []:
+                if self.state in (None, process.state):
+                    yield CompletionItem(process.id, type="process")
+
+
+class SignalName(Named):
+    """A signal of Unix."""
+
+    name = "SIGNAL"
+
+    def offers(self, tab: Tab, given: dict[str, Any], word: str) -> Iterable[CompletionItem[str]]:
+        """In the order of their numbers, but for those that one sends most."""
+        names = ["SIGTERM", "SIGINT", "SIGHUP", "SIGKILL", *(each.name for each in signal.Signals)]
+        return (CompletionItem(name, type="signal") for name in dict.fromkeys(names))
+
+
 class Setting(Named):
     """A setting of a session."""
 
@@ -163,6 +190,8 @@ class RemotePath(Named):
 
     def offers(self, tab: Tab, given: dict[str, Any], word: str) -> Iterable[CompletionItem[str]]:
         """What is in its folder."""
+        if given.get("local"):
+            return paths.here(tab, word, folders=self.folders)
         return paths.on_machine(
             tab, tab.machine(given.get("on")), word, beside=self.beside, folders=self.folders
         )

@@ -32,16 +32,22 @@ class Waits:
         self._cell = _current_task()
 
     def wait(
-        self, work: Coroutine[Any, Any, T], doing: str = "", stopped: str = "", *, speaks: bool = False
+        self,
+        work: Coroutine[Any, Any, T],
+        doing: str = "",
+        stopped: str = "",
+        *,
+        speaks: bool = False,
+        screen: loops.Screen | None = None,
     ) -> T:
         """The answer of the I/O loop. `stopped` is said at a stop, `doing` also while it takes long.
 
-        `speaks`: the work says itself what it does.
+        `speaks`: the work says itself what it does. `screen`: where it shows what it shows.
 
         Raises:
             CellInterrupted: the user stopped it; `work` was cancelled.
         """
-        screen = loops.Screen()
+        screen = screen or loops.Screen()
         line = WaitingLine(self._looks, doing or WAITING)
 
         async def told() -> T:

@@ -88,6 +88,17 @@ def usage_error(error: click.ClickException, name: str) -> UsageError:
     )
 
 
+def encoded(text: str, what: str) -> bytes:
+    """As UTF-8; what came from bytes that are none, as those."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        char = text[error.start]
+        raise UsageError(
+            f"Character {error.start} of {what} is half of one (U+{ord(char):04X}).", "Take it out."
+        ) from None
+
+
 def options_then_rest(
     command: click.Command, name: str, line: str, *, unfinished: bool = False
 ) -> tuple[dict[str, Any] | None, str]:

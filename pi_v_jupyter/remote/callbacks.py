@@ -51,6 +51,10 @@ class Callback(Generic[T]):
         except RuntimeError:
             self._loop = None
 
+    def __repr__(self) -> str:
+        name = getattr(self._function, "__name__", type(self._function).__name__)
+        return f"<Callback {name}{', over' * self.over}>"
+
     def cancel(self) -> None:
         """Call it no more."""
         self.over = True

@@ -134,6 +134,11 @@ class Connection:
     def _ready(self) -> bool:
         if self._closed:
             raise ConnectError(f"The connection to VM {self._endpoint.vm_id} was closed.")
+        return self.up
+
+    @property
+    def up(self) -> bool:
+        """Does it stand now?"""
         plain = self._plain is not None and self._ssh is not None and not self._ssh.is_closed()
         return self._resident.attached or plain
 

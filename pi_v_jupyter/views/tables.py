@@ -20,12 +20,17 @@ COLUMNS = ("", "name", "id", "state", "age", "size", "parent")
 
 
 def age(created: datetime, now: datetime | None = None) -> str:
-    """How long ago, in the largest unit that fits: 12 s, 5 min, 3 h, 4 d."""
-    seconds = max(0, int(((now or datetime.now(UTC)) - created).total_seconds()))
+    """How long ago, as `span` tells it."""
+    return span(((now or datetime.now(UTC)) - created).total_seconds())
+
+
+def span(seconds: float) -> str:
+    """A time in the largest unit that fits: 12 s, 5 min, 3 h, 4 d."""
+    whole = max(0, int(seconds))
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
+        if whole >= size:
+            return f"{whole // size} {unit}"
+    return f"{whole} s"
 
 
 def size(vm: VM) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 from kernels import Kernel, started
+from leftovers import end_background
 from platforms import Platform
+from served import served
 
 
 @pytest.fixture(scope="module")
@@ -38,3 +41,45 @@ def kernel(_with_vm: Kernel) -> Kernel:
     used = _with_vm.run("%vers use build")
     assert used.error is None, used.traceback
     return _with_vm
+
+
+@pytest.fixture(scope="module")
+def two_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of a kernel with this machine as its one VM, "loopback", and as itself.
+
+    Background processes of both are kept in folders of their own, and end with the module.
+    """
+    if os.geteuid() != 0:
+        pytest.skip("a VM is logged in to as root")
+    data = tmp_path_factory.mktemp("data")
+    try:
+        with served() as env:
+            yield env | {"XDG_DATA_HOME": str(data)}
+    finally:
+        end_background(data)
+
+
+@pytest.fixture(scope="module")
+def _at_two_places(two_places: dict[str, str]) -> Iterator[Kernel]:
+    with started(two_places) as kernel:
+        kernel.run("%load_ext pi_v_jupyter")
+        kernel.status()
+        kernel.run(
+            "extension = get_ipython().magics_manager.registry['Extension']; sync = extension.vers.sync"
+        )
+        yield kernel
+
+
+@pytest.fixture
+def beside(_at_two_places: Kernel) -> Iterator[Kernel]:
+    """A kernel whose active VM is this machine, by way of sshd; nothing is left in the background."""
+    used = _at_two_places.run("%vers use loopback")
+    assert used.error is None, used.traceback
+    yield _at_two_places
+    tidied = _at_two_places.run(
+        "for machine in (sync.vm('loopback'), sync.here):\n"
+        "    for process in machine.processes():\n"
+        "        process.stop('SIGKILL')\n"
+        "        process.remove()"
+    )
+    assert tidied.error is None, tidied.traceback

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from pi_v_jupyter.magics import words
 
-_LINE = re.compile(r"\s*(?:[^%'\"#]*=\s*)?%(vers|vm)(\s.*)", re.DOTALL)
-_CELL = re.compile(r"%%vm(\s.*)?", re.DOTALL)
+_LINE = re.compile(r"\s*(?:[^%'\"#]*=\s*)?%(vers|vm|bg)(\s.*)", re.DOTALL)
+_CELL = re.compile(r"%%(vm|bg)(\s.*)?", re.DOTALL)
 _SPECIAL = re.compile(r"([^\w@%+=:,./~-])")
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of `magic` ("%vers", "%vm" or "%%vm"); `text` is what follows it, up to the cursor."""
+    """A line of `magic`, such as "%vers" or "%%vm"; `text` is what follows it, up to the cursor."""
 
     magic: str
     text: str
@@ -23,8 +23,9 @@ class Line:
 
 @dataclass(frozen=True)
 class Body:
-    """The body of a `%%vm` cell, up to the cursor; `line` is what follows `%%vm` in its first line."""
+    """The body of a cell of `magic`, up to the cursor; `line` is what follows that in its first line."""
 
+    magic: str
     line: str
     code: str
 
@@ -36,10 +37,11 @@ def place(cell: str, number: int, column: int) -> Line | Body | None:
     before = lines[number][:column]
     cell_magic = _CELL.fullmatch(lines[first])
     if cell_magic is not None and number > first:
-        return Body((cell_magic[1] or "").strip(), "\n".join([*lines[first + 1 : number], before]))
+        magic, line = f"%%{cell_magic[1]}", cell_magic[2] or ""
+        return Body(magic, line.strip(), "\n".join([*lines[first + 1 : number], before]))
     if cell_magic is not None:
         found = _CELL.fullmatch(before)
-        return Line("%%vm", found[1]) if found is not None and found[1] else None
+        return Line(f"%%{found[1]}", found[2]) if found is not None and found[2] else None
     found = _LINE.fullmatch(before)
     return Line(f"%{found[1]}", found[2]) if found is not None else None
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem, ShellComplete
 
 from pi_v_jupyter.errors import UsageError
-from pi_v_jupyter.magics import files, words
+from pi_v_jupyter.magics import background, files, words
 from pi_v_jupyter.magics.completion import shell
 from pi_v_jupyter.magics.completion.cursor import Body, Line, last_word, quoted
+from pi_v_jupyter.magics.launching import START
 from pi_v_jupyter.magics.options import CELL, LINE
 from pi_v_jupyter.magics.parameters import COMMAND
 from pi_v_jupyter.magics.vers import vers
@@ -18,6 +20,12 @@ from pi_v_jupyter.magics.vers import vers
 if TYPE_CHECKING:
     from pi_v_jupyter.magics.completion.tab import Tab
 
+MAGICS: dict[str, click.Command] = {
+    "%vers": vers,
+    "%vm": LINE,
+    "%%vm": CELL,
+    **background.COMMANDS,
+}
 FILES = {"write": files.WRITE, "edit": files.EDIT}
 SHELLS = ("bash", "sh", "dash", "zsh")  # that are completed as bash is
 
@@ -25,12 +33,12 @@ SHELLS = ("bash", "sh", "dash", "zsh")  # that are completed as bash is
 def line(tab: Tab, found: Line) -> tuple[str, list[CompletionItem[str]]]:
     """What stands before the cursor and may go on, and how."""
     args, typed, word = last_word(found.text)
-    command: click.Command = vers if found.magic == "%vers" else LINE if found.magic == "%vm" else CELL
+    command = MAGICS[found.magic]
     if found.magic == "%%vm" and args and args[0] in FILES:
         command, args = FILES[args.pop(0)], args
     items = _items(tab, command, found.magic, args, word)
     if [item.type for item in items] == [COMMAND]:
-        return _command(tab, found.text)
+        return _command(tab, found)
     if not items and not word and not (args and args[-1].startswith("-")):
         items = [item for item in _items(tab, command, found.magic, args, "--") if item.value != "--help"]
     if word.startswith("-") and "=" in word:
@@ -55,14 +63,24 @@ def _kind(value: str) -> str:
     return "option" if value.startswith("-") else "command"
 
 
-def _command(tab: Tab, text: str) -> tuple[str, list[CompletionItem[str]]]:
-    """The command of a `%vm` line, as it was typed."""
-    # There is a command, whatever is begun.
-    given, code = words.options_then_rest(LINE, "%vm", text + "_", unfinished=True)
-    if given is None:
-        return "", []
+def _command(tab: Tab, found: Line) -> tuple[str, list[CompletionItem[str]]]:
+    """The command of a `%vm` or `%bg start` line, as it was typed."""
+    text = found.text + "_"  # there is a command, whatever is begun
+    if found.magic == "%bg":
+        _, rest = words.split(text)
+        given, code = words.options_then_rest(START, "%bg start", text[rest[1] :], unfinished=True)
+    else:
+        given, code = words.options_then_rest(LINE, "%vm", text, unfinished=True)
+    return ("", []) if given is None else _shell(tab, given, code[:-1])
+
+
+def _shell(tab: Tab, given: dict[str, Any], code: str) -> tuple[str, list[CompletionItem[str]]]:
+    """What a shell would offer where such a command runs."""
+    if given.get("local"):
+        here = str(Path(given["cwd"] or "").expanduser().absolute())
+        return shell.complete(tab, tab.extension.vers.here, code, session=False, cwd=here)
     machine = tab.machine(given["on"])
-    return shell.complete(tab, machine, code[:-1], session=not given["fresh"], cwd=given["cwd"])
+    return shell.complete(tab, machine, code, session=not given.get("fresh"), cwd=given["cwd"])
 
 
 def body(tab: Tab, found: Body) -> tuple[str, list[CompletionItem[str]]]:
@@ -71,8 +89,9 @@ def body(tab: Tab, found: Body) -> tuple[str, list[CompletionItem[str]]]:
         args = words.arguments(found.line)
     except UsageError:
         return "", []
-    given = CELL.make_context("%%vm", args, resilient_parsing=True).params
-    if given["kind"] not in SHELLS:
+    given = dict(MAGICS[found.magic].make_context(found.magic, args, resilient_parsing=True).params)
+    kind = given.get("kind", "bash")
+    if kind not in SHELLS:
         return "", []
-    session = given["kind"] == "bash" and not given["fresh"]
-    return shell.complete(tab, tab.machine(given["on"]), found.code, session=session, cwd=given["cwd"])
+    given["fresh"] = given.get("fresh") or kind != "bash"
+    return _shell(tab, given, found.code)

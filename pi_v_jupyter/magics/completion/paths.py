@@ -39,7 +39,7 @@ def on_machine(
     return _offered(folder + slash, begun, found or (), folders=folders)
 
 
-def here(tab: Tab, word: str) -> list[CompletionItem[str]]:
+def here(tab: Tab, word: str, *, folders: bool = False) -> list[CompletionItem[str]]:
     """What `word` may go on as on this computer, from where the notebook is."""
     folder, slash, begun = word.rpartition("/")
 
@@ -51,7 +51,7 @@ def here(tab: Tab, word: str) -> list[CompletionItem[str]]:
             return []
 
     found = tab.ask(("here", str(Path.cwd()), folder + slash), lambda: asyncio.to_thread(look))
-    return _offered(folder + slash, begun, found or ())
+    return _offered(folder + slash, begun, found or (), folders=folders)
 
 
 def _offered(

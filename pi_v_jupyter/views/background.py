@@ -1,0 +1,82 @@
+"""Background processes, as lines and tables: HTML for a notebook, text everywhere."""
+
+from __future__ import annotations
+
+import re
+
+from pi_v_jupyter.names import shown
+from pi_v_jupyter.remote.background import GRACE, BackgroundProcess, BackgroundProcesses
+from pi_v_jupyter.views.files import amount
+from pi_v_jupyter.views.tables import html_table, span, text_table
+
+COLUMNS = ("id", "where", "state", "pid", "uptime", "CPU", "memory", "last line")
+LONGEST = 60  # characters of a last line
+STEERING = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|[@-_])")  # colours, titles
+
+
+def state(process: BackgroundProcess) -> str:
+    """Such as "running", "exit code 2 ✗", "ended by SIGKILL"; and what troubles it."""
+    code = process.exit_code if process.state != "running" else None
+    mark = "" if code is None else " ✗" if code else " ✓"
+    trouble = f" ({shown(process.status.trouble)})" if process.status.trouble else ""
+    return f"{process.outcome}{mark}{trouble}"
+
+
+def last_line(process: BackgroundProcess) -> str:
+    """As a terminal would show it last: without what steers that, and what `\\r` has overwritten."""
+    plain = STEERING.sub("", process.status.last_line).rstrip("\r").rpartition("\r")[2]
+    text = shown(plain.expandtabs(4)).strip()
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def _row(process: BackgroundProcess) -> tuple[str, ...]:
+    runs = process.state == "running"
+    return (
+        process.id,
+        process.machine.label,
+        state(process),
+        str(process.pid) if runs else "",
+        span(process.status.uptime),
+        f"{process.cpu_percent:.0f} %" if runs else "",
+        amount(process.status.memory) if runs else "",
+        last_line(process),
+    )
+
+
+def process_text(process: BackgroundProcess) -> str:
+    """One of them in a line."""
+    pid = f"  pid {process.pid}" if process.state == "running" else ""
+    return f"{process.id} on {process.machine.label}: {state(process)}{pid}"
+
+
+def processes_text(processes: BackgroundProcesses) -> str:
+    """Processes as text."""
+    if not processes:
+        return "No background processes.  `%bg start ID -- COMMAND` starts one."
+    return text_table(COLUMNS, list(map(_row, processes)))
+
+
+def processes_html(processes: BackgroundProcesses) -> str:
+    """Processes as a table."""
+    if not processes:
+        return "<p>No background processes. <code>%bg start ID -- COMMAND</code> starts one.</p>"
+    return html_table(COLUMNS, list(map(_row, processes)))
+
+
+def started_text(process: BackgroundProcess) -> str:
+    """Such as "▶ web  pid 812 on build"."""
+    return f"▶ {process.id}  pid {process.pid} on {process.machine.label}"
+
+
+def ended_text(process: BackgroundProcess) -> str:
+    """How one has ended."""
+    return f"{process.id} on {process.machine.label} has ended: {state(process)}"
+
+
+def stopped_text(process: BackgroundProcess, asked: str) -> str:
+    """How one was stopped by the signal `asked`, such as "SIGTERM"."""
+    took = process.stopped_by
+    how = f"it took {took}" if took else "it ended before that could be sent"
+    if took not in (None, asked):
+        how = f"{asked} was not enough: {how} after {GRACE:g} s"
+    return f"{process.id} on {process.machine.label}: {process.outcome} ({how})."
