@@ -271,6 +271,32 @@ async def test_who_follows_over_down_and_up_reads_on(mortal: Platform) -> None:
         assert (await asyncio.wait_for(told.get(), 60)).endswith(" after")
 
 
+async def test_a_machine_that_had_to_boot_again_has_lost_it_but_not_its_log(mortal: Platform) -> None:
+    async with Vers(mortal.settings) as vers:
+        vm = await vers.create()
+        await say(vm, "before")
+        process = await vm.start(COUNT, id="count")
+        told: asyncio.Queue[BackgroundProcess] = asyncio.Queue()
+        process.on_exit(told.put_nowait)
+        counts = await counted(process, 20)
+        await vm.run("sync")
+        (qemu,) = mortal.qemus()
+        qemu.kill()
+        assert (await asyncio.wait_for(told.get(), 60)).outcome == "lost"
+        with pytest.raises(VMGoneError, match=r"has died.*%vers"):
+            await process.logs()
+        await vm.resume()
+        found = await vm.process("count")
+        assert (found.status.run, found.state, found.outcome) == (process.status.run, "lost", "lost")
+        assert (await found).outcome == "lost", "and nobody waits for it"
+        kept = [line async for line in found.lines()]
+        assert kept[: len(counts)] == [f"{number} {word}" for number, word in counts]
+        await say(vm, "after")
+        again = await vm.start(COUNT, id="count")
+        assert each_once(await counted(again, 20))
+        assert (await found.logs(1))[0].endswith(" after")
+
+
 async def test_twenty_on_a_small_machine_are_forked_with_it(vers: Vers) -> None:
     vm = await vers.create(mem=512)
     await say(vm, "first")
