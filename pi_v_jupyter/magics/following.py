@@ -15,6 +15,8 @@ from pi_v_jupyter.remote.background import BackgroundProcess
 from pi_v_jupyter.remote.channel import StreamName
 from pi_v_jupyter.remote.journals import Line, Wanted
 
+FULL = "\n… more than a cell shows. `%bg logs {}` has the latest; the end of it comes here at the end …\n"
+
 
 def show(lines: Iterable[Line], screen: loops.Screen) -> None:
     """Show them as if they were written now. On the I/O loop."""
@@ -60,7 +62,11 @@ class Follower:
     async def _follow(self) -> None:
         async with aclosing(self._process.output(self._stream, last=self._last)) as pieces:
             async for stream, text in pieces:
+                was_full = self._output.full
                 self._output.feed(stream, text.encode("utf-8", "backslashreplace"))
+                if self._output.full and not was_full:
+                    self._output.flush()
+                    self._output.say("stderr", FULL.format(self._process.id))
                 if self._awaited is not None and not self._came.is_set():
                     self._look(self._awaited, stream, text)
 

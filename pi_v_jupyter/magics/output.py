@@ -60,6 +60,11 @@ class CellOutput:
         self._tail = ""
         self._finished = False
 
+    @property
+    def full(self) -> bool:
+        """Has there been more than is shown? Its end comes with `finish`."""
+        return self._spool is not None
+
     def feed(self, stream: StreamName, data: bytes) -> None:
         """More of it."""
         self._total += len(data)

@@ -14,8 +14,9 @@ _tags = %vers tag
 _tunnels = %vers tunnel
 _seen = get_ipython().run_cell_magic('vm', '--silent', 'declare -p; pwd; echo /srv/* /tmp/*')
 _varies = ('RANDOM', 'SECONDS', 'BASH', 'EPOCH', 'SRANDOM', 'LINENO', ' _=', '__pi_v')
+_processes = %bg list --on .
 print(*(line for line in _seen.stdout.splitlines() if not any(word in line for word in _varies)), sep='\n')
-print([commit.id for commit in _commits], len(_tags), len(_tunnels))
+print([commit.id for commit in _commits], len(_tags), len(_tunnels), len(_processes))
 print(sorted(name for name in globals() if not name.startswith('_')))
 %vers ls --json
 %vers config"""
@@ -48,6 +49,8 @@ CASES = [
     ("%%vm --on build,nosuch\ntouch /srv/ran", UNKNOWN, "No VM named 'nosuch'."),
     ("%%vm wirte f\nx", USAGE, "No such kind of cell: wirte. Did you mean write?"),
     ("%%vm edit /srv/nosuch\n<<<<<<<\na\n=======\nb\n>>>>>>>", "RemoteFileError", "/srv/nosuch"),
+    ("%bg stop nosuch", "UnknownProcessError", "There is no background process nosuch on build."),
+    ("%bg start web --cwd /nosuch -- touch /srv/ran", "RemoteFileError", "/nosuch on build."),
     ("%vm --attach 99", USAGE, "No command 99 was left running."),
     # what cannot be
     ("%vers create --name 'a b' --use", USAGE, "'a b' cannot name a VM."),
@@ -67,6 +70,9 @@ CASES = [
     ("%vers up --port http", USAGE, "'http' is not a valid integer"),
     ("%vers route sideways", USAGE, "'sideways' is not one of 'on', 'off'."),
     ("%vers push 1x", USAGE, "'1x' cannot name a variable."),
+    ("%bg start a/b -- touch /srv/ran", USAGE, "a/b cannot name a background process."),
+    ("%bg stop web --signal NOSUCH", USAGE, "There is no signal NOSUCH."),
+    ("%%vm --bg web --out x\ntouch /srv/ran", USAGE, "--out does not go with --bg."),
     ("%%vm --timeout soon\ntouch /srv/ran", USAGE, "'soon' is not a valid float"),
     ("%%vm --timeout nan\ntouch /srv/ran", USAGE, "'nan' is not a number of seconds"),
     ("%%vm -e 1A=b\ntouch /srv/ran", USAGE, "'1A' does not begin K=V."),
@@ -97,6 +103,7 @@ CASES = [
     ("%%vm write\nx", USAGE, "Missing argument 'PATH'."),
     ("%%vm 'bash\ntouch /srv/ran", USAGE, "A quote in the line does not end."),
     ("%vm", USAGE, "There is no command to run."),
+    ("%bg start web", USAGE, "There is no command to run."),
 ]
 
 

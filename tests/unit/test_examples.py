@@ -8,11 +8,16 @@ import click
 import pytest
 
 from pi_v_jupyter.errors import UsageError
-from pi_v_jupyter.magics import cells, examples, pages, words
+from pi_v_jupyter.magics import background, cells, examples, launching, pages, words
 from pi_v_jupyter.magics.vers import vers
 from pi_v_jupyter.remote import blocks
 
-COMMANDS = {**dict(examples.commands("%vers", vers)), **cells.COMMANDS}
+COMMANDS = {
+    path: command
+    for root, start in (("%vers", vers), *cells.COMMANDS.items(), *background.COMMANDS.items())
+    for path, command in examples.commands(root, start)
+}
+GROUPS = {"%vers": vers, "%bg": background.bg}
 LINE = re.compile(r"(?:[\w, ]+ = )?(%%?\w+)(.*)")
 
 
@@ -24,7 +29,7 @@ def split(path: str) -> list[tuple[str, str, str]]:
         if magic:
             found.append((magic[1], magic[2], ""))
         else:
-            assert found and found[-1][0] == "%%vm", f"{line!r} is in no cell"
+            assert found and found[-1][0].startswith("%%"), f"{line!r} is in no cell"
             found[-1] = (*found[-1][:2], found[-1][2] + line + "\n")
     return found
 
@@ -39,8 +44,14 @@ def reached(monkeypatch: pytest.MonkeyPatch, magic: str, line: str) -> click.Com
         assert given is not None and rest
         return cells.LINE
     given_words = words.arguments(line)
-    if magic == "%vers":
-        words.run(vers, magic, given_words, None)
+    if magic == "%bg" and given_words[:1] == ["start"]:
+        given, rest = words.options_then_rest(launching.START, magic, line.partition("start")[2])
+        assert given is not None and given["id"] and rest
+        return launching.START
+    if magic in GROUPS:
+        words.run(GROUPS[magic], magic, given_words, None)
+    elif magic == "%%bg":
+        words.run(launching.CELL, magic, given_words, None)
     elif given_words and given_words[0] in cells.FILE_KINDS:
         words.run(cells.FILE_KINDS[given_words[0]], magic, given_words[1:], None)
     else:
@@ -59,9 +70,9 @@ def test_every_example_is_read_by_its_command(monkeypatch: pytest.MonkeyPatch, p
     assert found
     for magic, line, body in found:
         command = reached(monkeypatch, magic, line)
-        below = dict(examples.commands(path, own)).values() if path.startswith("%vers") else [own]
+        below = dict(examples.commands(path, own)).values() if path.split()[0] in GROUPS else [own]
         assert command in below, f"{magic}{line} is no example of {path}"
-        assert bool(body) == (magic == "%%vm")
+        assert bool(body) == magic.startswith("%%")
         if command is cells.FILE_KINDS["edit"]:
             assert blocks.parse(body)
 
@@ -86,6 +97,24 @@ def test_what_question_marks_show_is_all_the_help() -> None:
         "Usage: %%vm edit [OPTIONS] PATH",
         "Usage: %vm [OPTIONS] COMMAND",
     ]
+    assert [line for line in pages.bg().splitlines() if line.startswith("Usage: ")] == [
+        "Usage: %bg [OPTIONS] [COMMAND] [ARGS]...",
+        "Usage: %%bg [OPTIONS] ID",
+    ]
+
+
+def test_an_id_comes_before_options_and_a_command_behind_them() -> None:
+    for line in (
+        "web --local --wait 5 -- run --local it",
+        "web --local --wait 5 run --local it",
+        "--local web --wait 5 -- run --local it",
+        "--wait 5 --local web run --local it",
+    ):
+        given, rest = words.options_then_rest(launching.START, "%bg start", line)
+        assert given is not None and rest == "run --local it"
+        assert (given["id"], given["local"], given["wait"]) == ("web", True, 5)
+    given, rest = words.options_then_rest(launching.START, "%bg start", "web -- --odd  'a b'")
+    assert given is not None and (given["local"], rest) == (False, "--odd  'a b'")
 
 
 def test_an_example_that_is_wrong_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:

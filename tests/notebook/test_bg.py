@@ -184,6 +184,20 @@ def test_with_no_active_vm_it_is_here_and_says_so(beside: Kernel) -> None:
     assert "web on this machine" in good(beside, "%bg stop web").stdout
 
 
+def test_on_and_local_name_the_machine_whatever_is_active(beside: Kernel) -> None:
+    good(beside, "%bg start web --local --restart -- echo one; sleep 600")
+    good(beside, "%%bg web --local --restart\necho here; sleep 600")
+    good(beside, "%vers local")
+    good(beside, "%%bg web --on loopback --restart\necho there; sleep 600")
+    assert good(beside, "%bg logs web --local").stdout.endswith("here\n")
+    assert good(beside, "%bg logs web --on loopback").stdout == "there\n"
+    assert rows(good(beside, "%bg list --local"))["web"][0] == "this machine"
+    assert rows(good(beside, "%bg list --on loopback"))["web"][0] == "loopback"
+    assert good(beside, "%bg stop web --on loopback").stdout.startswith("web on loopback: ")
+    assert good(beside, "%bg rm -f web --on loopback").stdout == "Forgot web on loopback.\n"
+    assert rows(good(beside, "%bg list --local"))["web"][1] == "running"
+
+
 # `%%vm --bg`.
 
 
@@ -323,6 +337,11 @@ def test_a_machine_that_cannot_be_reached_is_named_and_hides_no_other(two_places
             shown = good(kernel, "%bg list")
             assert shown.stdout == "loopback is left out: it did not answer within 0.5 s.\n"
             assert list(rows(shown)) == ["web"]
+            good(kernel, "vers.fleet._active, vers.fleet._missing = None, ('a platform', 'deadbeef-1')")
+            shown = good(kernel, "%bg list")
+            assert "on VM deadbeef of a platform, which was not found again." in shown.stdout
+            assert list(rows(shown)) == ["web"]
+            refused(kernel, "%bg stop web", "VMGoneError", "which was not found again.")
         finally:
             good(kernel, "%bg stop --all --local")
             good(kernel, "%bg rm -f web --local")
@@ -356,6 +375,16 @@ def test_following_shows_all_until_the_end(where: Where, tmp_path: Path) -> None
     go.touch()
     shown = cell.finish()
     assert shown.stdout == f"2\n3\nweb on {where.label} has ended: exit code 4 ✗\n" and shown.error is None
+
+
+def test_what_a_cell_does_not_show_of_a_log_is_said_at_once(where: Where, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    where.start(f"web --wait 0 -- seq 200000; until [ -e {go} ]; do sleep 0.05; done; echo over")
+    following = where.kernel.start(f"%bg logs web {where.option} --last 999999 --follow")
+    following.wait_for("`%bg logs web` has the latest", 60)
+    go.touch()
+    shown = following.finish(60)
+    assert shown.error is None and "\n199999\n200000\nover\n" in shown.stdout
 
 
 def test_a_stop_ends_the_following_and_not_the_process(where: Where) -> None:
