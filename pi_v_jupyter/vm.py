@@ -277,10 +277,20 @@ class VM(KernelHost, Machine):
 
     @at_home
     async def delete(self) -> None:
-        """Destroy it, and what is on its disk."""
-        await self.close()
-        await self._client.delete_vm(self.vm_id)
+        """Destroy it, and what is on its disk. What waits for something there raises VMGoneError."""
+        try:
+            await self._client.delete_vm(self.vm_id)
+        except NotFoundError:
+            await self._buried()
+            raise
+        await self._buried()
         self._state.forget_vm(self._platform, self.vm_id)
+
+    async def _buried(self) -> None:
+        if self._open is not None:
+            self._open.fail(self._deleted())
+        self.background.gone = True
+        await self.close()
 
     @at_home
     async def close(self) -> None:

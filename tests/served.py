@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import psutil
 from leftovers import end_background
 from loopback import Loopback, loopback_sshd
 
@@ -94,6 +95,10 @@ def main() -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(lock.read_text()), signal.SIGKILL)
         end_background(Path(name) / ".local" / "share")
+        for process in psutil.process_iter():  # resident programs wait ten minutes for their clients
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get("HOME") == name:
+                    process.kill()
 
 
 if __name__ == "__main__":

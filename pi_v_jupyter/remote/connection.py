@@ -285,6 +285,10 @@ class Connection:
             if not self._resident.attached:
                 self._lost()
 
+    def fail(self, error: ConnectError) -> None:
+        """What waits for something over there raises this."""
+        self._resident.fail(error)
+
     async def close(self) -> None:
         """End this client's commands and sessions on the VM, and the connection."""
         self._closed = True

@@ -42,6 +42,7 @@ class ProcessTable:
     def __init__(self, machine: Place, callbacks: Callbacks) -> None:
         self.machine, self.callbacks = machine, callbacks
         self.partings = 0  # how often the session has let go of the machine
+        self.gone = False  # has the session deleted the machine?
         self._watching: set[asyncio.Task[None]] = set()
 
     async def begin(
@@ -143,12 +144,14 @@ class ProcessTable:
     def _watched(self, task: asyncio.Task[None]) -> None:
         self._watching.discard(task)
         error = None if task.cancelled() else task.exception()
-        if error is not None:
+        if error is not None and not self.gone:
             self.callbacks.on_notice(str(error))
 
     async def leave(self) -> None:
-        """Look at them no more; they go on."""
+        """Look at them no more; they go on. Where they do not, who waits for their end is told so."""
         self.partings += 1
+        if self.gone:
+            return
         watching = list(self._watching)
         for task in watching:
             task.cancel()

@@ -75,8 +75,11 @@ def ended_text(process: BackgroundProcess) -> str:
 
 def stopped_text(process: BackgroundProcess, asked: str) -> str:
     """How one was stopped by the signal `asked`, such as "SIGTERM"."""
-    took = process.stopped_by
-    how = f"it took {took}" if took else "it ended before that could be sent"
-    if took not in (None, asked):
-        how = f"{asked} was not enough: {how} after {GRACE:g} s"
-    return f"{process.id} on {process.machine.label}: {process.outcome} ({how})."
+    took, outcome = process.stopped_by, process.outcome
+    if took is None:
+        how = " (it ended before that could be sent)"
+    elif took != asked:
+        how = f" ({asked} was not enough: it took {took} after {GRACE:g} s)"
+    else:
+        how = "" if process.signal == took else f" (it took {took})"
+    return f"{process.id} on {process.machine.label}: {outcome}{how}."

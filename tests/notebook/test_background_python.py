@@ -156,7 +156,7 @@ def test_a_restarted_kernel_finds_them_by_their_ids_and_goes_on(own: Kernel, tmp
         cell.wait_for("before\nafter\n")
         own.interrupt()
         cell.finish()
-        assert "it took SIGTERM" in good(own, f"%bg stop web {option}").stdout
+        assert "ended by SIGTERM" in good(own, f"%bg stop web {option}").stdout
         good(own, f"%bg rm -f web {option}")
 
 

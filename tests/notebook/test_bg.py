@@ -243,7 +243,7 @@ def test_kernels_and_files_are_not_for_the_background(beside: Kernel) -> None:
 
 def test_a_stop_says_which_signal_it_took(where: Where) -> None:
     where.start("web --wait 0 -- sleep 600")
-    assert where.bg("stop web").stdout == f"web on {where.label}: ended by SIGTERM (it took SIGTERM).\n"
+    assert where.bg("stop web").stdout == f"web on {where.label}: ended by SIGTERM.\n"
     assert where.bg("stop web").stdout == f"web on {where.label} has ended: ended by SIGTERM\n"
 
 

@@ -92,7 +92,7 @@ def test_no_processes_say_how_to_start_one() -> None:
 @pytest.mark.parametrize(
     ("known", "asked", "told"),
     [
-        ({"signal": "SIGTERM", "stopped_by": "SIGTERM"}, "SIGTERM", "ended by SIGTERM (it took SIGTERM)."),
+        ({"signal": "SIGTERM", "stopped_by": "SIGTERM"}, "SIGTERM", "ended by SIGTERM."),
         ({"code": 0, "stopped_by": "SIGINT"}, "SIGINT", "exit code 0 (it took SIGINT)."),
         (
             {"signal": "SIGKILL", "stopped_by": "SIGKILL"},
