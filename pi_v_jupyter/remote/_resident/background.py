@@ -124,10 +124,12 @@ def told(place: str) -> dict[str, Any]:
 def minded(about: dict[str, Any]) -> bool:
     """Is its minder there? Another process may have its number by now."""
     try:
-        fields = descendants.stat(about["minder"])
+        return (
+            descendants.stat(about["minder"])[0] not in "ZX"
+            and descendants.began(about["minder"]) == about["minder_began"]
+        )
     except OSError:
         return False
-    return fields[0] not in "ZX" and fields[19] == about["minder_began"]
 
 
 def names() -> list[str]:

@@ -19,6 +19,12 @@ def stat(pid: int) -> list[str]:
         return file.read().rpartition(b")")[2].decode().split()
 
 
+def began(pid: int) -> str:
+    """What no other process of that number shares with it, not even after the machine has booted again."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return f"{file.read().strip()} {stat(pid)[19]}"
+
+
 def family() -> dict[int, list[int]]:
     """Children by their parents; zombies left out."""
     found: dict[int, list[int]] = {}

@@ -19,7 +19,7 @@ import subprocess
 import time
 
 from . import journal
-from .descendants import below, family, stat
+from .descendants import began, below, family
 from .frames import ABOUT, CURSOR, LOG
 from .listeners import Listener
 from .loop import Loop
@@ -118,7 +118,7 @@ class Minder(Loop):
         self.about.update(
             pid=process.pid,
             minder=os.getpid(),
-            minder_began=stat(os.getpid())[19],
+            minder_began=began(os.getpid()),
             started=time.time(),
             begin=self.journal.end,
             end=self.journal.end,
@@ -214,9 +214,14 @@ class Minder(Loop):
             self.killing = self.later(LOOK if number == signal.SIGKILL else grace, self.kill)
 
     def send(self, number: int) -> None:
+        """By groups, for all of a group is signalled in one moment: none that forks escapes."""
+        groups = set()
         for pid in below(os.getpid(), family()):
+            with contextlib.suppress(ProcessLookupError):
+                groups.add(os.getpgid(pid))
+        for group in groups:
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, number)
+                os.killpg(group, number)
 
     def kill(self) -> None:
         self.about["stopped_by"] = "SIGKILL"
