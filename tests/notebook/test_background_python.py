@@ -160,6 +160,44 @@ def test_a_restarted_kernel_finds_them_by_their_ids_and_goes_on(own: Kernel, tmp
         good(own, f"%bg rm -f web {option}")
 
 
+COUNTING = """
+import time
+for thousand in range(1000):
+    print("\\n".join(map(str, range(1000 * thousand, 1000 * thousand + 1000))), flush=True)
+    time.sleep(0.02)
+"""
+FOLLOWING = """
+from pi_v_jupyter import Vers, loops
+vm = await Vers().vm("loopback")
+
+async def follow(cuts, far):
+    count, marks = 0, [far * (cut + 1) // (cuts + 2) for cut in range(cuts)]
+    async for line in (await vm.process("count")).lines():
+        assert line == str(count), (str(line), count)
+        count += 1
+        if marks and count > marks[0]:
+            marks.pop(0)
+            loops.io_loop().call_soon_threadsafe((await vm.ssh()).abort)
+        if count == far:
+            print(f"{len(marks)} marks left, far", flush=True)
+    return count
+"""
+
+
+def test_a_million_lines_come_once_each_through_ten_cuts_and_two_restarts_of_the_kernel(own: Kernel) -> None:
+    counting = own.start(f"%%vm python --bg count\n{COUNTING}")
+    assert counting.finish().error is None
+    for cuts, far in ((4, 300_000), (3, 650_000)):
+        good(own, FOLLOWING)
+        own.start(f"await follow({cuts}, {far})").wait_for("0 marks left, far")
+        own.restart()
+        loaded(own)
+    good(own, FOLLOWING)
+    assert good(own, "await follow(3, 1_000_000)").data == ["1000000"]
+    assert good(own, "await follow(0, 1)").data == ["1000000"], "and all of it is in the log"
+    good(own, "%bg rm -f count")
+
+
 def test_unloading_leaves_them_running_and_nothing_that_looks(own: Kernel) -> None:
     tasks = "[str(task) for task in asyncio.all_tasks() if 'pi_v' in str(task)]"
     good(own, "import asyncio, threading")
