@@ -127,7 +127,7 @@ def stop(
     machine = chosen(extension, on, local)
     found = _found(extension, machine, ids) if ids else _running(extension, machine)
     called = ", ".join(process.id for process in found)
-    over = {process for process in found if process.state != "running"}
+    over = {process for process in found if not process.alive}
 
     async def end() -> list[BackgroundProcess | BaseException]:
         ends = (process.stop(name) for process in found)
@@ -214,7 +214,7 @@ def rm(extension: Extension, ids: tuple[str, ...], force: bool, on: str | None, 
     machine = chosen(extension, on, local)
     found = _found(extension, machine, ids)
     for process in found:
-        if process.state == "running":
+        if process.alive:
             raise UsageError(
                 f"{process.id} runs on {machine.label}.", f"`%bg stop {process.id}` ends it first."
             )
@@ -231,7 +231,7 @@ def rm(extension: Extension, ids: tuple[str, ...], force: bool, on: str | None, 
 
 def _running(extension: Extension, machine: Machine) -> BackgroundProcesses:
     found = extension.wait(machine.processes(), f"looking at {machine.label}")
-    return BackgroundProcesses(process for process in found if process.state == "running")
+    return BackgroundProcesses(process for process in found if process.alive)
 
 
 def _found(extension: Extension, machine: Machine, ids: Sequence[str]) -> BackgroundProcesses:

@@ -7,6 +7,7 @@ import re
 import signal as signals
 from collections.abc import Callable, Generator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from pi_v_jupyter.errors import (
@@ -71,10 +72,17 @@ class BackgroundProcess(BackgroundLog):
         return self.status.stopped_by
 
     @property
+    def alive(self) -> bool:
+        """Does anything of it run, minded or lost?"""
+        return self.state == "running" or self.status.left > 0
+
+    @property
     def outcome(self) -> str:
         """Its state in words, such as "running", "exit code 0", "ended by SIGTERM"."""
         if self.state == "running":
             return "running"
+        if self.status.left:
+            return f"lost, and {self.status.left} of its processes run on"
         if self.status.signal:
             return f"ended by {self.status.signal}"
         return "lost" if self.status.code is None else f"exit code {self.status.code}"
@@ -105,6 +113,9 @@ class BackgroundProcess(BackgroundLog):
         """
         number = signal_number(signal)
         await self._refresh()
+        if self.status.left:
+            took = await self._table.ask("end_strays", id=self.id, signal=number, grace=grace)
+            self.status = replace(self.status, stopped_by=str(took), left=0)
         if self.state == "running":
             order = {"do": "stop", "signal": number, "grace": grace}
             try:
@@ -148,7 +159,7 @@ class BackgroundProcess(BackgroundLog):
                 self.status = self._as_lost()
             await made.call([self])
 
-        self._table.attend(watch())
+        made.watch = self._table.attend(watch)
         return made
 
     def on_line(
@@ -173,7 +184,7 @@ class BackgroundProcess(BackgroundLog):
                     if made.over:
                         return
 
-        self._table.attend(watch())
+        made.watch = self._table.attend(watch)
         return made
 
     @at_home

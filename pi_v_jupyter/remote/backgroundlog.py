@@ -7,8 +7,9 @@ from its cursor, and nothing comes twice.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import json
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
@@ -36,8 +37,9 @@ class Status:
     """A background process when last looked at; times in seconds, of its machine's clock.
 
     `state`: "running", as long as anything that came from it runs; "ended"; or "lost": what minded it was
-    killed, or its machine restarted. `stopped_by`: the signal that a stop took. `trouble`: why its log
-    stands still. `cpu`: seconds of processor time; `memory`: bytes.
+    killed, or its machine restarted. `left`: how many processes of one that was lost run on. `stopped_by`:
+    the signal that a stop took. `trouble`: why its log stands still. `cpu`: seconds of processor time;
+    `memory`: bytes.
     """
 
     id: str
@@ -58,6 +60,7 @@ class Status:
     signal: str | None = None
     stopped_by: str | None = None
     trouble: str = ""
+    left: int = 0
     cpu: float = 0.0
     memory: int = 0
     last_line: str = ""
@@ -97,7 +100,7 @@ class Table(Protocol):
     def request(self, what: str, **arguments: Any) -> Request:
         """What the resident program is asked."""
 
-    def attend(self, work: Coroutine[Any, Any, None]) -> None:
+    def attend(self, work: Callable[[], Coroutine[Any, Any, None]]) -> concurrent.futures.Future[None]:
         """Have `work` done until the session ends."""
 
 

@@ -46,6 +46,7 @@ class Callback(Generic[T]):
         self._context = contextvars.copy_context()
         self._running: set[asyncio.Future[Any]] = set()  # which the loop would not keep
         self.over = False
+        self.watch: concurrent.futures.Future[None] | None = None  # what calls it
         try:
             self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
         except RuntimeError:
@@ -58,6 +59,8 @@ class Callback(Generic[T]):
     def cancel(self) -> None:
         """Call it no more."""
         self.over = True
+        if self.watch is not None:
+            self.watch.cancel()
 
     async def call(self, things: Iterable[T]) -> None:
         """Have it called with each, and wait until it was."""
@@ -100,5 +103,5 @@ class Callback(Generic[T]):
 
     def _failed(self, error: BaseException) -> None:
         if not self.over:
-            self.over = True
+            self.cancel()
             self._how.on_failure(error)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import difflib
 import re
 import secrets
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Protocol
 
@@ -43,7 +44,7 @@ class ProcessTable:
         self.machine, self.callbacks = machine, callbacks
         self.partings = 0  # how often the session has let go of the machine
         self.gone = False  # has the session deleted the machine?
-        self._watching: set[asyncio.Task[None]] = set()
+        self._watching: set[asyncio.Task[Any]] = set()
 
     async def begin(
         self,
@@ -131,21 +132,22 @@ class ProcessTable:
             raise failure(how, path or str(arguments.get("id", "")), self.machine.label)
         return how.value
 
-    def attend(self, work: Coroutine[Any, Any, None]) -> None:
+    def attend(self, work: Callable[[], Coroutine[Any, Any, None]]) -> concurrent.futures.Future[None]:
         """Have `work` done on the machine's loop, until it ends or the session does. From any thread."""
 
-        async def begin() -> None:
-            task = asyncio.ensure_future(work)
+        async def attended() -> None:
+            task = asyncio.current_task()
+            assert task is not None  # noqa: S101  this is one
             self._watching.add(task)
-            task.add_done_callback(self._watched)
+            try:
+                await work()
+            except Exception as error:  # noqa: BLE001  nobody else would tell
+                if not self.gone:
+                    self.callbacks.on_notice(str(error) or repr(error))
+            finally:
+                self._watching.discard(task)
 
-        asyncio.run_coroutine_threadsafe(begin(), self.machine.home)
-
-    def _watched(self, task: asyncio.Task[None]) -> None:
-        self._watching.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not self.gone:
-            self.callbacks.on_notice(str(error))
+        return asyncio.run_coroutine_threadsafe(attended(), self.machine.home)
 
     async def leave(self) -> None:
         """Look at them no more; they go on. Where they do not, who waits for their end is told so."""

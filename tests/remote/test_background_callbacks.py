@@ -114,7 +114,8 @@ async def test_a_lost_one_has_ended_too(place: Machine) -> None:
     told: list[str] = []
     process.on_exit(lambda process: told.append(process.outcome))
     os.kill(process.status.minder, signal.SIGKILL)
-    await until(lambda: told == ["lost"])
+    await until(lambda: told == ["lost, and 1 of its processes run on"])
+    await process.stop()
 
 
 async def test_a_pattern_that_is_none_is_refused_at_once(place: Machine) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import secrets
 import signal
 import sys
@@ -144,19 +145,34 @@ def test_a_signal_by_any_of_its_names(name: str | int) -> None:
     assert signal_number(name) == 15
 
 
-async def test_what_a_killed_minder_leaves_is_lost_and_the_name_is_free(place: Machine) -> None:
-    process = await place.start("echo one; exec sleep 300", id="web")
+async def test_what_a_killed_minder_leaves_is_lost_and_can_be_stopped(place: Machine, word: str) -> None:
+    stubborn = "(trap '' TERM; while :; do sleep 0.05; done) & echo one; exec sleep 300"
+    process = await place.start(["bash", "-c", stubborn, word], id="web")
     await process.ready("one")
     waiting = asyncio.create_task(process.wait())
     await asyncio.sleep(0)
     os.kill(process.status.minder, signal.SIGKILL)
     await waiting
-    assert (process.state, process.outcome) == ("lost", "lost")
-    assert [(each.id, each.state) for each in await place.processes()] == [("web", "lost")]
+    assert process.state == "lost" and re.fullmatch("lost, and [23] of its processes run on", process.outcome)
+    assert [(each.id, each.state, each.alive) for each in await place.processes()] == [("web", "lost", True)]
     assert await (await place.process("web")).logs() == ["one"]
-    again = await place.start("echo two; exec sleep 300", id="web")
+    for refused in (place.start("true", id="web"), process.remove()):
+        with pytest.raises(UsageError, match="web runs"):
+            await refused
+    await (await place.process("web")).stop(grace=0.2)
+    assert not marked(word)
+    await process.refresh()
+    assert (process.outcome, process.alive) == ("lost", False)
+
+
+async def test_one_that_is_lost_is_replaced_by_a_restart_and_its_name_is_free_then(place: Machine) -> None:
+    process = await place.start("echo one; exec sleep 300", id="web")
+    await process.ready("one")
+    os.kill(process.status.minder, signal.SIGKILL)
+    await process.wait()
+    again = await place.start("echo two; exec sleep 300", id="web", restart=True)
     await again.ready("two")
-    assert (await again.refresh()).state == "running"
+    assert not alive(process.pid) and (await again.refresh()).state == "running"
     assert [line for line in await again.logs() if "again" not in line] == ["one", "two"]
 
 

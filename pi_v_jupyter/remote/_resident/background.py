@@ -15,8 +15,9 @@ import re
 import shlex
 import shutil
 import time
+from signal import SIGKILL
 
-from . import descendants, journal, minder
+from . import descendants, journal, minder, processes
 from .files import Call, Refusal
 from .frames import CURSOR, LOG, frame
 
@@ -58,6 +59,17 @@ def locked(path: str) -> int:
                 os.close(lock)
 
 
+def unminded(path: str) -> int:
+    """The lock, if nothing of it runs. What a killed minder has left behind runs too."""
+    lock = locked(path)
+    with contextlib.suppress(FileNotFoundError, ValueError, KeyError):  # there was none before
+        about = told(path)
+        if about["state"] == "running" and strays(about):
+            os.close(lock)
+            raise Refusal("runs", "Some of it runs")
+    return lock
+
+
 def start(
     call: Call,
     path: str,
@@ -72,7 +84,7 @@ def start(
     cwd = os.path.normpath(call.path(path))
     os.listdir(cwd)
     place = folder(id)
-    lock = locked(place)
+    lock = unminded(place)
     shown = (command if argv is None else shlex.join(argv) if code is None else code) or ""
     about = {"id": id, "run": run, "command": shown[:SHOWN], "cwd": cwd}
     words = ["bash", "-c", command] if argv is None else argv
@@ -104,7 +116,7 @@ def known(process_id: str, children: dict[int, list[int]] | None) -> dict[str, A
     if about["state"] == "running" and not minded(about):
         about = told(place)  # it may have ended just now
     if about["state"] == "running" and not minded(about):
-        about.update(state="lost", end=journal.end(place))
+        about.update(state="lost", end=journal.end(place), left=len(strays(about)))
     elif about["state"] == "running" and children is not None:
         pids = descendants.below(about["minder"], children)
         about.update(descendants.load(about["minder"], pids))
@@ -130,6 +142,35 @@ def minded(about: dict[str, Any]) -> bool:
         )
     except OSError:
         return False
+
+
+def strays(about: dict[str, Any]) -> list[int]:
+    """What a process whose minder was killed has left running in its session.
+
+    No other session has that number while one process of it lives, unless the machine has booted again.
+    """
+    leader, first = about["pid"], about["pid_began"]
+    if descendants.began(os.getpid()).split()[0] != first.split()[0]:
+        return []
+    found = descendants.session(leader)
+    try:
+        return [] if leader in found and descendants.began(leader) != first else found
+    except OSError:  # it ended just now
+        return found
+
+
+def end_strays(call: Call, id: str, signal: int, grace: float) -> str:
+    """Signal what is left of one that was lost, and kill what is left after `grace` seconds: what it took."""
+    about = told(folder(id))
+    deadline, number = time.monotonic() + grace, signal
+    descendants.signal_groups(strays(about), number)
+    while left := strays(about):
+        call.check()
+        if time.monotonic() > deadline:
+            number = SIGKILL
+            descendants.signal_groups(left, number)
+        time.sleep(minder.LOOK)
+    return processes.signal_name(number)
 
 
 def names() -> list[str]:
@@ -194,7 +235,7 @@ def remove(call: Call, id: str) -> None:
 
 def forget(place: str, unless: str | None = None) -> None:
     """Remove a folder, but one that has the file `unless`; Refusal: it runs."""
-    lock = locked(place)
+    lock = unminded(place)
     try:
         if unless is None or not os.path.exists(os.path.join(place, unless)):
             shutil.rmtree(place)

@@ -25,6 +25,35 @@ def began(pid: int) -> str:
         return f"{file.read().strip()} {stat(pid)[19]}"
 
 
+def session(number: int) -> list[int]:
+    """All that runs in a session."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                fields = stat(int(name))
+            except OSError:  # it ended meanwhile
+                continue
+            if int(fields[3]) == number and fields[0] not in "ZX":
+                found.append(int(name))
+    return found
+
+
+def signal_groups(pids: list[int], number: int) -> None:
+    """By groups, for all of a group is signalled in one moment: none that forks escapes."""
+    groups = set()
+    for pid in pids:
+        try:
+            groups.add(os.getpgid(pid))
+        except ProcessLookupError:
+            continue
+    for group in groups:
+        try:
+            os.killpg(group, number)
+        except (ProcessLookupError, PermissionError):
+            continue
+
+
 def family() -> dict[int, list[int]]:
     """Children by their parents; zombies left out."""
     found: dict[int, list[int]] = {}

@@ -19,7 +19,7 @@ import subprocess
 import time
 
 from . import journal
-from .descendants import began, below, family
+from .descendants import began, below, family, signal_groups
 from .frames import ABOUT, CURSOR, LOG
 from .listeners import Listener
 from .loop import Loop
@@ -117,6 +117,7 @@ class Minder(Loop):
         self.pid = process.pid
         self.about.update(
             pid=process.pid,
+            pid_began=began(process.pid),
             minder=os.getpid(),
             minder_began=began(os.getpid()),
             started=time.time(),
@@ -214,14 +215,7 @@ class Minder(Loop):
             self.killing = self.later(LOOK if number == signal.SIGKILL else grace, self.kill)
 
     def send(self, number: int) -> None:
-        """By groups, for all of a group is signalled in one moment: none that forks escapes."""
-        groups = set()
-        for pid in below(os.getpid(), family()):
-            with contextlib.suppress(ProcessLookupError):
-                groups.add(os.getpgid(pid))
-        for group in groups:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(group, number)
+        signal_groups(below(os.getpid(), family()), number)
 
     def kill(self) -> None:
         self.about["stopped_by"] = "SIGKILL"
