@@ -245,6 +245,19 @@ def _interrupts(stop: Callable[[], None]) -> Iterator[None]:
         _stoppable.remove(stop)
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Within a wait, and between cells: let a stop strike here, in code of the user's."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 class _Blocking:
     """Waits with this thread standing still: no loop runs here."""
 

@@ -271,6 +271,11 @@ class Here(Machine):
         """Always "this machine"."""
         return "this machine"
 
+    @property
+    def option(self) -> str:
+        """How `%bg` is told of it."""
+        return " --local"
+
     def _connection(self) -> HereConnection:
         if self._open is None:
             self._open = HereConnection()

@@ -125,7 +125,7 @@ def stop(
             "`%bg stop ID`, or `%bg stop --all`; `%bg list` shows them.",
         )
     machine = chosen(extension, on, local)
-    found = _found(extension, machine, ids) if ids else _running(extension, machine)
+    found = _found(extension, machine, ids) if ids else _those(extension, machine, alive=True)
     called = ", ".join(process.id for process in found)
     over = {process for process in found if not process.alive}
 
@@ -142,9 +142,11 @@ def stop(
         if isinstance(process, BackgroundProcess):
             text = views.ended_text(process) if process in over else views.stopped_text(process, name)
             print(text)
-    for error in ended:
-        if isinstance(error, BaseException):
-            raise error
+    failures = [error for error in ended if isinstance(error, BaseException)]
+    for error in failures[1:]:
+        print(error)
+    if failures:
+        raise failures[0]
     if not found:
         print(f"No background process runs on {machine.label}.")
     return extension.quietly(found)
@@ -153,7 +155,7 @@ def stop(
 @bg.command()
 @click.argument("id", type=ProcessId(), metavar="ID")
 @click.option(
-    "--last", type=click.IntRange(min=0), default=LAST, show_default=True, metavar="N", help="Lines."
+    "-n", "--last", type=click.IntRange(min=0), default=LAST, show_default=True, metavar="N", help="Lines."
 )
 @click.option(
     "--stream",
@@ -162,7 +164,7 @@ def stop(
     show_default=True,
     help="Which.",
 )
-@click.option("--follow", is_flag=True, help="Go on with what comes, until it ends, or stop (■).")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until it ends, or stop (■).")
 @on_a_machine
 @click.pass_obj
 def logs(
@@ -180,7 +182,7 @@ def logs(
         return lines
 
     lines = extension.wait(read(), f"reading the log of {id}", screen=screen)
-    if not lines:
+    if not lines and last:
         where = "" if stream == "both" else f" to {stream}"
         print(f"{id} on {process.machine.label} has written nothing{where}.")
     return extension.quietly(lines)
@@ -196,7 +198,7 @@ def _follow(extension: Extension, process: BackgroundProcess, last: int, stream:
     extension.wait(
         to_its_end(),
         f"following {process.id} on {process.machine.label}",
-        f"It goes on: `%bg stop {process.id}` ends it.",
+        f"It goes on: `%bg stop {process.id}{process.machine.option}` ends it.",
         screen=screen,
         speaks=True,
     )
@@ -205,18 +207,30 @@ def _follow(extension: Extension, process: BackgroundProcess, last: int, stream:
 
 
 @bg.command()
-@click.argument("ids", nargs=-1, required=True, type=ProcessId("ended"), metavar="ID…")
+@click.argument("ids", nargs=-1, type=ProcessId("ended"), metavar="ID…")
+@click.option("--all", "everything", is_flag=True, help="All that have ended there.")
 @click.option("-f", "--force", is_flag=True, help="Do not ask.")
 @on_a_machine
 @click.pass_obj
-def rm(extension: Extension, ids: tuple[str, ...], force: bool, on: str | None, local: bool) -> None:
+def rm(
+    extension: Extension, ids: tuple[str, ...], everything: bool, force: bool, on: str | None, local: bool
+) -> None:
     """Forget processes that have ended, and what they wrote."""
+    if bool(ids) == everything:
+        raise UsageError(
+            "--all takes no IDs." if everything else "Which of them?",
+            "`%bg rm ID`, or `%bg rm --all`; `%bg list` shows them.",
+        )
     machine = chosen(extension, on, local)
-    found = _found(extension, machine, ids)
+    found = _found(extension, machine, ids) if ids else _those(extension, machine, alive=False)
+    if not found:
+        print(f"No background process of {machine.label} has ended.")
+        return
     for process in found:
         if process.alive:
             raise UsageError(
-                f"{process.id} runs on {machine.label}.", f"`%bg stop {process.id}` ends it first."
+                f"{process.id} runs on {machine.label}.",
+                f"`%bg stop {process.id}{machine.option}` ends it first.",
             )
     called = ", ".join(process.id for process in found)
     if not force:
@@ -229,9 +243,9 @@ def rm(extension: Extension, ids: tuple[str, ...], force: bool, on: str | None, 
     print(f"Forgot {called} on {machine.label}.")
 
 
-def _running(extension: Extension, machine: Machine) -> BackgroundProcesses:
+def _those(extension: Extension, machine: Machine, *, alive: bool) -> BackgroundProcesses:
     found = extension.wait(machine.processes(), f"looking at {machine.label}")
-    return BackgroundProcesses(process for process in found if process.alive)
+    return BackgroundProcesses(process for process in found if process.alive == alive)
 
 
 def _found(extension: Extension, machine: Machine, ids: Sequence[str]) -> BackgroundProcesses:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-import signal
-import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -215,10 +213,9 @@ class Run:
         """On the cell's thread, with the stop button as it is for any `input()`."""
         content = message["content"]
         prompt = f"[{self.label}] {content['prompt']}" if self._several else content["prompt"]
-        main = threading.current_thread() is threading.main_thread()
-        before = signal.signal(signal.SIGINT, signal.default_int_handler) if main else None
         try:
-            text = getpass.getpass(prompt) if content["password"] else input(prompt)
+            with loops.interruptible():
+                text = getpass.getpass(prompt) if content["password"] else input(prompt)
         except KeyboardInterrupt:
             self._at_home(self.kernel.interrupt())
         except (EOFError, StdinNotImplementedError):
@@ -226,9 +223,6 @@ class Run:
             self._at_home(self.kernel.interrupt())
         else:
             self._at_home(self.kernel.answer(message, text))
-        finally:
-            if main:
-                signal.signal(signal.SIGINT, before)
 
     def _at_home(self, work: Any) -> None:
         asyncio.run_coroutine_threadsafe(work, self.kernel.home)

@@ -15,12 +15,13 @@ from pi_v_jupyter.remote.background import BackgroundProcess
 from pi_v_jupyter.remote.channel import StreamName
 from pi_v_jupyter.remote.journals import Line, Wanted
 
-FULL = "\n… more than a cell shows. `%bg logs {}` has the latest; the end of it comes here at the end …\n"
+ALTERNATE = 200  # times that the streams of a log may; each time is a message to the notebook
+FULL = "\n… more than a cell shows. `%bg logs {}{}` has the latest; the end of it comes here at the end …\n"
 
 
 def show(lines: Iterable[Line], screen: loops.Screen) -> None:
     """Show them as if they were written now. On the I/O loop."""
-    output = CellOutput(screen)
+    output = CellOutput(screen, most=ALTERNATE, in_order=True)
     for line in lines:
         output.feed(line.stream, f"{line}\n".encode("utf-8", "backslashreplace"))
     output.finish()
@@ -42,7 +43,7 @@ class Follower:
         awaited: str | None = None,
     ) -> None:
         self._process, self._stream, self._last = process, stream, last
-        self._output = CellOutput(screen)
+        self._output = CellOutput(screen, in_order=True)
         self._awaited = None if awaited is None else re.compile(awaited)
         self._came = asyncio.Event()
         self._open: dict[StreamName, str] = {"stdout": "", "stderr": ""}  # lines that have not ended yet
@@ -66,7 +67,7 @@ class Follower:
                 self._output.feed(stream, text.encode("utf-8", "backslashreplace"))
                 if self._output.full and not was_full:
                     self._output.flush()
-                    self._output.say("stderr", FULL.format(self._process.id))
+                    self._output.say("stderr", FULL.format(self._process.id, self._process.machine.option))
                 if self._awaited is not None and not self._came.is_set():
                     self._look(self._awaited, stream, text)
 

@@ -11,7 +11,7 @@ import click
 
 from pi_v_jupyter import loops
 from pi_v_jupyter.errors import UsageError
-from pi_v_jupyter.magics import words
+from pi_v_jupyter.magics import output, words
 from pi_v_jupyter.magics.following import Follower
 from pi_v_jupyter.magics.options import HELP, SESSION, Pair, Seconds
 from pi_v_jupyter.magics.parameters import Command, ProcessId, RemotePath, VMName
@@ -168,6 +168,10 @@ def start(
         RemoteCommandError: it has ended with another code than 0 by then.
         NotReadyError: it was not ready in time, and goes on.
     """
+    if how.timeout is not None and how.ready is None:
+        raise UsageError(
+            "--timeout is how long --ready may take.", "A process in the background runs until `%bg stop`."
+        )
     machine = chosen(extension, how.on, how.local)
     for text in (command, code):
         if isinstance(text, str):
@@ -190,7 +194,7 @@ def start(
         f"starting {how.id} on {machine.label}",
         "It may run all the same: `%bg list` shows it.",
     )
-    print(views.started_text(process))
+    output.to_cell("stdout", f"{views.started_text(process)}\n")
     _see_off(extension, process, how)
     if how.tunnel is not None and process.state == "running":
         _lead(extension, machine, how.tunnel)
@@ -216,7 +220,7 @@ def _see_off(extension: Extension, process: BackgroundProcess, how: Start) -> No
         look(),
         f"waiting {'for' if how.ready is None else 'until'} {process.id} on {process.machine.label}"
         f"{'' if how.ready is None else ' is ready'}",
-        f"It goes on: `%bg stop {process.id}` ends it.",
+        f"It goes on: `%bg stop {process.id}{process.machine.option}` ends it.",
         screen=screen,
     )
     if process.state != "running":
@@ -226,7 +230,8 @@ def _see_off(extension: Extension, process: BackgroundProcess, how: Start) -> No
 
 def _lead(extension: Extension, machine: Machine, port: int) -> None:
     if isinstance(machine, VM):
-        tunnel = extension.wait(machine.tunnel(port), "opening the tunnel")
+        there = [tunnel for tunnel in machine.tunnels if tunnel.remote_port == port]
+        tunnel = there[0] if there else extension.wait(machine.tunnel(port), "opening the tunnel")
         print(reach.tunnel_text(tunnel))
     else:
         print(f"http://127.0.0.1:{port}")

@@ -40,13 +40,21 @@ def to_cell(stream: StreamName, text: str) -> None:
 class CellOutput:
     """The output of one command on its way to a cell; lives on the I/O loop.
 
-    `share`: how many commands show in that cell; `label`: what each line of this one begins with.
+    `share`: how many commands show in that cell; `label`: what each line of this one begins with. Where the
+    streams alternate more than `most` times in an update, each is shown whole; or, `in_order`, all as stdout.
     """
 
     def __init__(
-        self, screen: Screen, write: Write = to_cell, *, label: str | None = None, share: int = 1
+        self,
+        screen: Screen,
+        write: Write = to_cell,
+        *,
+        label: str | None = None,
+        share: int = 1,
+        most: int = MOST,
+        in_order: bool = False,
     ) -> None:
-        self._screen = screen
+        self._screen, self._most, self._in_order = screen, most, in_order
         self._labelled = None if label is None else Labelled(label, write)
         self._write = self._labelled.write if self._labelled else write
         self._interval, self._room = INTERVAL * share, SHOWN // share
@@ -128,7 +136,9 @@ class CellOutput:
             (stream, "".join(text for _, text in pieces))
             for stream, pieces in itertools.groupby(pending, key=lambda piece: piece[0])
         ]
-        if len(grouped) > MOST:  # the streams alternate faster than a cell can be updated
+        if len(grouped) > self._most and self._in_order:
+            grouped = [("stdout", "".join(text for _, text in grouped))]
+        elif len(grouped) > self._most:  # the streams alternate faster than a cell can be updated
             streams = dict.fromkeys(stream for stream, _ in grouped)
             grouped = [
                 (each, "".join(text for stream, text in grouped if stream == each)) for each in streams

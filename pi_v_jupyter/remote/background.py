@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import re
+import secrets
 import signal as signals
 from collections.abc import Callable, Generator
 from contextlib import aclosing
@@ -26,6 +28,8 @@ from pi_v_jupyter.remote.refusals import shown
 
 __all__ = ["LAST", "BackgroundProcess", "BackgroundProcesses", "Status"]  # what is used of it outside
 
+SEARCHED = 4096  # characters of a line: `a.*b` takes time by their square
+MOST_GRACE = 86400.0  # seconds
 GRACE = 5.0  # seconds a process has after its signal, before SIGKILL
 READY_TIMEOUT = 120.0  # seconds
 STOP_TIMEOUT = 30.0  # seconds it has after that to be gone
@@ -77,6 +81,10 @@ class BackgroundProcess(BackgroundLog):
         return self.state == "running" or self.status.left > 0
 
     @property
+    def _option(self) -> str:
+        return self.machine.option
+
+    @property
     def outcome(self) -> str:
         """Its state in words, such as "running", "exit code 0", "ended by SIGTERM"."""
         if self.state == "running":
@@ -108,16 +116,19 @@ class BackgroundProcess(BackgroundLog):
         `stopped_by` tells which signal it took. Nothing to do where it has ended already.
 
         Raises:
-            UsageError: there is no such signal.
+            UsageError: there is no such signal, or no such time.
             RemoteError: it could not be ended, as when it is another user's.
         """
         number = signal_number(signal)
+        if not 0 <= grace <= MOST_GRACE:
+            raise UsageError(f"grace={grace} is no time to wait.", f"Seconds, from 0 to {MOST_GRACE:g}.")
         await self._refresh()
         if self.status.left:
             took = await self._table.ask("end_strays", id=self.id, signal=number, grace=grace)
             self.status = replace(self.status, stopped_by=str(took), left=0)
         if self.state == "running":
-            order = {"do": "stop", "signal": number, "grace": grace}
+            name = secrets.token_hex(8)  # for it is given again after a break
+            order = {"do": "stop", "signal": number, "grace": grace, "order": name}
             try:
                 async with (
                     asyncio.timeout(grace + STOP_TIMEOUT),
@@ -144,7 +155,8 @@ class BackgroundProcess(BackgroundLog):
         except RemoteFileError as error:
             if error.errno is None:
                 raise UsageError(
-                    f"{self.id} runs on {self.machine.label}.", f"`%bg stop {self.id}` ends it first."
+                    f"{self.id} runs on {self.machine.label}.",
+                    f"`%bg stop {self.id}{self._option}` ends it first.",
                 ) from None
             raise
 
@@ -171,6 +183,8 @@ class BackgroundProcess(BackgroundLog):
     ) -> Callback[Any]:
         """Have `callback` called with each line in which `pattern`, a regular expression, is found.
 
+        It is looked for in the first 4096 characters of a line.
+
         From the start of the process on, or from the `last` lines that are there; 0: only what comes.
         """
         found = compiled(pattern).search
@@ -178,8 +192,10 @@ class BackgroundProcess(BackgroundLog):
 
         async def watch() -> None:
             async with aclosing(self._lines(last, "both")) as batches:
-                async for batch in batches:
-                    if lines := [line for line in batch if found(line)]:
+                async for missed, batch in batches:
+                    if missed:
+                        await made.warn(self._missed(missed))
+                    if lines := [line for line in batch if found(line, 0, SEARCHED)]:
                         await made.call(lines)
                     if made.over:
                         return
@@ -206,15 +222,18 @@ class BackgroundProcess(BackgroundLog):
                     return None
                 found = compiled(what).search
                 async with aclosing(self._lines(None, "both")) as batches:
-                    async for batch in batches:
+                    async for _, batch in batches:
                         for line in batch:
-                            if found(line):
+                            if found(line, 0, SEARCHED):
                                 return line
         except TimeoutError:
-            wanted = f"port {what}" if isinstance(what, int) else f"a line with {shown(_text(what))}"
+            missing, hint = f"it does not listen to port {what}", ""
+            if not isinstance(what, int):
+                missing = f"no line matched {shown(_text(what))}"
+                hint = " Some hold it back where no terminal is: `python3 -u` does not."
             raise NotReadyError(
-                f"{self.id} on {self.machine.label} is not ready after {timeout:g} s: {wanted} did not come.",
-                f"It goes on: `%bg logs {self.id}` shows what it says.",
+                f"{self.id} on {self.machine.label} is not ready after {timeout:g} s: {missing}.",
+                f"It goes on: `%bg logs {self.id}{self._option}` shows what it writes.{hint}",
             ) from None
         await self.raise_if_failed(ready=True)
         return None
@@ -236,7 +255,7 @@ class BackgroundProcess(BackgroundLog):
         lines = await self.logs(TAIL, "stderr") if self.state == "ended" else []
         raise RemoteCommandError(
             f"{self.id} on {self.machine.label} has ended{' before it was ready' * ready}: {self.outcome}",
-            f"`%bg logs {self.id}` shows what it wrote.",
+            f"`%bg logs {self.id}{self._option}` shows what it wrote.",
             exit_code=self.status.code,
             signal=self.status.signal,
             stderr="\n".join(lines),
@@ -273,6 +292,9 @@ def signal_number(signal: str | int) -> int:
             return signals.Signals(int(name)).value
         return signals.Signals[name if name.startswith("SIG") else f"SIG{name}"].value
     except (KeyError, ValueError):
+        names = [each.name for each in signals.Signals]
+        near = difflib.get_close_matches(name if name.startswith("SIG") else f"SIG{name}", names, 1)
         raise UsageError(
-            f"There is no signal {signal}.", "Such as SIGTERM, SIGINT, SIGHUP, SIGKILL."
+            f"There is no signal {shown(str(signal))}." + (f" Did you mean {near[0]}?" if near else ""),
+            "Such as SIGTERM, SIGINT, SIGHUP, SIGKILL.",
         ) from None

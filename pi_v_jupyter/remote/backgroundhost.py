@@ -15,6 +15,11 @@ from pi_v_jupyter.remote.processtable import ProcessTable
 class BackgroundHost(Files):
     """Its background processes, by id."""
 
+    @property
+    def option(self) -> str:
+        """How `%bg` is told of it: an option, with the space before it."""
+        return f" --on {self.label}"
+
     @cached_property
     def background(self) -> ProcessTable:
         """The table of them; for those who live on the machine's own loop."""

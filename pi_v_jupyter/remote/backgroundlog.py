@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import json
+import re
+import warnings
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol, Self
 
 from pi_v_jupyter.errors import ConnectionLostError, UnknownProcessError
@@ -19,15 +21,18 @@ from pi_v_jupyter.loops import at_home, cross
 from pi_v_jupyter.remote._resident.frames import ABOUT
 from pi_v_jupyter.remote.callbacks import Callbacks
 from pi_v_jupyter.remote.channel import Process, Request, StreamName, checked
-from pi_v_jupyter.remote.journals import MARKS, Line, Reader, Wanted, frames, piece, told
+from pi_v_jupyter.remote.journals import MARKS, Line, Reader, Wanted, frames, piece
+from pi_v_jupyter.remote.journals import told as parsed
 from pi_v_jupyter.remote.refusals import understood
 
+ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+SIGNAL = re.compile(r"(SIG[A-Z0-9+-]{1,12})?")
+STATES = ("running", "ended", "lost")
 LAST = 50  # lines of a log that are shown
 LOOK = 0.1  # seconds between two looks
-TRIES = 5  # to follow, none of which led to any output
-SPAN = (
-    1.0  # seconds at least over which the use of a processor is told: its clock ticks a hundred times in one
-)
+TRIES = 5  # to follow, none of which led to any output, or lasted
+STEADY = 2.0  # seconds
+SPAN = 1.0  # seconds at least over which the use of a processor is told: clocks tick 100 times in one
 END = 1 << 62  # a cursor that no journal comes to
 SAID = ("run", "state", "trouble", "code", "signal", "stopped_by", "ended", "end")  # of it, by its minder
 
@@ -66,6 +71,18 @@ class Status:
     last_line: str = ""
 
 
+KNOWN = {field.name for field in fields(Status)}
+
+
+def made(told: dict[str, Any]) -> Status:
+    """What a machine said; ValueError or TypeError: no program of ours would."""
+    status = checked(Status, {name: value for name, value in told.items() if name in KNOWN})
+    names = (status.signal or "", status.stopped_by or "")
+    if status.state not in STATES or not ID.fullmatch(status.id) or not all(map(SIGNAL.fullmatch, names)):
+        raise ValueError("no status")
+    return status
+
+
 class Machine(Protocol):
     """Where it runs."""
 
@@ -76,6 +93,10 @@ class Machine(Protocol):
     @property
     def label(self) -> str:
         """What to call it in a sentence."""
+
+    @property
+    def option(self) -> str:
+        """How `%bg` is told of it: " --on NAME"."""
 
     async def launch(self, request: Request) -> Process:
         """Start a command."""
@@ -173,13 +194,16 @@ class BackgroundLog:
         """The last lines it has written, to one stream or both; those of earlier runs with this id too."""
         reader, found = Reader(await self._tail(last, stream)), list[Line]()
         async for at, data in self._kept(reader.cursor, None):
-            found += reader.lines(at, data)
+            with understood(self.machine.label):
+                found += reader.lines(at, data)
         return [line for line in (*found, *reader.rest()) if stream in ("both", line.stream)][-last:]
 
     async def lines(self, stream: Wanted = "both", *, last: int | None = None) -> AsyncGenerator[Line, None]:
         """Each line it writes, from its start, or from the `last` that are there, until it has ended."""
         async with aclosing(cross(self._lines(last, stream), self.home)) as batches:
-            async for batch in batches:
+            async for missed, batch in batches:
+                if missed:
+                    warnings.warn(self._missed(missed), stacklevel=2)
                 for line in batch:
                     if stream in ("both", line.stream):
                         yield line
@@ -202,21 +226,21 @@ class BackgroundLog:
         with understood(self.machine.label):
             return int(found["cursor"])
 
-    async def _lines(self, last: int | None, stream: Wanted) -> AsyncGenerator[list[Line], None]:
+    async def _lines(self, last: int | None, stream: Wanted) -> AsyncGenerator[tuple[int, list[Line]], None]:
+        """Some lines at once, and how many bytes before them were let go unread."""
         reader = Reader(await self._beginning(last, stream))
         async with aclosing(self._follow(reader.cursor)) as pieces:
             async for at, data in pieces:
                 missed = reader.missed
-                found = reader.lines(at, data)
-                if reader.missed > missed:
-                    self._table.callbacks.on_notice(self._missed(reader.missed - missed))
-                if found:
-                    yield found
+                with understood(self.machine.label):
+                    found = reader.lines(at, data)
+                if found or reader.missed > missed:
+                    yield reader.missed - missed, found
         if rest := reader.rest():
-            yield rest
+            yield 0, rest
 
     def _missed(self, size: int) -> str:
-        return f"{size / 1e6:.1f} MB of the log of {self.id} were let go before they were read"
+        return f"{size / 1e6:.1f} MB of the log of {self.id} were let go before they were read."
 
     async def _output(
         self, last: int | None, stream: Wanted
@@ -225,14 +249,15 @@ class BackgroundLog:
         async with aclosing(self._follow(reader.cursor)) as pieces:
             async for at, data in pieces:
                 missed = reader.missed
-                rows = reader.rows(at, data)
+                with understood(self.machine.label):
+                    rows = reader.rows(at, data)
                 found = [
                     (MARKS[mark.lower()], text if mark.isupper() else f"{text}\n")
                     for mark, text in rows
                     if mark.lower() in MARKS
                 ]
                 if reader.missed > missed:
-                    found.insert(0, ("stderr", f"… {self._missed(reader.missed - missed)} …\n"))
+                    found.insert(0, ("stderr", f"… {self._missed(reader.missed - missed)}\n"))
                 if found:
                     yield found
 
@@ -242,6 +267,7 @@ class BackgroundLog:
         """Pieces of its journal from `cursor` on, until it has ended. On its machine's loop."""
         partings, tries = self._table.partings, TRIES
         while self.state == "running":
+            began = asyncio.get_running_loop().time()
             orders = ({"do": "follow", "from": cursor}, *([order] if order else ()))
             try:
                 async with aclosing(self._frames(Request(socket=self.status.socket), *orders)) as found:
@@ -254,10 +280,8 @@ class BackgroundLog:
                         yield at, data
                 if self.state == "running":
                     await self._refresh()
-            except (
-                ConnectionLostError
-            ):  # the resident program that led to it ended, or what came was nonsense
-                tries -= 1
+            except ConnectionLostError:  # with the resident program that led to it; or what came was nonsense
+                tries = TRIES if asyncio.get_running_loop().time() - began > STEADY else tries - 1
                 if self._table.partings != partings or not tries:
                     raise
             if self.state == "running":
@@ -300,5 +324,5 @@ class BackgroundLog:
     def _told(self, body: bytes) -> None:
         """Its minder says how it is; what only a look from outside tells is as it was."""
         with understood(self.machine.label):
-            said = {name: value for name, value in told(body).items() if name in SAID}
-            self.learn(checked(Status, {**self.status.__dict__, **said}))
+            said = {name: value for name, value in parsed(body).items() if name in SAID}
+            self.learn(made({**self.status.__dict__, **said}))

@@ -7,11 +7,16 @@ import concurrent.futures
 import contextvars
 import inspect
 import logging
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
+from pi_v_jupyter.errors import UsageError
+from pi_v_jupyter.loops import interruptible
+
 T = TypeVar("T")
+Done = concurrent.futures.Future[None]
 log = logging.getLogger("pi_v_jupyter")
 
 
@@ -34,17 +39,26 @@ class Callbacks:
         self.on_notice: Callable[[str], object] = log.warning
 
     def made(self, function: Callable[[T], Any]) -> Callback[T]:
-        """One that is called where this is."""
+        """One that is called where this is.
+
+        Raises:
+            UsageError: it cannot be called.
+        """
+        if not callable(function):
+            raise UsageError(f"{function!r} cannot be called back.", "Give a function of one argument.")
         return Callback(self, function)
 
 
 class Callback(Generic[T]):
-    """One function, called with one thing after the other until it fails or is cancelled."""
+    """One function, called with one thing after the other until it fails or is cancelled.
+
+    What a coroutine function gives is awaited before the next call.
+    """
 
     def __init__(self, how: Callbacks, function: Callable[[T], Any]) -> None:
         self._how, self._function = how, function
         self._context = contextvars.copy_context()
-        self._running: set[asyncio.Future[Any]] = set()  # which the loop would not keep
+        self._task: asyncio.Task[None] | None = None  # of what is awaited
         self.over = False
         self.watch: concurrent.futures.Future[None] | None = None  # what calls it
         try:
@@ -63,18 +77,31 @@ class Callback(Generic[T]):
             self.watch.cancel()
 
     async def call(self, things: Iterable[T]) -> None:
-        """Have it called with each, and wait until it was."""
-        done: concurrent.futures.Future[None] = concurrent.futures.Future()
+        """Have it called with each, and wait until it was; cancelling this cancels what is awaited."""
+        rest = iter(things)
+        try:
+            await self._there(lambda done: self._step(rest, done))
+        except asyncio.CancelledError:
+            # Not where it was cancelled, perhaps by itself.
+            if not self.over and self._loop is not None and not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._drop)
+            raise
+
+    async def warn(self, message: str) -> None:
+        """Tell the user something, in the cell that made it."""
+
+        def told(done: Done) -> None:
+            warnings.warn(message, stacklevel=2)
+            _set(done)
+
+        await self._there(told)
+
+    async def _there(self, function: Callable[[Done], object]) -> None:
+        """Have a function called on its loop and in its context, and wait until that is done."""
+        done: Done = concurrent.futures.Future()
 
         def now() -> None:
-            try:
-                for thing in things:
-                    if self.over:
-                        break
-                    self._context.run(self._call, thing)
-            finally:
-                with suppress(concurrent.futures.InvalidStateError):  # nobody waits any longer
-                    done.set_result(None)
+            self._context.copy().run(function, done)
 
         if self._loop is None:
             self._how.post(now)
@@ -85,23 +112,42 @@ class Callback(Generic[T]):
             return
         await asyncio.wrap_future(done)
 
-    def _call(self, thing: T) -> None:
-        try:
-            result = self._function(thing)
-            if inspect.isawaitable(result):
-                task = asyncio.ensure_future(result)
-                self._running.add(task)
-                task.add_done_callback(self._ended, context=self._context)
-        except Exception as error:  # noqa: BLE001  the user's own, and shown to them
-            self._failed(error)
+    def _step(self, rest: Iterator[T], done: Done) -> None:
+        """Call it until there is something to await, or no more."""
+        for thing in rest:
+            if self.over:
+                break
+            try:
+                with interruptible():
+                    result = self._function(thing)
+                if inspect.isawaitable(result):
+                    self._task = asyncio.get_running_loop().create_task(self._awaited(result))
+                    self._task.add_done_callback(
+                        lambda _: self._step(rest, done), context=self._context.copy()
+                    )
+                    return
+            except BaseException as error:  # noqa: BLE001  the user's own, and nobody else's to end for
+                self._failed(error)
+        _set(done)
 
-    def _ended(self, task: asyncio.Future[Any]) -> None:
-        self._running.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            self._failed(error)
+    async def _awaited(self, result: Awaitable[Any]) -> None:
+        try:
+            await result
+        except BaseException as error:  # noqa: BLE001  likewise
+            if not self.over:
+                self._failed(error)
+
+    def _drop(self) -> None:
+        self.over = True
+        if self._task is not None:
+            self._task.cancel()
 
     def _failed(self, error: BaseException) -> None:
         if not self.over:
-            self.cancel()
+            self.over = True
             self._how.on_failure(error)
+
+
+def _set(done: Done) -> None:
+    with suppress(concurrent.futures.InvalidStateError):  # nobody waits any longer
+        done.set_result(None)

@@ -80,6 +80,8 @@ class Reader:
         whole, newline, rest = data.rpartition(b"\n")
         if not newline:
             self._row += rest
+            if len(self._row) > LONGEST:
+                raise ValueError("no minder writes such a row")
             return []
         text = (self._row + whole).decode("utf-8", "backslashreplace")
         self._row = rest

@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import difflib
-import re
+import errno
 import secrets
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import fields
 from typing import Any, Protocol
 
-from pi_v_jupyter.errors import RemoteFileError, UnknownProcessError, UsageError
+from pi_v_jupyter.errors import RemoteCommandError, RemoteFileError, UnknownProcessError, UsageError
 from pi_v_jupyter.remote.background import BackgroundProcess, BackgroundProcesses, Status
+from pi_v_jupyter.remote.backgroundlog import ID, made
 from pi_v_jupyter.remote.callbacks import Callbacks
-from pi_v_jupyter.remote.channel import Process, Request, checked
+from pi_v_jupyter.remote.channel import Process, Request
 from pi_v_jupyter.remote.files import work
 from pi_v_jupyter.remote.refusals import failure, shown, understood
 
-ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-KNOWN = {field.name for field in fields(Status)}
+TRIES = 3  # to replace one that others start again meanwhile
 
 
 class Place(Protocol):
@@ -32,6 +31,10 @@ class Place(Protocol):
     @property
     def label(self) -> str:
         """What to call it in a sentence."""
+
+    @property
+    def option(self) -> str:
+        """How `%bg` is told of it: " --on NAME"."""
 
     async def launch(self, request: Request) -> Process:
         """Start a command."""
@@ -61,33 +64,48 @@ class ProcessTable:
 
         Relative paths begin where the shell session `beside` is.
         """
-        if not ID.fullmatch(process_id):
-            raise UsageError(
-                f"{shown(process_id)} cannot name a background process.",
-                "Use up to 64 letters, digits, '.', '_' and '-', a letter or digit first.",
-            )
-        Request(argv=("bash",), env=env)  # which refuses what cannot be a variable
-        if not (command.strip() if isinstance(command, str) else command):
-            raise UsageError("There is no command to run.", "Give at least one word.")
-        if restart:
-            try:
-                running = await self.get(process_id)
-            except UnknownProcessError:
-                pass
-            else:
-                await running.stop()
+        _check(command, process_id, env)
         words = {"command": command} if isinstance(command, str) else {"argv": list(command)}
-        given: dict[str, Any] = {"run": secrets.token_hex(8), "env": dict(env), "code": code, **words}
+        place: dict[str, Any] = {"path": cwd or "", "beside": beside, "env": dict(env)}
+        for left in reversed(range(TRIES if restart else 1)):
+            try:
+                if restart:
+                    argv = words.get("argv")
+                    await self.ask("check", **place, argv=argv)  # before the other is stopped for it
+                    await self._end(process_id)
+                run = secrets.token_hex(8)
+                found = await self.ask("start", **place, id=process_id, run=run, code=code, **words)
+            except RemoteFileError as error:
+                if error.errno is None and not left:
+                    raise self._taken(process_id, restart=restart) from None
+                if error.errno == errno.ENOENT and not isinstance(command, str) and error.path == command[0]:
+                    raise RemoteCommandError(
+                        f"{shown(command[0])}: command not found on {self.machine.label}", exit_code=127
+                    ) from None
+                if error.errno is not None:
+                    raise
+            else:
+                return BackgroundProcess(self, self._status(found))
+        raise AssertionError("one of the tries has ended this")
+
+    async def _end(self, process_id: str) -> None:
         try:
-            found = await self.ask("start", path=cwd or "", beside=beside, id=process_id, **given)
-        except RemoteFileError as error:
-            if error.errno is None:
-                raise UsageError(
-                    f"{process_id} runs already on {self.machine.label}.",
-                    f"`--restart` (`restart=True`) replaces it, `%bg stop {process_id}` ends it.",
-                ) from None
-            raise
-        return BackgroundProcess(self, self._status(found))
+            running = await self.get(process_id)
+        except UnknownProcessError:
+            return
+        await running.stop()
+
+    def _taken(self, process_id: str, *, restart: bool) -> UsageError:
+        if restart:
+            return UsageError(
+                f"{process_id} on {self.machine.label} is started again and again by another session.",
+                "`%bg list` shows it.",
+            )
+        return UsageError(
+            f"{process_id} runs already on {self.machine.label}.",
+            "`--restart` (`restart=True`) replaces it, "
+            f"`%bg stop {process_id}{self.machine.option}` ends it.",
+        )
 
     async def all(self) -> BackgroundProcesses:
         """Those that have ended included, by their ids."""
@@ -106,7 +124,9 @@ class ProcessTable:
         with understood(self.machine.label):
             if "id" in found:
                 return self._status(found)
-            near = difflib.get_close_matches(process_id, [str(name) for name in found["others"]], 1)
+            near = difflib.get_close_matches(
+                process_id, [str(name) for name in found["others"] if name != process_id], 1
+            )
         raise UnknownProcessError(
             f"There is no background process {shown(process_id)} on {self.machine.label}."
             + (f" Did you mean {shown(near[0])}?" if near else ""),
@@ -115,7 +135,7 @@ class ProcessTable:
 
     def _status(self, found: Any) -> Status:
         with understood(self.machine.label):
-            return checked(Status, {name: value for name, value in found.items() if name in KNOWN})
+            return made(found)
 
     def request(self, what: str, *, path: str = "", beside: str | None = None, **arguments: Any) -> Request:
         """What the resident program is asked."""
@@ -158,3 +178,21 @@ class ProcessTable:
         for task in watching:
             task.cancel()
         await asyncio.gather(*watching, return_exceptions=True)
+
+
+def _check(command: str | Sequence[str], process_id: str, env: Mapping[str, str]) -> None:
+    """Refuse what cannot be started.
+
+    Raises:
+        UsageError: it is.
+    """
+    if not isinstance(process_id, str) or not ID.fullmatch(process_id):
+        raise UsageError(
+            f"{shown(str(process_id))} cannot name a background process.",
+            "Use up to 64 letters, digits, '.', '_' and '-', a letter or digit first.",
+        )
+    if not (command.strip() if isinstance(command, str) else command):
+        raise UsageError("There is no command to run.", "Give at least one word.")
+    if not all(isinstance(text, str) for text in (*command, *env, *env.values())):
+        raise UsageError("Words of a command, and variables, are texts.", "`str(…)` makes one of a number.")
+    Request(argv=(command,) if isinstance(command, str) else tuple(command), env=env)  # which refuses more

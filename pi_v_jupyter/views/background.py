@@ -10,6 +10,7 @@ from pi_v_jupyter.views.files import amount
 from pi_v_jupyter.views.tables import html_table, span, text_table
 
 COLUMNS = ("id", "where", "state", "pid", "uptime", "CPU", "memory", "last line")
+ENDED = 10  # that have ended are in a table
 LONGEST = 60  # characters of a last line
 STEERING = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|[@-_])")  # colours, titles
 
@@ -43,6 +44,19 @@ def _row(process: BackgroundProcess) -> tuple[str, ...]:
     )
 
 
+def _rows(processes: BackgroundProcesses) -> tuple[list[tuple[str, ...]], str]:
+    """What runs, then what has ended last; and, in words, how much more has ended."""
+    alive = [process for process in processes if process.alive]
+    over = sorted((each for each in processes if not each.alive), key=_ended, reverse=True)
+    more = len(over) - ENDED
+    words = f"{more} more have ended; `%bg rm --all` forgets them." if more > 0 else ""
+    return [_row(process) for process in (*alive, *over[:ENDED])], words
+
+
+def _ended(process: BackgroundProcess) -> float:
+    return process.status.ended or process.status.started
+
+
 def process_text(process: BackgroundProcess) -> str:
     """One of them in a line."""
     pid = f"  pid {process.pid}" if process.state == "running" else ""
@@ -53,14 +67,16 @@ def processes_text(processes: BackgroundProcesses) -> str:
     """Processes as text."""
     if not processes:
         return "No background processes.  `%bg start ID -- COMMAND` starts one."
-    return text_table(COLUMNS, list(map(_row, processes)))
+    rows, more = _rows(processes)
+    return text_table(COLUMNS, rows) + (f"\n{more}" if more else "")
 
 
 def processes_html(processes: BackgroundProcesses) -> str:
     """Processes as a table."""
     if not processes:
         return "<p>No background processes. <code>%bg start ID -- COMMAND</code> starts one.</p>"
-    return html_table(COLUMNS, list(map(_row, processes)))
+    rows, more = _rows(processes)
+    return html_table(COLUMNS, rows, unbroken=True) + (f"<p>{more}</p>" if more else "")
 
 
 def started_text(process: BackgroundProcess) -> str:
@@ -70,6 +86,8 @@ def started_text(process: BackgroundProcess) -> str:
 
 def ended_text(process: BackgroundProcess) -> str:
     """How one has ended."""
+    if process.state == "ended" and process.signal:
+        return f"{process.id} on {process.machine.label} was ended by {process.signal}"
     return f"{process.id} on {process.machine.label} has ended: {state(process)}"
 
 

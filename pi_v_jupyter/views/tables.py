@@ -16,6 +16,7 @@ from pi_v_jupyter.vm import VM
 
 STAR = "★"
 LEFT = 'style="text-align: left"'
+UNBROKEN = 'style="text-align: left; white-space: nowrap"'
 COLUMNS = ("", "name", "id", "state", "age", "size", "parent")
 
 
@@ -75,11 +76,15 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A plain table; the front end's own style gives it its looks, but for words set to the right."""
-    head = "".join(f"<th {LEFT}>{escape(cell)}</th>" for cell in header)
+def html_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, unbroken: bool = False) -> str:
+    """A plain table; the front end's own style gives it its looks, but for words set to the right.
+
+    `unbroken`: a cell is one line, however narrow the notebook.
+    """
+    style = UNBROKEN if unbroken else LEFT
+    head = "".join(f"<th {style}>{escape(cell)}</th>" for cell in header)
     body = "".join(
-        "<tr>" + "".join(f"<td {LEFT}>{escape(cell)}</td>" for cell in line) + "</tr>" for line in rows
+        "<tr>" + "".join(f"<td {style}>{escape(cell)}</td>" for cell in line) + "</tr>" for line in rows
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 

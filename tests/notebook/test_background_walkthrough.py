@@ -32,7 +32,7 @@ def test_the_walkthrough_serves_from_both_branches_and_leaves_nothing(shared_pla
     followed = of("--follow")
     assert followed.stdout.startswith("".join(said[1:3]))
     assert "".join(said[1:5]).startswith(followed.stdout)
-    assert followed.error == "CellInterrupted" and "`%bg stop web` ends it" in followed.traceback
+    assert followed.error == "CellInterrupted" and "`%bg stop web --on site` ends it" in followed.traceback
     assert of("build.outcome").data == ["'exit code 0'"]
     assert re.findall("step (.) of 3", of("build.lines()").stdout) == ["1", "2", "3"]
     assert of('"branch:"').stdout == f"site:   {visitors[5]}branch: Good evening, visitor 6\n"

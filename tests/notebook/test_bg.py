@@ -87,7 +87,7 @@ def test_one_that_fails_at_once_fails_its_cell(where: Where) -> None:
         failed
     )
     assert "nosuchcommand: command not found" in failed.stderr
-    assert failed.traceback.endswith("`%bg logs web` shows what it wrote.")
+    assert failed.traceback.endswith(f"`%bg logs web {where.option}` shows what it wrote.")
 
 
 def test_it_begins_where_cells_are_and_here_where_the_notebook_is(where: Where, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_one_that_ends_or_is_late_before_it_is_ready_says_so(where: Where) -> No
     late = refused(
         where.kernel, start.format("--timeout 0.2", "sleep 600"), "NotReadyError", "not ready after 0.2 s"
     )
-    assert late.traceback.endswith("It goes on: `%bg logs web` shows what it says.")
+    assert f"It goes on: `%bg logs web {where.option}` shows what it writes." in late.traceback
     assert rows(where.bg("list"))["web"][1] == "running"
     where.bg("stop web")
     ended = where.kernel.run(start.format("--timeout 0", "echo oh >&2; exit 4"))
@@ -166,7 +166,7 @@ def test_a_stop_of_the_cell_leaves_the_process_running_and_says_so(where: Where)
     where.kernel.interrupt()
     stopped = cell.finish()
     assert stopped.error == "CellInterrupted"
-    assert stopped.traceback.endswith("It goes on: `%bg stop web` ends it.")
+    assert stopped.traceback.endswith(f"It goes on: `%bg stop web {where.option}` ends it.")
     assert rows(where.bg("list"))["web"][1] == "running"
 
 
@@ -381,7 +381,7 @@ def test_what_a_cell_does_not_show_of_a_log_is_said_at_once(where: Where, tmp_pa
     go = tmp_path / "go"
     where.start(f"web --wait 0 -- seq 200000; until [ -e {go} ]; do sleep 0.05; done; echo over")
     following = where.kernel.start(f"%bg logs web {where.option} --last 999999 --follow")
-    following.wait_for("`%bg logs web` has the latest", 60)
+    following.wait_for(f"`%bg logs web {where.option}` has the latest", 60)
     go.touch()
     shown = following.finish(60)
     assert shown.error is None and "\n199999\n200000\nover\n" in shown.stdout

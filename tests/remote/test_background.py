@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from backgrounds import leave
@@ -56,8 +57,10 @@ async def test_words_are_a_program_and_its_arguments(place: Machine) -> None:
 async def test_a_command_that_is_not_there(place: Machine) -> None:
     process = await (await place.start("no-such-command", id="shell"))
     assert process.exit_code == 127 and "no-such-command" in (await process.logs())[0]
-    with pytest.raises(RemoteFileError, match="no-such-program"):
-        await place.start(["no-such-program"], id="words")
+    for restart in (False, True):
+        with pytest.raises(RemoteCommandError, match="no-such-program: command not found") as caught:
+            await place.start(["no-such-program"], id="words", restart=restart)
+        assert caught.value.exit_code == 127
     assert [process.id for process in await place.processes()] == ["shell"]
 
 
@@ -67,8 +70,32 @@ async def test_where_it_runs_and_with_what(place: Machine, tmp_path: Path) -> No
     assert await process.logs() == [str(tmp_path), "1 2"]
     with pytest.raises(RemoteFileError, match="nowhere"):
         await place.start("true", id="other", cwd=str(tmp_path / "nowhere"))
-    with pytest.raises(UsageError):
-        await place.start("true", id="other", env={"A=B": "1"})
+    wrongs: list[dict[str, Any]] = [{"env": {"A=B": "1"}}, {"env": {"A": 5}}, {"id": 5}, {"id": ""}]
+    for wrong in wrongs:
+        with pytest.raises(UsageError):
+            await place.start("true", **({"id": "other"} | wrong))
+    commands: list[Any] = [[1], ["a", "\0"], "a\0", "", " ", []]
+    for command in commands:
+        with pytest.raises(UsageError):
+            await place.start(command, id="other")
+    assert [each.id for each in await place.processes()] == ["web"]
+
+
+async def test_a_restart_that_cannot_be_ends_nothing(place: Machine, tmp_path: Path) -> None:
+    process = await place.start("exec sleep 300", id="web")
+    with pytest.raises(RemoteFileError, match="nowhere"):
+        await place.start("true", id="web", cwd=str(tmp_path / "nowhere"), restart=True)
+    with pytest.raises(RemoteCommandError, match="not found"):
+        await place.start(["no-such-program"], id="web", restart=True)
+    assert (await process.refresh()).state == "running"
+
+
+async def test_several_who_replace_one_at_once_end_with_one(reach: Reach) -> None:
+    starts = (reach().start("exec sleep 300", id="web", restart=True) for _ in range(3))
+    outcomes = await asyncio.gather(*starts, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} <= {BackgroundProcess, UsageError}
+    states = [(await each.refresh()).state for each in outcomes if isinstance(each, BackgroundProcess)]
+    assert states.count("running") == 1
 
 
 async def test_it_reads_nothing(place: Machine) -> None:
@@ -182,7 +209,7 @@ async def test_it_is_ready_when_a_line_says_so_or_a_port_is_listened_to(place: M
     with pytest.raises(NotReadyError, match=r"not ready after 0\.2 s") as caught:
         await process.ready("never", timeout=0.2)
     assert "%bg logs web" in caught.value.hint and (await process.refresh()).state == "running"
-    with pytest.raises(NotReadyError, match="port 1 did not come"):
+    with pytest.raises(NotReadyError, match="does not listen to port 1"):
         await process.ready(1, timeout=0.3)
     with pytest.raises(UsageError, match="no regular expression"):
         await process.ready("(")

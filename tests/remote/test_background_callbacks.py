@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -82,6 +83,82 @@ async def test_what_one_raises_is_shown_once_and_it_is_called_no_more(
     process.on_exit(ended.append)
     await until(lambda: ended and failures)
     assert calls == ["1"] and [str(failure) for failure in failures] == ["1"]
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError])
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_whatever_one_raises_ends_nothing_but_itself(
+    place: Machine, failures: Failures, kind: type[BaseException], is_async: bool
+) -> None:
+    calls: list[str] = []
+
+    def fails(line: str) -> None:
+        calls.append(line)
+        raise kind("mine")
+
+    async def fails_late(line: str) -> None:
+        await asyncio.sleep(0)
+        fails(line)
+
+    process = await place.start("seq 3", id="web")
+    process.on_line("", fails_late if is_async else fails)
+    ended: list[object] = []
+    process.on_exit(ended.append)
+    await until(lambda: ended and failures)
+    assert calls == ["1"] and [type(failure) for failure in failures] == [kind]
+
+
+async def test_a_coroutine_is_awaited_before_the_next_is_begun_and_cancelled_by_closing(
+    reach: Callable[[], Reached],
+) -> None:
+    machine = reach()
+    begun: list[str] = []
+    over: list[str] = []
+
+    async def waits(line: str) -> None:
+        assert begun == over, "one after the other"
+        begun.append(line)
+        try:
+            await asyncio.sleep(3600 if line == "100" else 0)
+        finally:
+            over.append(line)
+
+    process = await machine.start("seq 200; exec sleep 300", id="web")
+    process.on_line("", waits)
+    await until(lambda: len(begun) == 100)
+    assert len(over) == 99
+    await leave(machine)
+    await until(lambda: len(over) == 100)
+    assert len(begun) == 100
+
+
+async def test_a_stop_strikes_within_one_that_does_not_end(place: Machine, failures: Failures) -> None:
+    begun = threading.Event()
+
+    def waits(line: str) -> None:
+        begun.set()
+        time.sleep(3600)
+
+    process = await place.start("echo one; exec sleep 300", id="web")
+    stopping = threading.Thread(target=lambda: (begun.wait(60), os.kill(os.getpid(), signal.SIGINT)))
+    stopping.start()
+    process.on_line("one", waits)
+    await until(lambda: failures)
+    stopping.join()
+    assert [type(failure) for failure in failures] == [KeyboardInterrupt]
+
+
+async def test_what_cannot_be_called_is_refused(place: Machine) -> None:
+    process = await place.start("exec sleep 300", id="web")
+    with pytest.raises(UsageError, match="cannot be called back"):
+        process.on_line("x", 5)  # type: ignore[arg-type]
+
+
+async def test_a_pattern_is_looked_for_in_the_beginning_of_a_line(place: Machine) -> None:
+    process = await place.start(
+        "head -c 900000 /dev/zero | tr '\\0' a; echo; echo ab; exec sleep 300", id="web"
+    )
+    assert await process.ready("a.*b") == "ab"
 
 
 async def test_coroutines_are_run_and_what_they_raise_is_shown_once(

@@ -178,15 +178,22 @@ async def test_a_damaged_folder_hides_no_other(place: Machine, data: Path, garba
     (folder / "bad/about.json").write_text(garbage)
     (folder / "stray").touch()
     (folder / "odd name").mkdir()
-    assert [each.id for each in await place.processes()] == ["good"]
+    bad, good = await place.processes()
+    assert (good.id, bad.id, bad.outcome, bad.alive) == ("good", "bad", "lost", False)
+    assert bad.status.trouble == "its record is damaged"
     assert await process.logs() == ["hello"]
+    await bad.remove()
+    assert [each.id for each in await place.processes()] == ["good"]
     assert (await (await place.start("echo again", id="bad"))).exit_code == 0
 
 
 def test_one_that_ends_while_it_is_looked_at_has_ended(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = data / "pi-v/background/web"
     place.mkdir(parents=True)
-    about = {"id": "web", "state": "running", "minder": 1, "minder_began": "0", "started": 0.0}
+    about = {
+        **{"run": "1", "command": "", "cwd": "/", "state": "running", "pid": 1, "pid_began": "boot 0"},
+        **{"minder": 1, "minder_began": "boot 0", "started": 0.0, "begin": 0, "end": 0},
+    }
     (place / "about.json").write_text(json.dumps(about))
 
     def ended(_about: object) -> bool:

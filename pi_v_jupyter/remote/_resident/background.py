@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 ID = re.compile("[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 SHOWN = 2000  # characters of a command that are remembered
 MARKS = {"stdout": b"o", "stderr": b"e" + journal.AGAIN, "both": b"oe" + journal.AGAIN}
+TOLD = {
+    **{"run": str, "command": str, "cwd": str, "state": str, "pid": int, "pid_began": str},
+    **{"minder": int, "minder_began": str, "started": float, "begin": int, "end": int},
+}
 NONE = (FileNotFoundError, NotADirectoryError, Refusal, ValueError, TypeError, KeyError, RecursionError)
 
 
@@ -64,10 +68,24 @@ def unminded(path: str) -> int:
     lock = locked(path)
     with contextlib.suppress(FileNotFoundError, ValueError, KeyError):  # there was none before
         about = told(path)
-        if about["state"] == "running" and strays(about):
+        if about["state"] == "running" and about["pid"] and strays(about):
             os.close(lock)
             raise Refusal("runs", "Some of it runs")
     return lock
+
+
+def possible(words: list[str], cwd: str, environment: dict[str, str]) -> None:
+    """FileNotFoundError, or another OSError: there is no such folder, or no such program."""
+    os.listdir(cwd)
+    program = words[0]
+    given = os.path.join(cwd, program) if "/" in program else program
+    if shutil.which(given, path=environment.get("PATH")) is None and not os.path.exists(given):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), program)
+
+
+def check(call: Call, path: str, env: dict[str, str], argv: list[str] | None = None) -> None:
+    """Could it start, but for one of its name that runs?"""
+    possible(argv or ["bash"], os.path.normpath(call.path(path)), {**call.environment(), **env})
 
 
 def start(
@@ -82,19 +100,22 @@ def start(
 ) -> dict[str, Any]:
     """Run `command`, by bash, or `argv`, in the folder `path`."""
     cwd = os.path.normpath(call.path(path))
-    os.listdir(cwd)
-    place = folder(id)
-    lock = unminded(place)
+    environment = {**call.environment(), **env}
+    words = ["bash", "-c", command or ""] if argv is None else argv
+    possible(words, cwd, environment)
     shown = (command if argv is None else shlex.join(argv) if code is None else code) or ""
     about = {"id": id, "run": run, "command": shown[:SHOWN], "cwd": cwd}
-    words = ["bash", "-c", command] if argv is None else argv
-    reader, writer = os.pipe()
+    place = folder(id)
+    lock = unminded(place)
     try:
-        child = os.fork()
-        if child == 0:
-            minder.mind(writer, lock, place, about, words, code, cwd, {**call.environment(), **env})
+        reader, writer = os.pipe()
+        try:
+            child = os.fork()
+            if child == 0:
+                minder.mind(writer, lock, place, about, words, code, cwd, environment)
+        finally:
+            os.close(writer)
     finally:
-        os.close(writer)
         os.close(lock)
     with os.fdopen(reader, "rb") as file, contextlib.suppress(ChildProcessError):
         said = file.read()
@@ -112,11 +133,14 @@ def start(
 def known(process_id: str, children: dict[int, list[int]] | None) -> dict[str, Any]:
     """What can be told of one, with its load if `children` are given; FileNotFoundError: there is none."""
     place = folder(process_id)
-    about = told(place)
+    try:
+        about = told(place)
+    except ValueError:
+        about = damaged(place)
     if about["state"] == "running" and not minded(about):
         about = told(place)  # it may have ended just now
     if about["state"] == "running" and not minded(about):
-        about.update(state="lost", end=journal.end(place), left=len(strays(about)))
+        about.update(state="lost", end=journal.end(place), left=len(strays(about)) if about["pid"] else 0)
     elif about["state"] == "running" and children is not None:
         pids = descendants.below(about["minder"], children)
         about.update(descendants.load(about["minder"], pids))
@@ -127,10 +151,28 @@ def known(process_id: str, children: dict[int, list[int]] | None) -> dict[str, A
 
 
 def told(place: str) -> dict[str, Any]:
-    """What its minder wrote down last."""
+    """What its minder wrote down last; ValueError: that makes no sense."""
     with open(os.path.join(place, "about.json"), "rb") as file:
-        about: dict[str, Any] = json.loads(file.read())
+        try:
+            about: dict[str, Any] = json.loads(file.read())
+        except RecursionError:
+            raise ValueError("too deep") from None
+    whole = isinstance(about, dict) and all(isinstance(about.get(name), TOLD[name]) for name in TOLD)
+    if not whole:
+        raise ValueError("no record")
+    about["id"] = os.path.basename(place)
     return about
+
+
+def damaged(place: str) -> dict[str, Any]:
+    """One whose record was lost, as in a power failure: its log is there, and it can be removed."""
+    written = os.stat(os.path.join(place, "about.json")).st_mtime
+    return {
+        **{"id": os.path.basename(place), "run": "", "command": "", "cwd": "", "state": "lost"},
+        **{"pid": 0, "pid_began": "", "minder": 0, "minder_began": ""},
+        **{"started": written, "ended": written, "begin": 0, "end": journal.end(place)},
+        "trouble": "its record is damaged",
+    }
 
 
 def minded(about: dict[str, Any]) -> bool:
@@ -200,7 +242,7 @@ def listed(call: Call) -> list[dict[str, Any]]:
 
 def tail(call: Call, id: str, lines: int, stream: str) -> dict[str, int]:
     """Where the last lines begin."""
-    return {"cursor": journal.tail(folder(id), lines, MARKS[stream])}
+    return {"cursor": journal.tail(folder(id), lines, MARKS[stream], call.check)}
 
 
 def read(call: Call, id: str, cursor: int, end: int | None) -> None:
@@ -241,3 +283,8 @@ def forget(place: str, unless: str | None = None) -> None:
             shutil.rmtree(place)
     finally:
         os.close(lock)
+
+
+OPERATIONS = {
+    each.__name__: each for each in (start, check, status, listed, tail, read, listening, end_strays, remove)
+}

@@ -1,7 +1,8 @@
 """What a minder and its clients say to each other over its Unix socket; and how logs are sent at any rate.
 
 A client sends lines of JSON, {"do": "follow", "from": cursor} | {"do": "stop", "signal": number, "grace":
-seconds}. It is sent frames, length (u32) and kind (u8) before each:
+seconds, "order": its name, by which one that comes again is known}. It is sent frames, length (u32) and kind
+(u8) before each:
 
     ABOUT   JSON: what is known of the process; first, and when it changes
     LOG     a cursor (u64), and bytes of the journal from there

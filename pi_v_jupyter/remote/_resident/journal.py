@@ -12,12 +12,13 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 SIZE = 10 << 20  # bytes of a file
 KEPT = 5  # files
 LONGEST = 64 << 10  # bytes of a row
 CHUNK = 256 << 10  # bytes read at once
+MANY = 4096  # rows
 MARKS = {"stdout": b"o", "stderr": b"e"}
 AGAIN = b"a"
 
@@ -141,8 +142,11 @@ def read(folder: str, cursor: int, limit: int = CHUNK) -> tuple[int, bytes]:
     return cursor, b""
 
 
-def tail(folder: str, lines: int, marks: bytes) -> int:
-    """The cursor at which the last `lines` lines with one of `marks` begin, pieces before them included."""
+def tail(folder: str, lines: int, marks: bytes, check: Callable[[], object] = lambda: None) -> int:
+    """The cursor at which the last `lines` lines with one of `marks` begin, pieces before them included.
+
+    `check` is called now and then, to raise what ends this.
+    """
     found = starts(folder)
     if not found or lines <= 0:
         return end(folder)
@@ -155,9 +159,9 @@ def tail(folder: str, lines: int, marks: bytes) -> int:
                 data = file.read()
         except FileNotFoundError:
             break
-        after = len(data)
-        while after > 0:
-            at = data.rfind(b"\n", 0, after - 1) + 1
+        for count, (at, after) in enumerate(backwards(data, marks + marks.upper() + AGAIN)):
+            if count % MANY == 0:
+                check()
             mark = data[at : at + 1]
             if left > 0 and mark in marks:
                 left -= 1
@@ -172,8 +176,24 @@ def tail(folder: str, lines: int, marks: bytes) -> int:
                 return cursor
             if left > 0 and mark != AGAIN and mark.lower() in marks:
                 begun.add(mark.lower())
-            after = at
     return cursor if left == 0 else found[0]
+
+
+def backwards(data: bytes, marks: bytes) -> Iterator[tuple[int, int]]:
+    """The rows with one of `marks`, the last first: where each begins and ends. Others cost nothing."""
+
+    def last(mark: bytes, before: int) -> int:
+        at = data.rfind(b"\n" + mark, 0, before) + 1
+        return at if at or (before and data[:1] == mark) else -1
+
+    spots = {mark: last(mark, len(data)) for mark in (marks[n : n + 1] for n in range(len(marks)))}
+    while spots:
+        mark = max(spots, key=lambda each: spots[each])
+        at = spots[mark]
+        if at < 0:
+            return
+        yield at, data.find(b"\n", at) + 1 or len(data)
+        spots[mark] = last(mark, at)
 
 
 def last_line(folder: str) -> str:

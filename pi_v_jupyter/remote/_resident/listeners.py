@@ -68,7 +68,7 @@ class Listener:
             number, grace = signal.Signals(int(how["signal"])), float(how["grace"])
             if not 0 <= grace <= MOST_GRACE:
                 raise ValueError("nobody waits for that long")
-            self.minder.stop(number, grace)
+            self.minder.stop(number, grace, str(how["order"]))
 
     def flush(self) -> None:
         if self not in self.minder.listeners:

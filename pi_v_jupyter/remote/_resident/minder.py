@@ -67,6 +67,27 @@ def save(folder: str, about: dict[str, Any]) -> None:
             raise error from None
 
 
+def recorded(folder: str) -> bytes | None:
+    """What is known of an earlier run."""
+    try:
+        with open(os.path.join(folder, "about.json"), "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
+def restore(folder: str, before: bytes | None) -> None:
+    """As if there had been no other run since."""
+    path = os.path.join(folder, "about.json")
+    with contextlib.suppress(OSError):
+        if before is None:
+            os.unlink(path)
+        else:
+            with open(path, "r+b", buffering=0) as file:
+                file.write(before)
+                file.truncate()
+
+
 class Minder(Loop):
     """Lives in `folder`: about.json, the journal's files, the socket, and the lock that it holds."""
 
@@ -79,6 +100,7 @@ class Minder(Loop):
         self.alone = False  # has all of it ended?
         self.killing: Timer | None = None
         self.patience = LOOK
+        self.orders: set[str] = set()
         self.holding: Timer | None = None
         self.full: Timer | None = None
         self.outputs = [Output(self, name) for name in journal.MARKS]
@@ -101,6 +123,13 @@ class Minder(Loop):
         if self.journal.end:
             again = time.strftime("%Y-%m-%d %H:%M:%S")
             self.journal.write(journal.AGAIN + f"— started again, {again} —\n".encode())
+        self.about.update(
+            **{"pid": 0, "pid_began": "", "minder": os.getpid(), "minder_began": began(os.getpid())},
+            **{"started": time.time(), "begin": self.journal.end, "end": self.journal.end},
+            state="running",
+        )
+        save(self.folder, self.about)  # before it runs: the disk may be full
+        self.listen()
         out, err = self.outputs
         argv = [*argv, *(f"/proc/self/fd/{fd}" for fd in given)]
         process = launch(
@@ -115,22 +144,7 @@ class Minder(Loop):
         for fd in (*given, out.writer, err.writer):
             os.close(fd)
         self.pid = process.pid
-        self.about.update(
-            pid=process.pid,
-            pid_began=began(process.pid),
-            minder=os.getpid(),
-            minder_began=began(os.getpid()),
-            started=time.time(),
-            begin=self.journal.end,
-            end=self.journal.end,
-            state="running",
-        )
-        try:
-            save(self.folder, self.about)
-            self.listen()
-        except OSError:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
+        self.change(pid=process.pid, pid_began=began(process.pid))
         self.regulate()
 
     def listen(self) -> None:
@@ -206,8 +220,11 @@ class Minder(Loop):
             if pid == self.pid:
                 self.status = status
 
-    def stop(self, number: int, grace: float) -> None:
-        """Signal all of it, and kill what is left later."""
+    def stop(self, number: int, grace: float, order: str) -> None:
+        """Signal all of it, and kill what is left later; once for each order, which may come again."""
+        if order in self.orders:
+            return
+        self.orders.add(order)
         self.about["stopped_by"] = signal_name(number)
         self.send(number)
         self.send(signal.SIGCONT)  # what stands still could not obey
@@ -278,11 +295,13 @@ def mind(told: int, lock: int, folder: str, about: dict[str, Any], *what: Any) -
     """In a fork: start it, say through `told` how that went, and stay. Does not return."""
     try:
         depart({told, lock})
-        minder = Minder(folder, about)
+        before = recorded(folder)
         try:
+            minder = Minder(folder, about)
             minder.start(*what)
         except OSError as error:
-            name = os.fsdecode(error.filename or "")
+            restore(folder, before)
+            name = os.fsdecode(error.filename or folder)
             os.write(told, json.dumps({"errno": error.errno, "what": name}).encode())
             return
         os.write(told, b"{}")

@@ -34,7 +34,7 @@ def operation(name: str) -> Callable[..., Any]:
     if name.startswith("background."):
         from . import background  # likewise
 
-        return getattr(background, name.partition(".")[2])  # type: ignore[no-any-return]
+        return background.OPERATIONS[name.partition(".")[2]]
     return DOES[name]
 
 
