@@ -86,6 +86,26 @@ def test_a_callback_that_raises_is_shown_once_in_its_cell_and_called_no_more(whe
         assert "async" in define or kernel.value("list(map(str, calls))") == ["tick 1"]
 
 
+def test_no_callback_ends_a_kernel_or_keeps_a_stop_from_it(where: Where) -> None:  # noqa: F811
+    kernel = where.kernel
+    where.start("web --wait 0 -- while :; do echo tick; sleep 0.05; done")
+    for wrong in ("import sys; sys.exit(3)", "raise KeyboardInterrupt"):
+        kernel.strays.clear()
+        cell = kernel.start(f"def wrong(line):\n    {wrong}\nprocess.on_line('tick', wrong)")
+        assert cell.finish().error is None
+        come(kernel, cell.id, "This callback is not called again.\n")
+    good(kernel, "import time\ndef wrong(line):\n    print('asleep')\n    time.sleep(3600)")
+    kernel.strays.clear()
+    made = kernel.start("import asyncio; process.on_line('tick', wrong)")
+    made.finish()
+    while not strays(kernel, made.id, "stream"):  # with the kernel asleep, no cell could look
+        kernel.strays.append(kernel.client.get_iopub_msg(timeout=60))
+    kernel.interrupt()
+    come(kernel, made.id, "asleep\nThis callback is not called again.\n")
+    (error,) = strays(kernel, made.id, "error")
+    assert error["ename"] == "KeyboardInterrupt"
+
+
 def test_what_a_callback_prints_is_shown_in_the_cell_that_made_it(where: Where, tmp_path: Path) -> None:  # noqa: F811
     kernel = where.kernel
     go = tmp_path / "go"

@@ -135,6 +135,10 @@ def test_ready_waits_for_a_port_and_tunnel_leads_there(where: Where, tmp_path: P
     assert (f":{port}" in url) == (where.option == "--local")
     with urllib.request.urlopen(f"{url}/page") as answer:
         assert answer.read() == b"served"
+    again = where.start(
+        f"web --restart --cwd {tmp_path} --ready {port} --tunnel {port} -- python3 -m http.server {port}"
+    )
+    assert url in again.stdout, "the same way leads to the next"
 
 
 def free_port() -> int:
@@ -244,7 +248,7 @@ def test_kernels_and_files_are_not_for_the_background(beside: Kernel) -> None:
 def test_a_stop_says_which_signal_it_took(where: Where) -> None:
     where.start("web --wait 0 -- sleep 600")
     assert where.bg("stop web").stdout == f"web on {where.label}: ended by SIGTERM.\n"
-    assert where.bg("stop web").stdout == f"web on {where.label} has ended: ended by SIGTERM\n"
+    assert where.bg("stop web").stdout == f"web on {where.label} was ended by SIGTERM\n"
 
 
 def test_one_that_does_not_obey_is_killed_with_all_its_children(where: Where) -> None:
@@ -361,6 +365,15 @@ def test_logs_are_the_last_lines_of_one_stream_or_both(where: Where) -> None:
     assert where.bg("logs mute").stdout == f"mute on {where.label} has written nothing.\n"
 
 
+def test_logs_are_in_the_order_in_which_they_were_written(where: Where) -> None:
+    both = "for n in $(seq 20); do echo out $n; sleep 0.12; echo err $n >&2; sleep 0.12; done"
+    where.start(f"web --wait 60000 -- {both}")
+    where.kernel.heard.clear()
+    where.bg("logs web")
+    shown = [each["content"]["text"] for each in where.kernel.heard if each["msg_type"] == "stream"]
+    assert "".join(shown) == "".join(f"out {n}\nerr {n}\n" for n in range(1, 21))
+
+
 def test_logs_keep_colours_and_progress_as_cells_do(where: Where) -> None:
     shown = where.start(r"web --wait 60000 -- printf '\e[31mred\e[0m 10%%\r20%%\n'")
     assert "\x1b[31mred\x1b[0m 10%\r20%\n" in shown.stdout
@@ -410,6 +423,11 @@ def test_what_has_ended_is_forgotten_when_that_is_said(where: Where) -> None:
     told = where.kernel.run(f"%bg rm over {where.option}", answer="y")
     assert told.stdout.endswith(f"Forgot over on {where.label}.\n")
     assert list(rows(where.bg("list"))) == ["runs"]
+    for name in ("one", "two"):
+        where.start(f"{name} --wait 60000 -- true")
+    assert where.bg("rm -f --all").stdout == f"Forgot one, two on {where.label}.\n"
+    assert list(rows(where.bg("list"))) == ["runs"]
+    assert where.bg("rm --all").stdout == f"No background process of {where.label} has ended.\n"
 
 
 # Wrong.
@@ -447,7 +465,7 @@ USAGE = "UsageError"
         ("%bg start web -e 1A=b -- true", USAGE, "'1A' does not begin K=V."),
         ("%bg start web --restrat -- true", USAGE, "No such option: --restrat. Did you mean --restart?"),
         ("%%bg web\ntrue\0", USAGE, "NUL"),
-        ("%%vm nosuchprogram --bg web\ntrue", "RemoteFileError", "nosuchprogram on loopback."),
+        ("%%vm nosuchprogram --bg web\ntrue", "RemoteCommandError", "nosuchprogram: command not found on"),
         ("%bg stop", USAGE, "Which of them?"),
         ("%bg stop web --all", USAGE, "--all takes no IDs."),
         ("%bg stop web", "UnknownProcessError", "There is no background process web on loopback."),
@@ -456,7 +474,10 @@ USAGE = "UsageError"
         ("%bg logs", USAGE, "Missing argument 'ID'."),
         ("%bg logs web --last -1", USAGE, "-1 is not in the range x>=0."),
         ("%bg logs web --stream out", USAGE, "'out' is not one of 'stdout', 'stderr', 'both'."),
-        ("%bg rm", USAGE, "Missing argument 'ID…'."),
+        ("%bg rm", USAGE, "Which of them?"),
+        ("%bg rm web --all", USAGE, "--all takes no IDs."),
+        ("%bg start web --timeout 5 -- true", USAGE, "--timeout is how long --ready may take."),
+        ("%bg stop web --signal SIGTREM", USAGE, "There is no signal SIGTREM. Did you mean SIGTERM?"),
         ("%bg list web", USAGE, "Got unexpected extra argument (web)."),
         ("%bg list --on nosuch", "UnknownVMError", "No VM named 'nosuch'."),
         ("%bg 'stop", USAGE, "A quote in the line does not end."),

@@ -89,6 +89,13 @@ def test_no_processes_say_how_to_start_one() -> None:
     assert Seen(views.processes_html(BackgroundProcesses())).tags == {"p", "code"}
 
 
+def test_a_table_has_what_runs_and_then_the_last_that_have_ended() -> None:
+    over = [process(id=f"old{n}", state="ended", code=0, ended=float(n)) for n in range(13)]
+    lines = views.processes_text(BackgroundProcesses([*over, process(id="runs")])).splitlines()
+    assert [line.split()[0] for line in lines[1:12]] == ["runs", *(f"old{n}" for n in range(12, 2, -1))]
+    assert lines[12] == "3 more have ended; `%bg rm --all` forgets them."
+
+
 @pytest.mark.parametrize(
     ("known", "asked", "told"),
     [
