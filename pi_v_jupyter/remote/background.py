@@ -183,9 +183,8 @@ class BackgroundProcess(BackgroundLog):
     ) -> Callback[Any]:
         """Have `callback` called with each line in which `pattern`, a regular expression, is found.
 
-        It is looked for in the first 4096 characters of a line.
-
-        From the start of the process on, or from the `last` lines that are there; 0: only what comes.
+        It is looked for in the first 4096 characters of a line; from the start of the process on, or from the
+        `last` lines that are there; 0: only what comes.
         """
         found = compiled(pattern).search
         made = self._table.callbacks.made(callback)

@@ -95,7 +95,8 @@ class Connection:
                 await self._attach(self._ssh)
         if self._plain is not None:
             raise ConnectError(
-                f"VM {self._endpoint.vm_id} has no usable python3: its files and kernels are out of reach.",
+                f"VM {self._endpoint.vm_id} has no usable python3: "
+                "its files, kernels and background processes are out of reach.",
                 "Install it there: `%vm apt-get install -y python3`, or as its system does it.",
             )
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 ID = re.compile("[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+PATIENCE = 30.0  # seconds after SIGKILL
 SHOWN = 2000  # characters of a command that are remembered
 MARKS = {"stdout": b"o", "stderr": b"e" + journal.AGAIN, "both": b"oe" + journal.AGAIN}
 TOLD = {
@@ -208,6 +209,8 @@ def end_strays(call: Call, id: str, signal: int, grace: float) -> str:
     descendants.signal_groups(strays(about), number)
     while left := strays(about):
         call.check()
+        if time.monotonic() > deadline + PATIENCE:
+            raise OSError(errno.ETIMEDOUT, "SIGKILL did not end all of it", id)
         if time.monotonic() > deadline:
             number = SIGKILL
             descendants.signal_groups(left, number)
