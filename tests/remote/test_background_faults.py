@@ -23,6 +23,7 @@ from running import descriptors, memory_mb, resident_pid, until
 
 from pi_v_jupyter.errors import ConnectionLostError, RemoteFileError
 from pi_v_jupyter.machine import Here, Machine
+from pi_v_jupyter.remote import backgroundlog
 from pi_v_jupyter.remote._resident import background
 from pi_v_jupyter.remote._resident.frames import ABOUT, CURSOR, HEAD, LOG, frame
 from pi_v_jupyter.remote.background import BackgroundProcess
@@ -78,6 +79,49 @@ async def test_a_resident_program_that_is_killed_is_gone_on_without(place: Machi
                 (tmp_path / str(len(got) // 1000)).touch()
     assert got == [str(number) for number in range(1, 1001)] * 3
     assert process.exit_code == 0
+
+
+async def test_one_that_is_silent_is_waited_for_through_any_number_of_lost_ways_to_it(
+    place: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backgroundlog, "STEADY", 0.0)  # seconds after which a way counts as a good one
+    process = await place.start(f"until [ -e {tmp_path}/over ]; do sleep 0.05; done", id="web")
+    told: list[str] = []
+    seen = sockets(process.status.minder)
+    process.on_exit(lambda process: told.append(process.outcome))
+    for _ in range(2 * backgroundlog.TRIES):
+        await until(lambda: sockets(process.status.minder) - seen)
+        seen.update(sockets(process.status.minder))
+        os.kill(resident_pid(place._connection()), signal.SIGKILL)  # type: ignore[attr-defined]
+    (tmp_path / "over").touch()
+    await until(lambda: told)
+    assert told == ["exit code 0"]
+
+
+async def test_a_stop_that_is_asked_for_again_after_a_break_signals_once(
+    place: Machine, tmp_path: Path
+) -> None:
+    traps = "exec 2>/dev/null; trap 'echo got' INT; trap 'echo then' USR1; echo up"
+    process = await place.start(f"{traps}; until [ -e {tmp_path}/over ]; do sleep 0.05; done", id="web")
+    await process.ready("up")
+    stopping = asyncio.create_task(process.stop("SIGINT", grace=60))
+    assert await process.ready("got")
+    before = sockets(process.status.minder)
+    pid = resident_pid(place._connection())  # type: ignore[attr-defined]
+    os.kill(pid, signal.SIGKILL)
+    await until(lambda: sockets(process.status.minder) - before)
+    other = await place.process("web")
+    stopping_too = asyncio.create_task(other.stop("SIGUSR1", grace=60))
+    assert await other.ready("then")
+    (tmp_path / "over").touch()
+    await asyncio.gather(stopping, stopping_too)
+    assert await process.logs() == ["up", "got", "then"]
+
+
+def sockets(pid: int) -> set[str]:
+    """What a process is connected to."""
+    links = (str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir())
+    return {link for link in links if link.startswith("socket:")}
 
 
 async def test_sessions_of_sshd_that_are_killed_take_nothing_along(backing: Loopback, reach: Reach) -> None:
