@@ -15,7 +15,7 @@ from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, 
 
 from pi_v_jupyter import loops
 from pi_v_jupyter.errors import UnknownVMError, UsageError
-from pi_v_jupyter.magics import configurable, exact, pages
+from pi_v_jupyter.magics import configurable, exact, pages, stops
 from pi_v_jupyter.magics.greeting import Greeting
 from pi_v_jupyter.magics.route import Route
 from pi_v_jupyter.magics.waits import Waits
@@ -55,6 +55,7 @@ class Extension(Waits, Magics):
         self._owned: list[Closes] = []
         self._lock = threading.Lock()
         self._greeting: Greeting
+        self._wakes = False  # do signals wake the kernel's loop?
         self._undo = ExitStack()  # what loading has done to the shell
         self.route = Route(self)
 
@@ -106,6 +107,15 @@ class Extension(Waits, Magics):
         raise UsageError("%%local takes no options.", "It stands alone in the first line of a cell.")
 
     # What they share.
+
+    def cell_begins(self) -> None:
+        """For `pre_execute`."""
+        super().cell_begins()
+        if not self._wakes:
+            undo = stops.wake()
+            if undo is not None:
+                self._wakes = True
+                self._undo.callback(undo)
 
     def settle(self) -> None:
         """Before a cell runs somewhere, know where: a restarted kernel may have a VM to find."""

@@ -126,6 +126,16 @@ def test_a_process_is_awaited_and_its_lines_are_iterated(where: Where) -> None: 
     assert good(where.kernel, "print((await process).outcome)").stdout == "exit code 2\n"
 
 
+def test_a_stop_reaches_what_a_cell_awaits_and_the_process_goes_on(where: Where) -> None:  # noqa: F811
+    where.start("web --wait 0 -- sleep 600")
+    for awaited in ("process", "process.ready('never')", "asyncio.sleep(3600)"):
+        cell = where.kernel.start(f"import asyncio; print('waits', flush=True); await {awaited}")
+        cell.wait_for("waits")
+        where.kernel.interrupt()
+        assert cell.finish().error == "CancelledError"
+    assert where.kernel.value("(await process.refresh()).state") == "running"
+
+
 def test_all_of_it_has_a_blocking_form(where: Where) -> None:  # noqa: F811
     kernel = where.kernel
     machine = "sync.here" if where.option == "--local" else "sync.vm('loopback')"

@@ -22,7 +22,17 @@ HEAVY = (
 )
 OURS = {"errors", "keys", "magics"} | {
     f"magics.{name}"
-    for name in ("configurable", "exact", "extension", "greeting", "pages", "route", "waiting", "waits")
+    for name in (
+        "configurable",
+        "exact",
+        "extension",
+        "greeting",
+        "pages",
+        "route",
+        "stops",
+        "waiting",
+        "waits",
+    )
 }
 
 
@@ -109,7 +119,7 @@ def test_loading_twice_is_loading_once(fresh: Kernel) -> None:
 
 
 def test_unloading_undoes_all_of_it(fresh: Kernel) -> None:
-    fresh.run("import threading, psutil, gc; me = psutil.Process()")
+    fresh.run("import signal, threading, psutil, gc; me = psutil.Process()")
     fresh.run(
         "def left():\n"
         "    formatters = get_ipython().display_formatter.formatters.values()\n"
@@ -125,6 +135,7 @@ def test_unloading_undoes_all_of_it(fresh: Kernel) -> None:
         "            'configurables': [c for c in map(str, get_ipython().configurables) if 'pi_v' in c],\n"
         "            'matchers': len(get_ipython().Completer.custom_matchers),\n"
         "            'taught': sorted(vars(get_ipython().kernel).keys() & {'do_execute', 'do_inspect'}),\n"
+        "            'signals': str(signal.getsignal(signal.SIGURG)),\n"
         "            'transforms': len(get_ipython().input_transformer_manager.cleanup_transforms)}"
     )
     before = fresh.value("left()")
