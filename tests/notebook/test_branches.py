@@ -82,7 +82,7 @@ def test_a_cell_under_way_while_its_vm_is_branched_is_in_nobodys_way(tidy: Kerne
         "from pi_v_jupyter.remote.channel import Request\n"
         "async def slow():\n"
         "    code = 'until [ -e /srv/stop ]; do sleep 0.1; done; echo ended >/srv/ended; echo through'\n"
-        "    process = await vm.start(Request(shell='cells', code=code))\n"
+        "    process = await vm.launch(Request(shell='cells', code=code))\n"
         "    return b''.join([data async for _, data in process.chunks()])\n"
         "running = asyncio.run_coroutine_threadsafe(slow(), vm.home)\n"
         "await asyncio.sleep(1)\n",
