@@ -94,7 +94,7 @@ def test_no_callback_ends_a_kernel_or_keeps_a_stop_from_it(where: Where) -> None
         cell = kernel.start(f"def wrong(line):\n    {wrong}\nprocess.on_line('tick', wrong)")
         assert cell.finish().error is None
         come(kernel, cell.id, "This callback is not called again.\n")
-    good(kernel, "import time\ndef wrong(line):\n    print('asleep')\n    time.sleep(3600)")
+    good(kernel, "import time\ndef wrong(line):\n    print('asleep')\n    while True: time.sleep(0.01)")
     kernel.strays.clear()
     made = kernel.start("import asyncio; process.on_line('tick', wrong)")
     made.finish()
