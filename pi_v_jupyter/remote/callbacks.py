@@ -114,21 +114,27 @@ class Callback(Generic[T]):
 
     def _step(self, rest: Iterator[T], done: Done) -> None:
         """Call it until there is something to await, or no more."""
+        result = None
+        try:
+            with interruptible():
+                result = self._called(rest)
+        except BaseException as error:  # noqa: BLE001  the user's own, and nobody else's to end for
+            self._failed(error)
+        if result is None:
+            _set(done)
+            return
+        self._task = asyncio.get_running_loop().create_task(self._awaited(result))
+        context = self._context.copy()
+        self._task.add_done_callback(lambda _: self._step(rest, done), context=context)
+
+    def _called(self, rest: Iterator[T]) -> Awaitable[Any] | None:
         for thing in rest:
             if self.over:
                 break
-            try:
-                with interruptible():
-                    result = self._function(thing)
-                if inspect.isawaitable(result):
-                    self._task = asyncio.get_running_loop().create_task(self._awaited(result))
-                    self._task.add_done_callback(
-                        lambda _: self._step(rest, done), context=self._context.copy()
-                    )
-                    return
-            except BaseException as error:  # noqa: BLE001  the user's own, and nobody else's to end for
-                self._failed(error)
-        _set(done)
+            result = self._function(thing)
+            if result is not None and inspect.isawaitable(result):
+                return result
+        return None
 
     async def _awaited(self, result: Awaitable[Any]) -> None:
         try:
