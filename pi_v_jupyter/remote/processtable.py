@@ -8,42 +8,23 @@ import difflib
 import errno
 import secrets
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from pi_v_jupyter.errors import RemoteCommandError, RemoteFileError, UnknownProcessError, UsageError
 from pi_v_jupyter.remote.background import BackgroundProcess, BackgroundProcesses, Status
-from pi_v_jupyter.remote.backgroundlog import ID, made
+from pi_v_jupyter.remote.backgroundlog import ID, Machine, made
 from pi_v_jupyter.remote.callbacks import Callbacks
-from pi_v_jupyter.remote.channel import Process, Request
+from pi_v_jupyter.remote.channel import Request
 from pi_v_jupyter.remote.files import work
 from pi_v_jupyter.remote.refusals import failure, shown, understood
 
 TRIES = 3  # to replace one that others start again meanwhile
 
 
-class Place(Protocol):
-    """A machine, as its table needs it."""
-
-    @property
-    def home(self) -> asyncio.AbstractEventLoop:
-        """The loop it lives on."""
-
-    @property
-    def label(self) -> str:
-        """What to call it in a sentence."""
-
-    @property
-    def option(self) -> str:
-        """How `%bg` is told of it: " --on NAME"."""
-
-    async def launch(self, request: Request) -> Process:
-        """Start a command."""
-
-
 class ProcessTable:
     """Its methods are for the loop of its machine, but `attend`."""
 
-    def __init__(self, machine: Place, callbacks: Callbacks) -> None:
+    def __init__(self, machine: Machine, callbacks: Callbacks) -> None:
         self.machine, self.callbacks = machine, callbacks
         self.partings = 0  # how often the session has let go of the machine
         self.gone = False  # has the session deleted the machine?

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 LISTENS = "0A"
@@ -21,18 +25,21 @@ def began(pid: int) -> str:
         return f"{file.read().strip()} {stat(pid)[19]}"
 
 
-def session(number: int) -> list[int]:
-    """All that runs in a session."""
-    found = []
+def running() -> Iterator[tuple[int, list[str]]]:
+    """Each process, and its fields of `stat`; zombies left out."""
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
                 fields = stat(int(name))
             except OSError:  # it ended meanwhile
                 continue
-            if int(fields[3]) == number and fields[0] not in "ZX":
-                found.append(int(name))
-    return found
+            if fields[0] not in "ZX":
+                yield int(name), fields
+
+
+def session(number: int) -> list[int]:
+    """All that runs in a session."""
+    return [pid for pid, fields in running() if int(fields[3]) == number]
 
 
 def signal_groups(pids: list[int], number: int) -> None:
@@ -51,16 +58,10 @@ def signal_groups(pids: list[int], number: int) -> None:
 
 
 def family() -> dict[int, list[int]]:
-    """Children by their parents; zombies left out."""
+    """Children by their parents."""
     found: dict[int, list[int]] = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                fields = stat(int(name))
-            except OSError:  # it ended meanwhile
-                continue
-            if fields[0] not in "ZX":
-                found.setdefault(int(fields[1]), []).append(int(name))
+    for pid, fields in running():
+        found.setdefault(int(fields[1]), []).append(pid)
     return found
 
 
