@@ -12,7 +12,7 @@ import json
 import re
 import warnings
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol, Self
 
@@ -194,7 +194,7 @@ class BackgroundLog:
         """The last lines it has written, to one stream or both; those of earlier runs with this id too."""
         reader, found = Reader(await self._tail(last, stream)), list[Line]()
         async for at, data in self._kept(reader.cursor, None):
-            with understood(self.machine.label):
+            with self._understood():
                 found += reader.lines(at, data)
         return [line for line in (*found, *reader.rest()) if stream in ("both", line.stream)][-last:]
 
@@ -223,7 +223,7 @@ class BackgroundLog:
 
     async def _tail(self, last: int, stream: Wanted) -> int:
         found = await self._table.ask("tail", id=self.id, lines=last, stream=stream)
-        with understood(self.machine.label):
+        with self._understood():
             return int(found["cursor"])
 
     async def _lines(self, last: int | None, stream: Wanted) -> AsyncGenerator[tuple[int, list[Line]], None]:
@@ -232,7 +232,7 @@ class BackgroundLog:
         async with aclosing(self._follow(reader.cursor)) as pieces:
             async for at, data in pieces:
                 missed = reader.missed
-                with understood(self.machine.label):
+                with self._understood():
                     found = reader.lines(at, data)
                 if found or reader.missed > missed:
                     yield reader.missed - missed, found
@@ -249,7 +249,7 @@ class BackgroundLog:
         async with aclosing(self._follow(reader.cursor)) as pieces:
             async for at, data in pieces:
                 missed = reader.missed
-                with understood(self.machine.label):
+                with self._understood():
                     rows = reader.rows(at, data)
                 found = [
                     (MARKS[mark.lower()], text if mark.isupper() else f"{text}\n")
@@ -310,19 +310,22 @@ class BackgroundLog:
                 await process.write(json.dumps(words).encode() + b"\n")
             async for _, data in process.chunks():
                 buffer += data
-                with understood(self.machine.label):
+                with self._understood():
                     found = list(frames(buffer))
                 for kind, body in found:
                     yield kind, body
         finally:
             await process.close()
 
+    def _understood(self) -> AbstractContextManager[None]:
+        return understood(lambda: self.machine.label)  # there are many pieces, and few that make no sense
+
     def _piece(self, body: bytes) -> tuple[int, bytes]:
-        with understood(self.machine.label):
+        with self._understood():
             return piece(body)
 
     def _told(self, body: bytes) -> None:
         """Its minder says how it is; what only a look from outside tells is as it was."""
-        with understood(self.machine.label):
+        with self._understood():
             said = {name: value for name, value in parsed(body).items() if name in SAID}
             self.learn(made({**self.status.__dict__, **said}))

@@ -8,21 +8,80 @@ import contextvars
 import inspect
 import logging
 import warnings
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import suppress
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from pi_v_jupyter.errors import UsageError
 from pi_v_jupyter.loops import interruptible
 
+TOGETHER = 0.02  # seconds between two crossings to the user's thread
 T = TypeVar("T")
-Done = concurrent.futures.Future[None]
+Done = Callable[[], object]
 log = logging.getLogger("pi_v_jupyter")
 
 
 def _handled_by_loop(error: BaseException) -> None:
     context = {"message": "A callback of a background process failed.", "exception": error}
     asyncio.get_running_loop().call_exception_handler(context)
+
+
+class Crossing:
+    """The way from the home loop to a thread of the user's, and back.
+
+    What comes soon after something crosses together: waking a thread costs more than most calls.
+    """
+
+    def __init__(self, home: asyncio.AbstractEventLoop, post: Callable[[Done], object]) -> None:
+        self._home, self._post = home, post
+        self._due: deque[tuple[Callable[[Done], object], asyncio.Future[None]]] = deque()
+        self._sent, self._last = False, -TOGETHER
+        self._done: deque[asyncio.Future[None]] = deque()
+        self._returned = False
+
+    async def call(self, function: Callable[[Done], object]) -> None:
+        """Have it called there, and wait until it calls what it is given."""
+        done = self._home.create_future()
+        self._due.append((function, done))
+        if not self._sent:
+            self._sent = True
+            self._home.call_later(self._last + TOGETHER - self._home.time(), self._send)
+        await done
+
+    def _send(self) -> None:
+        self._last = self._home.time()
+        try:
+            self._post(self._land)
+        except RuntimeError:  # the loop there was closed
+            self._sent = False
+            while self._due:
+                self._due.popleft()[1].cancel()
+
+    def _land(self) -> None:
+        self._sent = False  # before the look: what comes after it is sent anew
+        try:
+            for _ in range(len(self._due)):  # no more than that: the loop there has other work
+                if not self._due:
+                    break
+                function, done = self._due.popleft()
+                function(partial(self._return, done))
+        except BaseException:  # a stop struck in between
+            self._post(self._land)
+            raise
+
+    def _return(self, done: asyncio.Future[None]) -> None:
+        self._done.append(done)
+        if not self._returned and not self._home.is_closed():
+            self._returned = True
+            self._home.call_soon_threadsafe(self._settle)
+
+    def _settle(self) -> None:
+        self._returned = False
+        while self._done:
+            done = self._done.popleft()
+            if not done.done():  # nobody waits any longer
+                done.set_result(None)
 
 
 class Callbacks:
@@ -34,9 +93,21 @@ class Callbacks:
     """
 
     def __init__(self, home: asyncio.AbstractEventLoop) -> None:
-        self.post: Callable[[Callable[[], object]], object] = home.call_soon_threadsafe
+        self._home = home
+        self._nowhere = Crossing(home, lambda call: self.post(call))
+        self._crossings: dict[asyncio.AbstractEventLoop, Crossing] = {}
+        self.post: Callable[[Done], object] = home.call_soon_threadsafe
         self.on_failure: Callable[[BaseException], object] = _handled_by_loop
         self.on_notice: Callable[[str], object] = log.warning
+
+    def crossing(self, loop: asyncio.AbstractEventLoop | None) -> Crossing:
+        """The one to where `loop` runs; None: to where the user's code does, if no loop runs there."""
+        if loop is None:
+            return self._nowhere
+        if loop not in self._crossings:
+            self._crossings = {each: its for each, its in self._crossings.items() if not each.is_closed()}
+            self._crossings[loop] = Crossing(self._home, loop.call_soon_threadsafe)
+        return self._crossings[loop]
 
     def made(self, function: Callable[[T], Any]) -> Callback[T]:
         """One that is called where this is.
@@ -92,25 +163,17 @@ class Callback(Generic[T]):
 
         def told(done: Done) -> None:
             warnings.warn(message, stacklevel=2)
-            _set(done)
+            done()
 
         await self._there(told)
 
     async def _there(self, function: Callable[[Done], object]) -> None:
         """Have a function called on its loop and in its context, and wait until that is done."""
-        done: Done = concurrent.futures.Future()
-
-        def now() -> None:
-            self._context.copy().run(function, done)
-
-        if self._loop is None:
-            self._how.post(now)
-        elif not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(now)
-        else:
+        if self._loop is not None and self._loop.is_closed():
             self.over = True
             return
-        await asyncio.wrap_future(done)
+        context = self._context.copy()
+        await self._how.crossing(self._loop).call(lambda done: context.run(function, done))
 
     def _step(self, rest: Iterator[T], done: Done) -> None:
         """Call it until there is something to await, or no more."""
@@ -121,7 +184,7 @@ class Callback(Generic[T]):
         except BaseException as error:  # noqa: BLE001  the user's own, and nobody else's to end for
             self._failed(error)
         if result is None:
-            _set(done)
+            done()
             return
         self._task = asyncio.get_running_loop().create_task(self._awaited(result))
         context = self._context.copy()
@@ -152,8 +215,3 @@ class Callback(Generic[T]):
         if not self.over:
             self.over = True
             self._how.on_failure(error)
-
-
-def _set(done: Done) -> None:
-    with suppress(concurrent.futures.InvalidStateError):  # nobody waits any longer
-        done.set_result(None)

@@ -24,7 +24,7 @@ class Request:
     the session whose folder is the one that relative paths begin at.
 
     Or `socket`, the path of a Unix socket there: its two directions as stdin and stdout until a side closes
-    it. `~` is the user's home.
+    it. `~` is the user's home. `prompt`: it is a conversation, in which every piece is waited for.
 
     `argv` with `code` gives the program a file that holds the code as its last argument. `cwd` defaults to
     the user's home, or to where the session is; `env` is added to the VM's; `timeout` is in seconds, 0 for
@@ -44,6 +44,7 @@ class Request:
     code: str | None = None
     work: Mapping[str, Any] | None = None
     socket: str | None = None
+    prompt: bool = False
     cwd: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     stdin: bool = False

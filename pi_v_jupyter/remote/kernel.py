@@ -138,7 +138,7 @@ class Kernel:
     async def _connect(self) -> KernelLink | None:
         """A link to the kernel; None where it does not run."""
         await self._let_go()
-        link = self._link = KernelLink(self, await self.place.launch(Request(socket=self._path)))
+        link = self._link = KernelLink(self, await self.place.launch(Request(socket=self._path, prompt=True)))
         try:
             await link.introduced(ANSWER_TIMEOUT)
             if link.open:

@@ -174,7 +174,7 @@ class ResidentProcess:
         self._send(wire.START, json.dumps(body).encode())
 
     def received(self, stream: int, payload: bytes) -> bool:
-        """Output came; is it to be acknowledged at once, as the stream's first is, and all of a socket?"""
+        """Output came; is it to be acknowledged at once, as the stream's first is?"""
         (offset,) = wire.CURSOR.unpack_from(payload)
         if offset > self._received[stream]:
             self._resident.forget(self._number)
@@ -184,7 +184,7 @@ class ResidentProcess:
             self._resident.forget(self._number)
             self.fail(ConnectionLostError("The VM sent more output than it may before it is read."))
             return False
-        at_once = not self._received[stream] or self.request.socket is not None
+        at_once = self.request.prompt or not self._received[stream]
         data = payload[wire.CURSOR.size + max(0, self._received[stream] - offset) :]
         if data:
             self._received[stream] += len(data)

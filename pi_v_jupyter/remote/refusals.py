@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -41,13 +41,14 @@ def shown(path: str) -> str:
 
 
 @contextmanager
-def understood(label: str) -> Iterator[None]:
-    """Whatever a VM says that makes no sense is one clear error."""
+def understood(label: str | Callable[[], str]) -> Iterator[None]:
+    """Whatever a VM says that makes no sense is one clear error. `label`: the VM's, or what looks it up."""
     try:
         yield
     except (ValueError, TypeError, KeyError, RecursionError):
         raise ConnectionLostError(
-            f"{label} answered what the resident program never would.", "Look at what runs there."
+            f"{label() if callable(label) else label} answered what the resident program never would.",
+            "Look at what runs there.",
         ) from None
 
 
