@@ -7,6 +7,7 @@
     ├── UnknownVMError             no VM of that id or name
     ├── AmbiguousVMError           more than one
     ├── UnknownProcessError        no background process of that id
+    ├── UnknownAgentError          no agent of that label
     ├── UnknownCommitError         no commit, or no tag, of that id or name
     ├── AmbiguousCommitError       more than one
     ├── ApiError                   the platform answered with an error
@@ -27,8 +28,15 @@
     │   ├── RemoteFileError        a file cannot be read, written, moved … (an OSError too)
     │   ├── EditError              an edit does not apply, and nothing was changed
     │   ├── NotReadyError          a background process was not ready in time, and goes on
+    │   ├── StdinError             what was written to a background process did not go in, or not all of it
+    │   ├── AgentError             an agent does not do what it is told
+    │   │   ├── AgentRefusedError  it said so
+    │   │   ├── AgentTimeoutError  it did not answer in time
+    │   │   └── AgentEndedError    it runs no more
     │   ├── KernelError            a kernel cannot be started there, or ended
     │   └── RemoteCellError        a Python cell raised; its class is named as what it raised there
+    ├── SpawnError                 an agent could not be made
+    ├── PatchError                 what an agent changed does not fit a repository
     └── PlatformError              the embedded platform
         ├── MissingToolError       a program it needs is not installed
         ├── ImageError             the VM image cannot be built or used
@@ -42,6 +50,8 @@
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class VersError(Exception):
@@ -88,6 +98,10 @@ class AmbiguousVMError(VersError):
 
 class UnknownProcessError(VersError):
     """No background process of the machine has that id."""
+
+
+class UnknownAgentError(VersError):
+    """No agent has that label."""
 
 
 class UnknownCommitError(VersError):
@@ -201,6 +215,44 @@ class NotReadyError(RemoteError):
     """A background process was not ready in time; it goes on."""
 
 
+class StdinError(RemoteError):
+    """What was written to a background process did not go in; `written` bytes of it did, None: unknown."""
+
+    def __init__(self, message: str, hint: str = "", *, written: int | None = 0) -> None:
+        super().__init__(message, hint)
+        self.written = written
+
+
+class AgentError(RemoteError):
+    """An agent does not do what it is told."""
+
+
+class AgentRefusedError(AgentError):
+    """It said that it does not, in the words of this."""
+
+
+class AgentTimeoutError(AgentError):
+    """It did not answer in time, and may do it all the same."""
+
+
+class AgentEndedError(AgentError):
+    """It runs no more: how its process ended, and the last lines of its `stderr`."""
+
+    def __init__(
+        self,
+        message: str,
+        hint: str = "",
+        *,
+        exit_code: int | None = None,
+        signal: str | None = None,
+        stderr: str = "",
+    ) -> None:
+        super().__init__(message, hint)
+        self.exit_code = exit_code
+        self.signal = signal
+        self.stderr = stderr
+
+
 class KernelError(RemoteError):
     """A Jupyter kernel cannot be started on the VM, or ended."""
 
@@ -223,6 +275,18 @@ class RemoteCellError(RemoteError):
 
     def _render_traceback_(self) -> list[str]:
         return self.traceback
+
+
+class SpawnError(VersError):
+    """An agent could not be made."""
+
+
+class PatchError(VersError):
+    """What an agent changed does not fit a repository; `files` are those that it does not fit."""
+
+    def __init__(self, message: str, hint: str = "", *, files: Sequence[str] = ()) -> None:
+        super().__init__(message, hint)
+        self.files = list(files)
 
 
 class PlatformError(VersError):

@@ -21,7 +21,9 @@ from pi_v_jupyter.errors import (
     VMGoneError,
 )
 from pi_v_jupyter.loops import at_home
-from pi_v_jupyter.remote.backgroundlog import END, LAST, LOOK, BackgroundLog, Status
+from pi_v_jupyter.remote.backgroundinput import BackgroundInput
+from pi_v_jupyter.remote.backgroundlog import END, LAST, LOOK
+from pi_v_jupyter.remote.backgroundstatus import Status
 from pi_v_jupyter.remote.callbacks import Callback
 from pi_v_jupyter.remote.journals import Line
 from pi_v_jupyter.remote.refusals import shown
@@ -40,7 +42,7 @@ class BackgroundProcesses(list["BackgroundProcess"]):
     """Background processes, which show as a table in a notebook."""
 
 
-class BackgroundProcess(BackgroundLog):
+class BackgroundProcess(BackgroundInput):
     """One run of a command in the background of `machine`, with all that came from it.
 
     `await process` waits until all of it has ended, and is the process itself. Methods may be awaited on any
@@ -79,21 +81,6 @@ class BackgroundProcess(BackgroundLog):
     def alive(self) -> bool:
         """Does anything of it run, minded or lost?"""
         return self.state == "running" or self.status.left > 0
-
-    @property
-    def _option(self) -> str:
-        return self.machine.option
-
-    @property
-    def outcome(self) -> str:
-        """Its state in words, such as "running", "exit code 0", "ended by SIGTERM"."""
-        if self.state == "running":
-            return "running"
-        if self.status.left:
-            return f"lost, and {self.status.left} of its processes run on"
-        if self.status.signal:
-            return f"ended by {self.status.signal}"
-        return "lost" if self.status.code is None else f"exit code {self.status.code}"
 
     def __repr__(self) -> str:
         return f"<BackgroundProcess {self.id} on {self.machine.label}: {self.outcome}>"

@@ -34,18 +34,20 @@ class BackgroundHost(Files):
         cwd: str | None = None,
         env: Mapping[str, str] | None = None,
         restart: bool = False,
+        stdin: bool = False,
     ) -> BackgroundProcess:
         """Run `command` (text: by bash; a list: as it stands) in the background, under a name.
 
         It goes on when its connection, its notebook and its kernel end, comes along in branches and commits,
-        and is found again by `process`. With `restart`, one of that name that runs is stopped first.
+        and is found again by `process`. With `restart`, one of that name that runs is stopped first. With
+        `stdin`, it reads what is written by `process.write`; nothing otherwise.
 
         Raises:
             UsageError: one of that name runs, or none may have it.
             RemoteFileError: `cwd`, or a program, is not there; or the disk is full.
             ConnectError: the machine cannot be reached.
         """
-        return await self.background.begin(command, id, cwd=cwd, env=env or {}, restart=restart)
+        return await self.background.begin(command, id, cwd=cwd, env=env or {}, restart=restart, stdin=stdin)
 
     @at_home
     async def processes(self) -> BackgroundProcesses:

@@ -7,122 +7,27 @@ from its cursor, and nothing comes twice.
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
-import json
-import re
 import warnings
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractContextManager, aclosing
-from dataclasses import dataclass, fields, replace
-from typing import Any, Protocol, Self
+from dataclasses import replace
+from typing import Any, Self
 
 from pi_v_jupyter.errors import ConnectionLostError, UnknownProcessError
 from pi_v_jupyter.loops import at_home, cross
-from pi_v_jupyter.remote._resident.frames import ABOUT
-from pi_v_jupyter.remote.callbacks import Callbacks
-from pi_v_jupyter.remote.channel import Process, Request, StreamName, checked
-from pi_v_jupyter.remote.journals import MARKS, Line, Reader, Wanted, frames, piece
+from pi_v_jupyter.remote._resident.frames import ABOUT, LOG
+from pi_v_jupyter.remote.backgroundstatus import NEWS, Status, Table, made
+from pi_v_jupyter.remote.channel import Request, StreamName
+from pi_v_jupyter.remote.journals import MARKS, Line, Reader, Wanted, frames, piece, said
 from pi_v_jupyter.remote.journals import told as parsed
 from pi_v_jupyter.remote.refusals import understood
 
-ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-SIGNAL = re.compile(r"(SIG[A-Z0-9+-]{1,12})?")
-STATES = ("running", "ended", "lost")
 LAST = 50  # lines of a log that are shown
 LOOK = 0.1  # seconds between two looks
 TRIES = 5  # to follow, none of which led to any output, or lasted
 STEADY = 2.0  # seconds
 SPAN = 1.0  # seconds at least over which the use of a processor is told: clocks tick 100 times in one
 END = 1 << 62  # a cursor that no journal comes to
-SAID = ("run", "state", "trouble", "code", "signal", "stopped_by", "ended", "end")  # of it, by its minder
-
-
-@dataclass(frozen=True)
-class Status:
-    """A background process when last looked at; times in seconds, of its machine's clock.
-
-    `state`: "running", as long as anything that came from it runs; "ended"; or "lost": what minded it was
-    killed, or its machine restarted. `left`: how many processes of one that was lost run on. `stopped_by`:
-    the signal that a stop took. `trouble`: why its log stands still. `cpu`: seconds of processor time;
-    `memory`: bytes.
-    """
-
-    id: str
-    run: str
-    command: str
-    cwd: str
-    state: str
-    pid: int
-    minder: int
-    minder_began: str
-    started: float
-    begin: int
-    end: int
-    socket: str = ""
-    uptime: float = 0.0
-    ended: float | None = None
-    code: int | None = None
-    signal: str | None = None
-    stopped_by: str | None = None
-    trouble: str = ""
-    left: int = 0
-    cpu: float = 0.0
-    memory: int = 0
-    last_line: str = ""
-
-
-KNOWN = {field.name for field in fields(Status)}
-
-
-def made(told: dict[str, Any]) -> Status:
-    """What a machine said; ValueError or TypeError: no program of ours would."""
-    status = checked(Status, {name: value for name, value in told.items() if name in KNOWN})
-    names = (status.signal or "", status.stopped_by or "")
-    if status.state not in STATES or not ID.fullmatch(status.id) or not all(map(SIGNAL.fullmatch, names)):
-        raise ValueError("no status")
-    return status
-
-
-class Machine(Protocol):
-    """Where it runs."""
-
-    @property
-    def home(self) -> asyncio.AbstractEventLoop:
-        """The loop it lives on."""
-
-    @property
-    def label(self) -> str:
-        """What to call it in a sentence."""
-
-    @property
-    def option(self) -> str:
-        """How `%bg` is told of it: " --on NAME"."""
-
-    async def launch(self, request: Request) -> Process:
-        """Start a command."""
-
-
-class Table(Protocol):
-    """The table of a machine's background processes, as one of them needs it; see `ProcessTable`."""
-
-    @property
-    def machine(self) -> Machine:
-        """Where they run."""
-
-    callbacks: Callbacks
-    partings: int
-
-    async def status(self, process_id: str, *, load: bool) -> Status:
-        """What is known of one."""
-
-    async def ask(self, what: str, **arguments: Any) -> Any:
-        """Have the resident program do it."""
-
-    def request(self, what: str, **arguments: Any) -> Request:
-        """What the resident program is asked."""
-
-    def attend(self, work: Callable[[], Coroutine[Any, Any, None]]) -> concurrent.futures.Future[None]:
-        """Have `work` done until the session ends."""
 
 
 class BackgroundLog:
@@ -148,6 +53,31 @@ class BackgroundLog:
     def state(self) -> str:
         """When last looked at: "running", "ended" or "lost"; see `refresh`."""
         return self.status.state
+
+    @property
+    def _option(self) -> str:
+        return self.machine.option
+
+    @property
+    def exited(self) -> bool:
+        """Has the first of its processes ended? What that has started may go on."""
+        return self.state != "running" or self.status.code is not None or self.status.signal is not None
+
+    @property
+    def exit(self) -> str:
+        """How that ended, in words, such as "exit code 0", "ended by SIGTERM"; "lost" if nobody knows."""
+        if self.status.signal:
+            return f"ended by {self.status.signal}"
+        return "lost" if self.status.code is None else f"exit code {self.status.code}"
+
+    @property
+    def outcome(self) -> str:
+        """Its state in words, such as "running", "exit code 0", "ended by SIGTERM"."""
+        if self.state == "running":
+            return "running"
+        if self.status.left:
+            return f"lost, and {self.status.left} of its processes run on"
+        return self.exit
 
     @at_home
     async def refresh(self) -> Self:
@@ -264,20 +194,39 @@ class BackgroundLog:
     async def _follow(
         self, cursor: int, order: dict[str, Any] | None = None
     ) -> AsyncGenerator[tuple[int, bytes], None]:
-        """Pieces of its journal from `cursor` on, until it has ended. On its machine's loop."""
+        """Pieces of its journal from `cursor` on, until it has ended; empty ones when there is news of it.
+
+        On its machine's loop.
+        """
+
+        def words() -> bytes:
+            return said({"do": "follow", "from": cursor}) + (said(order) if order else b"")
+
+        async with aclosing(self._talk(words)) as found:
+            async for kind, body in found:
+                if kind == LOG:
+                    at, data = self._piece(body)
+                    cursor = at + len(data)
+                    yield at, data
+                elif kind == ABOUT:
+                    yield cursor, b""
+        async with aclosing(self._kept(cursor, self.status.end)) as pieces:
+            async for at, data in pieces:
+                yield at, data
+
+    async def _talk(self, words: Callable[[], bytes]) -> AsyncGenerator[tuple[int, bytes], None]:
+        """What its minder answers to `words`, which it is told again after a break, until all has ended."""
         partings, tries = self._table.partings, TRIES
         while self.state == "running":
             began = asyncio.get_running_loop().time()
-            orders = ({"do": "follow", "from": cursor}, *([order] if order else ()))
             try:
-                async with aclosing(self._frames(Request(socket=self.status.socket), *orders)) as found:
+                async with aclosing(self._frames(Request(socket=self.status.socket), words())) as found:
                     async for kind, body in found:
                         if kind == ABOUT:
                             self._told(body)
-                            continue
-                        at, data = self._piece(body)
-                        cursor, tries = at + len(data), TRIES
-                        yield at, data
+                        else:
+                            tries = TRIES
+                        yield kind, body
                 if self.state == "running":
                     await self._refresh()
             except ConnectionLostError:  # with the resident program that led to it; or what came was nonsense
@@ -286,9 +235,6 @@ class BackgroundLog:
                     raise
             if self.state == "running":
                 await asyncio.sleep(LOOK)  # too many clients, or it is just about to end
-        async with aclosing(self._kept(cursor, self.status.end)) as pieces:
-            async for at, data in pieces:
-                yield at, data
 
     async def _kept(self, cursor: int, end: int | None) -> AsyncGenerator[tuple[int, bytes], None]:
         """What its files have."""
@@ -299,15 +245,12 @@ class BackgroundLog:
             async for _, body in found:
                 yield self._piece(body)
 
-    async def _frames(
-        self, request: Request, *orders: dict[str, Any]
-    ) -> AsyncGenerator[tuple[int, bytes], None]:
-        """What comes, over one connection."""
+    async def _frames(self, request: Request, words: bytes = b"") -> AsyncGenerator[tuple[int, bytes], None]:
+        """What comes, over one connection, to which `words` are said."""
         process = await self.machine.launch(request)
+        saying = asyncio.create_task(process.write(words))  # what comes may be why no more is taken
         buffer = bytearray()
         try:
-            for words in orders:
-                await process.write(json.dumps(words).encode() + b"\n")
             async for _, data in process.chunks():
                 buffer += data
                 with self._understood():
@@ -315,6 +258,8 @@ class BackgroundLog:
                 for kind, body in found:
                     yield kind, body
         finally:
+            saying.cancel()
+            await asyncio.gather(saying, return_exceptions=True)
             await process.close()
 
     def _understood(self) -> AbstractContextManager[None]:
@@ -327,5 +272,5 @@ class BackgroundLog:
     def _told(self, body: bytes) -> None:
         """Its minder says how it is; what only a look from outside tells is as it was."""
         with self._understood():
-            said = {name: value for name, value in parsed(body).items() if name in SAID}
-            self.learn(made({**self.status.__dict__, **said}))
+            news = {name: value for name, value in parsed(body).items() if name in NEWS}
+            self.learn(made({**self.status.__dict__, **news}))

@@ -284,7 +284,7 @@ class Files(ABC):
         return bytes(kept), how.value
 
 
-ON_BACKGROUND = ("listed", "status", "tail", "read", "listening", "end_strays", "remove")
+ON_BACKGROUND = ("listed", "status", "tail", "opening", "read", "listening", "end_strays", "remove")
 PATHLESS = ("send", "programs", *(f"background.{what}" for what in ON_BACKGROUND))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pi_v_jupyter.errors import RemoteCommandError, RemoteFileError, UnknownProcessError, UsageError
 from pi_v_jupyter.remote.background import BackgroundProcess, BackgroundProcesses, Status
-from pi_v_jupyter.remote.backgroundlog import ID, Machine, made
+from pi_v_jupyter.remote.backgroundstatus import ID, Machine, made
 from pi_v_jupyter.remote.callbacks import Callbacks
 from pi_v_jupyter.remote.channel import Request
 from pi_v_jupyter.remote.files import work
@@ -38,6 +38,7 @@ class ProcessTable:
         cwd: str | None,
         env: Mapping[str, str],
         restart: bool = False,
+        stdin: bool = False,
         code: str | None = None,
         beside: str | None = None,
     ) -> BackgroundProcess:
@@ -55,7 +56,9 @@ class ProcessTable:
                     await self.ask("check", **place, argv=argv)  # before the other is stopped for it
                     await self._end(process_id)
                 run = secrets.token_hex(8)
-                found = await self.ask("start", **place, id=process_id, run=run, code=code, **words)
+                found = await self.ask(
+                    "start", **place, id=process_id, run=run, code=code, reads=stdin, **words
+                )
             except RemoteFileError as error:
                 if error.errno is None and not left:
                     raise self._taken(process_id, restart=restart) from None

@@ -120,8 +120,11 @@ async def test_a_stop_that_is_asked_for_again_after_a_break_signals_once(
 
 def sockets(pid: int) -> set[str]:
     """What a process is connected to."""
-    links = (str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir())
-    return {link for link in links if link.startswith("socket:")}
+    found = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it is closed meanwhile
+            found.add(str(link.readlink()))
+    return {link for link in found if link.startswith("socket:")}
 
 
 async def test_sessions_of_sshd_that_are_killed_take_nothing_along(backing: Loopback, reach: Reach) -> None:

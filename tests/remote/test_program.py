@@ -15,6 +15,7 @@ from pi_v_jupyter.remote import _kernel, _resident, kernel, resident
 FOLDER = Path(_resident.__file__).parent
 FILES = sorted(FOLDER.glob("*.py"))
 KEEPER = sorted(Path(_kernel.__file__).parent.glob("*.py"))
+AGENTS = sorted((Path(__file__).parents[2] / "golden" / "lib" / "swarm_agent").glob("*.py"))
 QUICK = {
     "__future__", "collections", "contextlib", "errno", "fcntl", "heapq", "itertools", "json", "os",
     "_thread", "io", "resource", "select", "selectors", "signal", "socket", "stat", "struct", "subprocess",
@@ -62,8 +63,8 @@ def test_every_module_is_sent() -> None:
     assert sorted(sent) == [file.stem for file in FILES]
 
 
-@pytest.mark.parametrize("file", KEEPER, ids=lambda file: file.name)
-def test_what_keeps_a_kernel_is_python_3_8(file: Path) -> None:
+@pytest.mark.parametrize("file", [*KEEPER, *AGENTS], ids=lambda file: file.name)
+def test_what_keeps_a_kernel_and_what_talks_to_an_agent_are_python_3_8(file: Path) -> None:
     ast.parse(file.read_text(), feature_version=(3, 8))
 
 

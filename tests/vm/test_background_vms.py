@@ -104,6 +104,25 @@ async def test_a_process_goes_on_in_the_original_and_in_each_branch_with_a_log_o
     assert words(await counted(process, saying="original")) == ["first", "original"]
 
 
+async def test_what_it_has_not_read_yet_is_read_in_each_branch_and_each_is_written_to_on_its_own(
+    vm: VM,
+) -> None:
+    read = (
+        'until [ -e /run/go ]; do sleep 0.05; done; exec python3 -c "import sys; print(*map(len, sys.stdin))"'
+    )
+    process = await vm.start(read, id="read", stdin=True)
+    await process.write("x" * 2_999_999 + "\n")  # more than a pipe holds
+    twin = await vm.branch()
+    copy = await twin.process("read")
+    await process.write("original\n")
+    await copy.write("copied\n")
+    for each, line in ((process, "original"), (copy, "copied")):
+        await each.write_eof()
+        await each.machine.run("touch /run/go")  # type: ignore[attr-defined]
+        assert (await each).exit_code == 0
+        assert await each.logs() == [f"3000000 {len(line) + 1}"]
+
+
 async def test_who_follows_it_meanwhile_reads_on_in_the_original(vm: VM) -> None:
     process = await vm.start(COUNT, id="count")
     found: list[tuple[int, str]] = []

@@ -18,6 +18,7 @@ import time
 from signal import SIGKILL
 
 from . import descendants, journal, minder, processes
+from .abouts import damaged, told
 from .files import Call, Refusal
 from .frames import CURSOR, LOG, frame
 
@@ -29,10 +30,6 @@ ID = re.compile("[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 PATIENCE = 30.0  # seconds after SIGKILL
 SHOWN = 2000  # characters of a command that are remembered
 MARKS = {"stdout": b"o", "stderr": b"e" + journal.AGAIN, "both": b"oe" + journal.AGAIN}
-TOLD = {
-    **{"run": str, "command": str, "cwd": str, "state": str, "pid": int, "pid_began": str},
-    **{"minder": int, "minder_began": str, "started": float, "begin": int, "end": int},
-}
 NONE = (FileNotFoundError, NotADirectoryError, Refusal, ValueError, TypeError, KeyError, RecursionError)
 
 
@@ -98,8 +95,9 @@ def start(
     code: str | None = None,
     command: str | None = None,
     argv: list[str] | None = None,
+    reads: bool = False,
 ) -> dict[str, Any]:
-    """Run `command`, by bash, or `argv`, in the folder `path`."""
+    """Run `command`, by bash, or `argv`, in the folder `path`; `reads`: it is written to."""
     cwd = os.path.normpath(call.path(path))
     environment = {**call.environment(), **env}
     words = ["bash", "-c", command or ""] if argv is None else argv
@@ -113,7 +111,7 @@ def start(
         try:
             child = os.fork()
             if child == 0:
-                minder.mind(writer, lock, place, about, words, code, cwd, environment)
+                minder.mind(writer, lock, place, about, words, code, reads, cwd, environment)
         finally:
             os.close(writer)
     finally:
@@ -149,31 +147,6 @@ def known(process_id: str, children: dict[int, list[int]] | None) -> dict[str, A
     about["socket"] = os.path.join(place, "socket")
     about["last_line"] = journal.last_line(place)
     return about
-
-
-def told(place: str) -> dict[str, Any]:
-    """What its minder wrote down last; ValueError: that makes no sense."""
-    with open(os.path.join(place, "about.json"), "rb") as file:
-        try:
-            about: dict[str, Any] = json.loads(file.read())
-        except RecursionError:
-            raise ValueError("too deep") from None
-    whole = isinstance(about, dict) and all(isinstance(about.get(name), TOLD[name]) for name in TOLD)
-    if not whole:
-        raise ValueError("no record")
-    about["id"] = os.path.basename(place)
-    return about
-
-
-def damaged(place: str) -> dict[str, Any]:
-    """One whose record was lost, as in a power failure: its log is there, and it can be removed."""
-    written = os.stat(os.path.join(place, "about.json")).st_mtime
-    return {
-        **{"id": os.path.basename(place), "run": "", "command": "", "cwd": "", "state": "lost"},
-        **{"pid": 0, "pid_began": "", "minder": 0, "minder_began": ""},
-        **{"started": written, "ended": written, "begin": 0, "end": journal.end(place)},
-        "trouble": "its record is damaged",
-    }
 
 
 def minded(about: dict[str, Any]) -> bool:
@@ -248,6 +221,12 @@ def tail(call: Call, id: str, lines: int, stream: str) -> dict[str, int]:
     return {"cursor": journal.tail(folder(id), lines, MARKS[stream], call.check)}
 
 
+def opening(call: Call, id: str, cursor: int, stream: str) -> dict[str, int]:
+    """Where the lines begin that have no end yet at a cursor."""
+    marks = [mark for name, mark in journal.MARKS.items() if stream in (name, "both")]
+    return {"cursor": min(journal.opening(folder(id), cursor, mark, call.check) for mark in marks)}
+
+
 def read(call: Call, id: str, cursor: int, end: int | None) -> None:
     """What was written from `cursor` to `end`."""
     place = folder(id)
@@ -289,5 +268,6 @@ def forget(place: str, unless: str | None = None) -> None:
 
 
 OPERATIONS = {
-    each.__name__: each for each in (start, check, status, listed, tail, read, listening, end_strays, remove)
+    each.__name__: each
+    for each in (start, check, status, listed, tail, opening, read, listening, end_strays, remove)
 }

@@ -179,6 +179,26 @@ def tail(folder: str, lines: int, marks: bytes, check: Callable[[], object] = la
     return cursor if left == 0 else found[0]
 
 
+def opening(folder: str, cursor: int, mark: bytes, check: Callable[[], object] = lambda: None) -> int:
+    """The cursor at which the line of a stream begins that has no end at `cursor` yet; itself, if none has.
+
+    `check` as for `tail`.
+    """
+    found = cursor
+    for start in reversed([start for start in starts(folder) if start < cursor]):
+        try:
+            with open(path(folder, start), "rb") as file:
+                data = file.read(cursor - start)
+        except FileNotFoundError:
+            return found
+        check()
+        for at, _ in backwards(data, mark + mark.upper() + AGAIN):
+            if data[at : at + 1] != mark.upper():
+                return found
+            found = start + at
+    return found
+
+
 def backwards(data: bytes, marks: bytes) -> Iterator[tuple[int, int]]:
     """The rows with one of `marks`, the last first: where each begins and ends. Others cost nothing."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import gc
 import json
 import os
@@ -19,8 +18,10 @@ import subprocess
 import time
 
 from . import journal
+from .abouts import recorded, restore, save
 from .descendants import began, below, family, signal_groups
 from .frames import ABOUT, CURSOR, LOG
+from .inputs import Input
 from .listeners import Listener
 from .loop import Loop
 from .outputs import READ, Output
@@ -40,52 +41,6 @@ LOOK = 0.05  # seconds between two rounds of SIGKILL: what is killed may just ha
 CHASE = 0.05  # seconds of one round
 MOST_PATIENCE = 2.0  # seconds: what is left then is another user's, or waits for a disk
 PARTING = 2.0  # seconds clients have to take the last words; the files have all of it
-ROOM = 4096  # bytes by which about.json grows, and
-SLACK = 1024  # bytes that it has to spare: what replaces it fits where it is, when the disk is full
-
-
-def save(folder: str, about: dict[str, Any]) -> None:
-    """What is known of the process, for those who come when its minder has ended."""
-    path = os.path.join(folder, "about.json")
-    data = json.dumps(about).encode()
-    data = data.ljust(ROOM * (1 + (len(data) + SLACK) // ROOM))
-    try:
-        fd = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        try:
-            if os.write(fd, data) != len(data):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        finally:
-            os.close(fd)
-        os.replace(path + ".new", path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(path + ".new")
-        try:
-            with open(path, "r+b", buffering=0) as file:
-                file.write(data)
-        except FileNotFoundError:
-            raise error from None
-
-
-def recorded(folder: str) -> bytes | None:
-    """What is known of an earlier run."""
-    try:
-        with open(os.path.join(folder, "about.json"), "rb") as file:
-            return file.read()
-    except FileNotFoundError:
-        return None
-
-
-def restore(folder: str, before: bytes | None) -> None:
-    """As if there had been no other run since."""
-    path = os.path.join(folder, "about.json")
-    with contextlib.suppress(OSError):
-        if before is None:
-            os.unlink(path)
-        else:
-            with open(path, "r+b", buffering=0) as file:
-                file.write(before)
-                file.truncate()
 
 
 class Minder(Loop):
@@ -98,12 +53,14 @@ class Minder(Loop):
         self.listeners: set[Listener] = set()
         self.status: int | None = None  # of the first process, as `wait` tells it
         self.alone = False  # has all of it ended?
+        self.told = False  # is it known that the first has, though others go on?
         self.killing: Timer | None = None
         self.patience = LOOK
         self.orders: set[str] = set()
         self.holding: Timer | None = None
         self.full: Timer | None = None
         self.outputs = [Output(self, name) for name in journal.MARKS]
+        self.input: Input | None = None
 
     def words(self) -> bytes:
         return json.dumps(self.about).encode()
@@ -116,7 +73,7 @@ class Minder(Loop):
         for each in list(self.listeners):
             each.tell(ABOUT, self.words())
 
-    def start(self, argv: list[str], code: str | None, cwd: str, env: dict[str, str]) -> None:
+    def start(self, argv: list[str], code: str | None, reads: bool, cwd: str, env: dict[str, str]) -> None:
         """Run it. OSError: it cannot be."""
         ctypes.CDLL(None, use_errno=True).prctl(SUBREAPER, 1, 0, 0, 0)
         given = [] if code is None else [memory_file(code.encode("utf-8", "surrogateescape"))]
@@ -127,21 +84,25 @@ class Minder(Loop):
             **{"pid": 0, "pid_began": "", "minder": os.getpid(), "minder_began": began(os.getpid())},
             **{"started": time.time(), "begin": self.journal.end, "end": self.journal.end},
             state="running",
+            stdin="open" if reads else "none",
         )
         save(self.folder, self.about)  # before it runs: the disk may be full
         self.listen()
         out, err = self.outputs
+        if reads:
+            self.input = Input(self)
+        reader = subprocess.DEVNULL if self.input is None else self.input.reader
         argv = [*argv, *(f"/proc/self/fd/{fd}" for fd in given)]
         process = launch(
             argv,
-            stdin=subprocess.DEVNULL,
+            stdin=reader,
             stdout=out.writer,
             stderr=err.writer,
             cwd=cwd,
             env=env,
             pass_fds=given,
         )
-        for fd in (*given, out.writer, err.writer):
+        for fd in (*given, out.writer, err.writer, *([] if self.input is None else [reader])):
             os.close(fd)
         self.pid = process.pid
         self.change(pid=process.pid, pid_began=began(process.pid))
@@ -216,9 +177,19 @@ class Minder(Loop):
                 self.alone = True
                 return
             if pid == 0:
-                return
+                break
             if pid == self.pid:
                 self.status = status
+        if self.status is not None and not self.told:
+            self.told = True
+            self.empty()  # all that it wrote comes before the news of its end
+            self.change(end=self.journal.end, **exit_of(self.status))
+
+    def empty(self) -> None:
+        """Take all that has been written so far."""
+        for output in self.outputs:
+            while output.take() == READ:  # as a pipe holds no more, another is what came behind the end
+                pass
 
     def stop(self, number: int, grace: float, order: str) -> None:
         """Signal all of it, and kill what is left later; once for each order, which may come again."""
@@ -258,9 +229,8 @@ class Minder(Loop):
         while not self.alone:
             self.serve()
             self.fire()
+        self.empty()
         for output in self.outputs:
-            while output.take() == READ:  # as a pipe holds no more, another is what came behind the end
-                pass
             output.close()
         self.listener.close()
         with contextlib.suppress(FileNotFoundError):  # somebody removed the folder
@@ -269,6 +239,8 @@ class Minder(Loop):
             self.about["trouble"] = f"the disk was full: its last {len(self.journal.pending)} bytes are lost"
         outcome = exit_of(self.status or 0)
         self.change(state="ended", ended=time.time(), end=self.journal.end, **outcome)
+        if self.input is not None:
+            self.input.close()
         deadline = time.monotonic() + PARTING
         while any(each.queue for each in self.listeners) and time.monotonic() < deadline:
             self.later(LOOK, lambda: None)
