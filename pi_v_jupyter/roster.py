@@ -77,9 +77,12 @@ class Roster:
         vcpu: int | None = None,
         mem: int | None = None,
         disk: int | None = None,
+        image: str | None = None,
         wait: bool = True,
     ) -> VM:
         """Make a root VM; `mem` and `disk` are in MiB; with `wait`, once it runs.
+
+        `image` names one of the platform's.
 
         Raises:
             UsageError: it cannot be a name, or is taken.
@@ -87,7 +90,11 @@ class Roster:
         if name is not None:
             names.check(name, *await self._taken())
         config = VMConfig(
-            vcpu_count=vcpu, mem_size_mib=mem, fs_size_mib=disk, labels={"name": name} if name else None
+            vcpu_count=vcpu,
+            mem_size_mib=mem,
+            fs_size_mib=disk,
+            image_name=image,
+            labels={"name": name} if name else None,
         )
         vm_id = await self.client.create_vm(config, wait_boot=wait)
         vm = await self._new(vm_id)
@@ -133,16 +140,30 @@ class Roster:
             await vm.let_go()
         return await self.commits.find_anyhow(commit_id, made_of=vm.vm_id)
 
-    async def restore(self, commit: Commit | str, name: str | None = None) -> VM:
-        """A new VM that goes on from a commit; named after it or its VM, unless `name` is given."""
-        taken, ids = await self._taken()
+    async def restore(self, commit: Commit | str, count: int, name: str | None = None) -> VMs:
+        """New VMs that go on from a commit; see `Vers.restore`."""
         if isinstance(commit, str):
             commit = await self.commits.find_anyhow(commit)
-        if name is not None:
-            names.check(name, taken, ids)
+        if name is None:
+            given = await self.free_names(self._name_after(commit), count)
         else:
-            (name,) = names.free(self._name_after(commit), 1, taken, ids)
-        vm = await self._new(await self.client.restore_commit(commit.id))
+            given = names.numbered(name, count)
+            await self.check_names(given)
+        made_ids = await self.make_of(commit, count)
+        made = await asyncio.gather(
+            *(self.take_up(vm_id, commit, each) for vm_id, each in zip(made_ids, given, strict=True))
+        )
+        return VMs(made, self._active.vm_id if self._active else None)
+
+    async def make_of(self, commit: Commit, count: int) -> list[str]:
+        """Have the platform make VMs of a commit, at once, all or none; their ids, to be taken up."""
+        if count == 1:
+            return [await self.client.restore_commit(commit.id)]
+        return await self.client.restore_copies(commit.id, count)
+
+    async def take_up(self, vm_id: str, commit: Commit, name: str) -> VM:
+        """A VM that was made of a commit just now, named."""
+        vm = await self._new(vm_id)
         platform = self.settings.base_url
         vm.inherit(
             Legacy.load(self.state.get(platform, "sessions", commit.id)),
@@ -150,6 +171,20 @@ class Roster:
         )
         await self._call(vm, name)
         return vm
+
+    async def free_names(self, stem: str, count: int) -> list[str]:
+        """The first `count` of STEM-1, STEM-2, … that no VM has."""
+        return names.free(stem, count, *await self._taken())
+
+    async def check_names(self, given: Iterable[str]) -> None:
+        """Refuse what cannot name new VMs.
+
+        Raises:
+            UsageError: one cannot be a name, or is taken.
+        """
+        taken, ids = await self._taken()
+        for one in given:
+            names.check(one, taken, ids)
 
     async def rename(self, vm: VM, name: str) -> None:
         """Give a VM another name; see `VM.rename`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -32,10 +33,13 @@ from pi_v_jupyter.api.models import (
     TagRequest,
     VMConfig,
     VMInfo,
+    VMKey,
+    VMKeyRequest,
     VMRef,
     WantedState,
     WhoAmI,
 )
+from pi_v_jupyter.errors import ApiError
 from pi_v_jupyter.settings import Endpoint
 
 BOOT_TIMEOUT = 180.0  # seconds; without hardware virtualisation a VM of unusual size boots for a minute
@@ -157,6 +161,31 @@ class VersClient(Calls):
         )
         return (await self._ask(request, BranchAnswer.model_validate_json)).vm_ids[0]
 
+    async def restore_copies(self, commit_id: str, count: int) -> list[str]:
+        """Several new VMs that go on from the commit, made at once; their ids. All of them, or none."""
+        request = Request(
+            "POST",
+            f"/vm/branch/by_commit/{exchange.known_commit(commit_id)}",
+            query={"count": count},
+            timeout=self._long(count),
+            look="%vers commits",
+        )
+        try:
+            return (await self._ask(request, BranchAnswer.model_validate_json)).vm_ids
+        except ApiError as error:
+            if error.status not in (404, 405):
+                raise
+        # The older vintage has no such path; if it is the commit that is not there, this says so.
+        made = await asyncio.gather(
+            *(self.restore_commit(commit_id) for _ in range(count)), return_exceptions=True
+        )
+        failed = [outcome for outcome in made if isinstance(outcome, BaseException)]
+        ids = [outcome for outcome in made if isinstance(outcome, str)]
+        if failed:
+            await asyncio.gather(*map(self.delete_vm, ids), return_exceptions=True)
+            raise failed[0]
+        return ids
+
     async def list_commits(self, *, public: bool = False) -> list[CommitInfo]:
         """All commits of the account, or all that are public."""
         endpoint = self._settings.endpoint()
@@ -195,6 +224,19 @@ class VersClient(Calls):
     async def ssh_key(self, vm_id: str) -> SSHKey:
         """The private key that logs in to the VM as root."""
         return await self._ask(Request.of_vm("GET", vm_id, "/ssh_key"), SSHKey.model_validate_json)
+
+    async def vm_key(self, vm_id: str, max_vms: int) -> VMKey | None:
+        """A key for the VM's own use, good for what it makes: at most `max_vms` VMs, itself counted.
+
+        None where the platform has no such keys: then the account's is the only one.
+        """
+        request = replace(Request.of_vm("POST", vm_id, "/api_key"), body=VMKeyRequest(max_vms=max_vms))
+        try:
+            return await self._ask(request, VMKey.model_validate_json)
+        except ApiError as error:
+            if error.status not in (404, 405, 501):
+                raise
+            return None
 
     async def whoami(self) -> WhoAmI:
         """Whose key this is."""

@@ -290,6 +290,19 @@ class EnvVarsRequest(Model):
     replace: bool = False
 
 
+class VMKeyRequest(Model):
+    """Body of `POST /vm/{id}/api_key`, which the embedded platform has."""
+
+    max_vms: int = Field(ge=1)
+
+
+class VMKey(Model):
+    """The key of a VM to the platform, and the address at which the VM finds that."""
+
+    api_key: str = Field(repr=False)
+    base_url: str
+
+
 class SSHKey(Model):
     """How to log in to one VM. The private key, in OpenSSH's format, stays out of every repr."""
 

@@ -30,10 +30,7 @@ MAY_BE_MADE = "The platform may make it all the same: `%vers ls` shows it, `%ver
 @click.pass_obj
 def branch(extension: Extension, vm: str, count: int, name: str | None, use: bool) -> VM | Sequence[VM]:
     """Fork VM, or the active one, as it is now: memory, processes, shell session and disk."""
-    if use and count > 1:
-        raise UsageError(
-            "--use needs one branch, not several.", "Leave -n out, or `%vers use` one of them later."
-        )
+    _one_to_use(use, count)
     began = time.monotonic()
     parent = extension.wait(extension.find(vm))
     made = extension.wait(parent.branch(count, name=name), f"branching {parent.label}", MAY_BE_MADE)
@@ -65,17 +62,21 @@ def commit(extension: Extension, vm: str, name: str | None, tag: str | None, kee
 
 @click.command()
 @click.argument("commit", type=CommitName())
-@click.option("--name", help="What to call the VM.")
+@click.option("-n", "count", type=click.IntRange(1, MOST_BRANCHES), default=1, metavar="N", help="How many.")
+@click.option("--name", help="What to call it; several are called NAME-1, NAME-2, …")
 @click.option("--use", is_flag=True, help="Have cells run on it.")
 @click.pass_obj
-def restore(extension: Extension, commit: str, name: str | None, use: bool) -> VM:
+def restore(extension: Extension, commit: str, count: int, name: str | None, use: bool) -> VM | Sequence[VM]:
     """Make a VM that goes on from COMMIT: an id, a unique beginning of one, a name or a tag."""
+    _one_to_use(use, count)
     began = time.monotonic()
     found = extension.held(commit, Commit) or commit
-    vm = extension.wait(extension.vers.restore(found, name=name), f"restoring {commit}", MAY_BE_MADE)
+    made = extension.wait(extension.vers.restore(found, count, name=name), f"restoring {commit}", MAY_BE_MADE)
+    if count > 1:
+        return made
     if use:
-        extension.wait(extension.vers.use(vm), f"connecting to {vm.label}")
-    return extension.announce(vm, time.monotonic() - began)
+        extension.wait(extension.vers.use(made[0]), f"connecting to {made[0].label}")
+    return extension.announce(made[0], time.monotonic() - began)
 
 
 @click.command()
@@ -179,6 +180,13 @@ def rename(extension: Extension, vm: str, name: str) -> VM:
     found = extension.wait(extension.find(vm))
     extension.wait(found.rename(name))
     return extension.announce(found)
+
+
+def _one_to_use(use: bool, count: int) -> None:
+    if use and count > 1:
+        raise UsageError(
+            "--use needs one VM, not several.", "Leave -n out, or `%vers use` one of them later."
+        )
 
 
 COMMANDS = (branch, commit, restore, pause, resume, commits, tag, info, rename)

@@ -104,6 +104,8 @@ def test_a_commit_is_restored_as_often_as_one_likes(tidy: Kernel) -> None:
     for name in ("good", "before", "kept"):
         good(tidy, f"again = %vers restore {name} --name again-{name}")
         assert good(tidy, "%vm --on again cat /root/moment; pwd") == "before\n/srv\n"
+    good(tidy, "one, two = %vers restore good -n 2")
+    assert good(tidy, "%vm --on one,two cat /root/moment").count("before") == 2
     refused = tidy.run("%vers commits -f -d good", timeout=30)
     assert refused.error == "ConflictError" and "again-good" in refused.message
     shown = tidy.run("%vers commits")
@@ -188,7 +190,7 @@ def test_a_vm_is_renamed(tidy: Kernel) -> None:
 @pytest.mark.parametrize(
     ("code", "error", "message"),
     [
-        ("%vers branch -n 2 --use", "UsageError", "--use needs one branch, not several."),
+        ("%vers branch -n 2 --use", "UsageError", "--use needs one VM, not several."),
         ("%vers branch -n 0", "UsageError", "-n"),
         ("%vers branch --nam x", "UsageError", "Did you mean --name?"),
         ("%vers branch bild", "UnknownVMError", "No VM named 'bild'. Did you mean 'build'?"),

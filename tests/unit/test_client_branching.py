@@ -37,6 +37,12 @@ def page(*commits: dict[str, Any], total: int, offset: int = 0) -> httpx.Respons
             {"commit_id": "c-1"},
         ),
         (lambda c: c.restore_commit("c-1"), "POST /api/v1/vm/from_commit", {"commit_id": "c-1"}, ONE),
+        (
+            lambda c: c.restore_copies("c-1", 2),
+            "POST /api/v1/vm/branch/by_commit/c-1?count=2",
+            None,
+            {"vms": [ONE, {"vm_id": "vm-3"}]},
+        ),
         (lambda c: c.delete_commit("c-1"), "DELETE /api/v1/commits/c-1", None, None),
         (lambda c: c.list_tags(), "GET /api/v1/commit_tags", None, {"tags": []}),
         (
@@ -57,6 +63,12 @@ def page(*commits: dict[str, Any], total: int, offset: int = 0) -> httpx.Respons
             "PATCH /api/v1/vm/vm-1/label",
             {"labels": {"name": "b"}},
             None,
+        ),
+        (
+            lambda c: c.vm_key("vm-1", 3),
+            "POST /api/v1/vm/vm-1/api_key",
+            {"max_vms": 3},
+            {"api_key": "k", "base_url": "http://platform.example/api/v1", "domain": "d"},
         ),
         (
             lambda c: c.set_state("vm-1", running=True),
@@ -88,6 +100,24 @@ async def test_a_platform_that_makes_one_branch_at_a_time_is_asked_again() -> No
     async with client_of(platform) as client:
         assert await client.branch_vm("vm-1", 3) == ["vm-2", "vm-3", "vm-4"]
     assert [line.partition("?")[2] for line in platform.lines] == ["count=3", "count=2", ""]
+
+
+async def test_copies_of_a_commit_are_asked_for_one_by_one_where_the_platform_makes_no_several() -> None:
+    platform = Platform(says(404), *(says(200, {"vm_id": f"vm-{n}"}) for n in (2, 3)))
+    async with client_of(platform) as client:
+        assert sorted(await client.restore_copies("c-1", 2)) == ["vm-2", "vm-3"]
+    assert [line.partition(" ")[2] for line in platform.lines[1:]] == ["/api/v1/vm/from_commit"] * 2
+
+
+async def test_of_copies_that_cannot_all_be_made_none_is_left() -> None:
+    platform = Platform(says(404), says(200, {"vm_id": "vm-2"}), says(507, {"error": "full"}), says(200, ONE))
+    error = await failure(platform, lambda client: client.restore_copies("c-1", 2))
+    assert "full" in error.message and platform.lines[-1] == "DELETE /api/v1/vm/vm-2"
+
+
+async def test_a_platform_without_keys_of_vms_gives_none() -> None:
+    async with client_of(Platform(says(404))) as client:
+        assert await client.vm_key("vm-1", 3) is None
 
 
 async def test_an_answer_that_names_no_branch_is_an_error() -> None:

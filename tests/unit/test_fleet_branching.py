@@ -113,17 +113,21 @@ class Platform:
                 vm_id = f"aaaa{next(self._numbers):04}-vm"
                 return 200, {"vm_id": self.make(vm_id, labels=body["vm_config"].get("labels") or {})}
             case "POST", ["vm", "from_commit"]:
-                commit = self.commits[body["commit_id"]]
-                return 200, {
-                    "vm_id": self.make(
-                        f"cccc{next(self._numbers):04}-vm",
-                        parent_commit_id=commit["commit_id"],
-                        grandparent_vm_id=commit["parent_vm_id"],
-                    )
-                }
+                return 200, {"vm_id": self._restored(body["commit_id"])}
+            case "POST", ["vm", "branch", "by_commit", commit_id] if not self.older:
+                made = [self._restored(commit_id) for _ in range(int(query["count"]))]
+                return 200, {"vms": [{"vm_id": vm_id} for vm_id in made]}
             case _, ["vm", vm_id, *what] if vm_id in self.vms:
                 return self._of_vm(method, vm_id, what, query, body)
         return 404, {"error": "There is no such thing.", "success": False}
+
+    def _restored(self, commit_id: str) -> str:
+        commit = self.commits[commit_id]
+        return self.make(
+            f"cccc{next(self._numbers):04}-vm",
+            parent_commit_id=commit_id,
+            grandparent_vm_id=commit["parent_vm_id"],
+        )
 
     def _of_vm(
         self, method: str, vm_id: str, what: list[str], query: httpx.QueryParams, body: Any
@@ -337,6 +341,20 @@ async def test_a_restored_vm_has_the_host_key_and_sessions_of_the_moment(
     assert (await vers.restore(unnamed.id[:8])).name == "build-1"
     await vers.delete(build)
     assert (await vers.restore(unnamed)).name == f"{unnamed.id[:8]}-1"
+
+
+@pytest.mark.parametrize("older", [False, True])
+async def test_several_vms_of_one_commit_have_names_of_their_own_and_its_host_key(
+    start: Callable[[], Vers], platform: Platform, older: bool
+) -> None:
+    build = await start().vm("build")
+    build.pin(build.id, KEY)
+    commit = await build.commit(name="before")
+    platform.older = older
+    made = await start().restore(commit, 3)
+    assert [vm.name for vm in made] == ["before-1", "before-2", "before-3"]
+    assert len({vm.id for vm in made}) == 3 and {vm.pinned(vm.id) for vm in made} == {KEY}
+    assert [vm.name for vm in await start().restore(commit, 2, name="w")] == ["w-1", "w-2"]
 
 
 async def test_a_commit_that_is_deleted_leaves_nothing_here(vers: Vers) -> None:
