@@ -8,9 +8,9 @@ BIN := .venv/bin
 # program -> the Debian package that has it
 VM_TOOLS := qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils mmdebstrap:mmdebstrap mke2fs:e2fsprogs \
             newuidmap:uidmap
-TEST_TOOLS := $(VM_TOOLS) sshd:openssh-server ssh:openssh-client rsync:rsync chromium:chromium
+TEST_TOOLS := $(VM_TOOLS) curl:curl sshd:openssh-server ssh:openssh-client rsync:rsync chromium:chromium npm:npm
 
-.PHONY: demo lab test check bench image widgets system-vm system-test clean
+.PHONY: demo lab test check bench image golden widgets system-vm system-test clean
 
 demo: system-vm $(BIN)/.ready-lab image  ## the first walkthrough, on real VMs, in this terminal
 	$(BIN)/pi-v-jupyter demo
@@ -18,7 +18,7 @@ demo: system-vm $(BIN)/.ready-lab image  ## the first walkthrough, on real VMs, 
 lab: system-vm $(BIN)/.ready-lab image  ## JupyterLab, in the folder of the walkthroughs
 	$(BIN)/jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
-test: system-test $(BIN)/.ready-dev image check  ## everything that must hold
+test: system-test $(BIN)/.ready-dev image golden check  ## everything that must hold
 	$(BIN)/pytest $(PYTEST)
 
 check: $(BIN)/.ready-dev  ## format, lint, types, import laws
@@ -27,7 +27,7 @@ check: $(BIN)/.ready-dev  ## format, lint, types, import laws
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: system-test $(BIN)/.ready-dev image  ## the figures; BENCH=key,key picks rows
+bench: system-test $(BIN)/.ready-dev image golden  ## the figures; BENCH=key,key picks rows
 	$(BIN)/python tests/bench/run.py
 
 widgets:  ## what views/ shows in a browser, from js/; the result is committed
@@ -35,6 +35,9 @@ widgets:  ## what views/ shows in a browser, from js/; the result is committed
 
 image: $(BIN)/.ready-lab
 	$(BIN)/pi-v-jupyter image build
+
+golden: $(BIN)/.ready-lab  ## the image that agents start from
+	$(BIN)/pi-v-jupyter image build --golden
 
 clean:
 	rm -rf .venv demo-output bench.json .mypy_cache .ruff_cache .pytest_cache

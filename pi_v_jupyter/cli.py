@@ -222,6 +222,11 @@ def doctor(as_json: bool) -> None:
         sys.exit(1)
 
 
+_GOLDEN = click.option(
+    "--golden", "name", flag_value="golden", default="default", help="The one that agents start from."
+)
+
+
 @main.group()
 def image() -> None:
     """The image VMs start from."""
@@ -229,23 +234,28 @@ def image() -> None:
 
 @image.command("build")
 @click.option("--force", is_flag=True, help="Build it anew, as for Debian's latest updates.")
-def image_build(force: bool) -> None:
+@_GOLDEN
+def image_build(force: bool, name: str) -> None:
     """Build the VM image, unless it is there."""
     from pi_v_jupyter.local import image as images
 
     with _ended_like_ctrl_c():
-        built = images.ensure(_progress, force=force)
+        built = images.ensure(_progress, name, force=force)
     click.echo(f"{built.digest}  Debian {built.suite}, Linux {built.kernel_version}  {built.folder}")
 
 
 @image.command("info")
-def image_info() -> None:
+@_GOLDEN
+def image_info(name: str) -> None:
     """Say which image VMs start from."""
     from pi_v_jupyter.local import image as images
 
-    current = images.current()
+    current = images.current(name)
     if current is None:
-        raise click.ClickException("There is no VM image yet.  `pi-v-jupyter image build` makes it.")
+        words = " --golden" if name == images.GOLDEN else ""
+        raise click.ClickException(
+            f"There is no {name} VM image yet.  `pi-v-jupyter image build{words}` makes it."
+        )
     size = sum(file.stat().st_blocks * 512 for file in current.folder.iterdir())
     click.echo(
         f"{current.digest}  Debian {current.suite}, Linux {current.kernel_version}, built {current.built_at}"

@@ -51,6 +51,9 @@ class PaperFleet:
     def get(self, vm_id: str) -> PaperVM | None:
         return self.vms.get(vm_id)
 
+    async def prepare(self, config: VMConfig) -> None:
+        """There is nothing to prepare."""
+
     def create(self, config: VMConfig) -> PaperVM:
         if self.problem:
             raise self.problem

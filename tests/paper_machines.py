@@ -21,7 +21,7 @@ import psutil
 import pytest
 
 from pi_v_jupyter.errors import PlatformError
-from pi_v_jupyter.local import disks, fleet, foundry, processes, roster, snapshots
+from pi_v_jupyter.local import disks, foundry, processes, roster, snapshots
 from pi_v_jupyter.local.base import Base
 from pi_v_jupyter.local.capacity import Limits
 from pi_v_jupyter.local.catalog import Catalog
@@ -280,8 +280,7 @@ def live_on_paper(patch: pytest.MonkeyPatch, folder: Path) -> World:
     kind: Any = type("Machine", (PaperMachine,), {"world": world})
     for module in (foundry, roster):
         patch.setattr(module, "Machine", kind)
-    for module in (foundry, fleet):
-        patch.setattr(module, "DEFAULT_SIZE", SIZE)
+    patch.setattr(foundry, "DEFAULT_SIZE", SIZE)
     patch.setattr(processes, "left_over", world.left_over)
     patch.setattr(processes, "name_of", lambda process: world.names[process.pid])
     patch.setattr(foundry, "machine_digest", lambda size, accel: f"{size.vcpus} {size.memory_mib}")

@@ -30,6 +30,7 @@ from pi_v_jupyter.settings import APP, EmbeddedPlatform, Settings
 ROOT = Path(__file__).parent.parent
 _CACHE = Path(platformdirs.user_cache_path(APP, appauthor=False))
 _UP_TIMEOUT = 280
+_BUILD_TIMEOUT = 900
 
 
 @dataclass
@@ -188,6 +189,19 @@ def _snapshot(snapshot_id: str | None) -> str | None:
 
 def _read_json(file: Path) -> Any:
     return json.loads(file.read_text())
+
+
+def build_golden_image() -> None:
+    """Have it in the user's real cache, where `make test` has put it before."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pi_v_jupyter", "image", "build", "--golden"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=_BUILD_TIMEOUT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def new_platform() -> Platform:

@@ -177,6 +177,8 @@ def permit(
                 raise UnknownError(f"There is no commit {commit_id} of this VM's.")
         case ["POST", "vm", commit_id, "branch"] if caller.sees_commit(commit(commit_id)):
             return
+        case ["POST" | "DELETE", "vm", vm_id, "api_key"] if caller.owns(vm(vm_id)):
+            return  # what that VM then makes counts as made with the caller's key too: see `claim`
         case [_, "vm", "branch" | "commits", *_] | [_, "vm", _, "api_key"]:
             raise _refused(method, path)
         case [_, "vm", vm_id, *_]:

@@ -1,9 +1,9 @@
 """The booted machine that new VMs are restored from, so that they need not boot.
 
-The default machine is booted once, its memory in a file, and stopped: that file, the state of its
-devices and its disk are a `Base`. Each VM restored from it maps the memory file copy-on-write, so
-idle VMs share it. A base depends on the image, on QEMU and on every argument of the machine; its
-folder's name is a digest of all that, and it is renamed into place when it is whole.
+A machine of each image, as large as VMs of it are by default, is booted once, its memory in a file, and
+stopped: that file, the state of its devices and its disk are a `Base`. Each VM restored from it maps the
+memory file copy-on-write, so idle VMs share it. A base depends on the image, on QEMU and on every argument
+of the machine; its folder's name is a digest of all that, and it is renamed into place when it is whole.
 """
 
 from __future__ import annotations
@@ -25,12 +25,17 @@ from pi_v_jupyter.errors import ImageError, PlatformError
 from pi_v_jupyter.local import accelerator, disks, hardware, memory, paths
 from pi_v_jupyter.local.guestlink import GuestLink
 from pi_v_jupyter.local.hardware import Size, Wiring
-from pi_v_jupyter.local.image import DISK_MIB, Image
+from pi_v_jupyter.local.image import DEFAULT, DISK_MIB, GOLDEN, Image
 from pi_v_jupyter.local.keys import KeyPair
 from pi_v_jupyter.local.machine import Machine
 from pi_v_jupyter.local.rootfs import Progress
 
-DEFAULT_SIZE = Size(vcpus=1, memory_mib=512, disk_mib=DISK_MIB)
+# By the name of the image. An agent has Node and a compiler to feed.
+SIZES = {
+    DEFAULT: Size(vcpus=1, memory_mib=512, disk_mib=DISK_MIB),
+    GOLDEN: Size(vcpus=1, memory_mib=1024, disk_mib=DISK_MIB),
+}
+DEFAULT_SIZE = SIZES[DEFAULT]
 BOOT_TIMEOUT = 300.0  # seconds, under emulation on a slow computer
 CONFIGURE_TIMEOUT = 60.0
 _TIME_TIMEOUT = 15.0
@@ -80,8 +85,7 @@ async def ensure(image: Image, accel: str, resident: Resident | None, progress: 
     Raises:
         ImageError: the image does not boot.
     """
-    key = _key(image, accel, resident)
-    base = Base(paths.machines_dir() / key)
+    base = where(image, accel, resident)
     if base.folder.exists():
         return base
     lock = filelock.FileLock(paths.machines_dir() / "save.lock")
@@ -99,14 +103,15 @@ async def ensure(image: Image, accel: str, resident: Resident | None, progress: 
     return base
 
 
-def _key(image: Image, accel: str, resident: Resident | None) -> str:
+def where(image: Image, accel: str, resident: Resident | None) -> Base:
+    """The base for these, be it there or not."""
     digest = hashlib.sha256()
-    parts = [image.digest, machine_digest(DEFAULT_SIZE, accel)]
+    parts = [image.digest, machine_digest(SIZES[image.name], accel)]
     if resident is not None:
         parts += [resident.socket_path, hashlib.sha256(resident.program).hexdigest()]
         parts += [resident.keeper_path, hashlib.sha256(resident.keeper).hexdigest()]
     digest.update("\0".join(parts).encode())
-    return digest.hexdigest()[:16]
+    return Base(paths.machines_dir() / digest.hexdigest()[:16])
 
 
 def machine_digest(size: Size, accel: str) -> str:
@@ -120,7 +125,8 @@ async def _make(base: Base, image: Image, accel: str, resident: Resident | None,
     folder = base.folder.with_name("new.partial")
     if folder.exists():
         shutil.rmtree(folder)
-    _check_room(folder.parent)
+    size = SIZES[image.name]
+    _check_room(folder.parent, size)
     folder.mkdir(mode=0o700)
     try:
         await _make_in(folder, image, accel, resident, progress)
@@ -128,18 +134,18 @@ async def _make(base: Base, image: Image, accel: str, resident: Resident | None,
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
         if disks.is_full(error):
-            raise _no_room(folder.parent) from None
+            raise _no_room(folder.parent, size) from None
         raise
     progress("saved it")
 
 
-def _check_room(folder: Path) -> None:
-    if shutil.disk_usage(folder).free < (DEFAULT_SIZE.memory_mib + _ROOM_BEYOND_MEMORY_MIB) * 1024**2:
-        raise _no_room(folder)
+def _check_room(folder: Path, size: Size) -> None:
+    if shutil.disk_usage(folder).free < (size.memory_mib + _ROOM_BEYOND_MEMORY_MIB) * 1024**2:
+        raise _no_room(folder, size)
 
 
-def _no_room(folder: Path) -> ImageError:
-    needed = DEFAULT_SIZE.memory_mib + _ROOM_BEYOND_MEMORY_MIB
+def _no_room(folder: Path, size: Size) -> ImageError:
+    needed = size.memory_mib + _ROOM_BEYOND_MEMORY_MIB
     free = shutil.disk_usage(folder).free // 1024**2
     return ImageError(
         f"The disk is full: a first machine needs {needed} MB and {folder} has {free} MB.",
@@ -151,8 +157,9 @@ async def _make_in(
     folder: Path, image: Image, accel: str, resident: Resident | None, progress: Progress
 ) -> None:
     unfinished = Base(folder)
-    disks.overlay(unfinished.disk, image.disk, DEFAULT_SIZE.disk_mib)
-    memory.blank(unfinished.memory, DEFAULT_SIZE.memory_mib * 1024**2)
+    size = SIZES[image.name]
+    disks.overlay(unfinished.disk, image.disk, size.disk_mib)
+    memory.blank(unfinished.memory, size.memory_mib * 1024**2)
     with tempfile.TemporaryDirectory(dir=paths.runtime_dir()) as sockets:
         wiring = Wiring(
             layers=(image.disk, unfinished.disk),
@@ -162,7 +169,7 @@ async def _make_in(
             writes_memory=True,
         )
         name = f"{paths.runtime_dir().name}:base"
-        machine = await Machine.start(image, DEFAULT_SIZE, accel, wiring, name=name)
+        machine = await Machine.start(image, size, accel, wiring, name=name)
         try:
             await _boot(machine, progress)
             await _warm(machine, resident)

@@ -153,17 +153,26 @@ async def serve(
         bind(options.gateway_port, "the VMs", "--gateway-port") as gateway_socket,
     ):
         ground = await prepare(resident, progress)
-        with upkeep.in_use(ground.image.folder, ground.base.folder):
+        with upkeep.in_use(ground.image.folder, ground.base.folder, *_golden(ground.accelerator, resident)):
             os.umask(0o077)  # not before: what an image is built from has modes of its own
             record.remove_unfinished()
             for folder in upkeep.remove_unused():
                 log.info("removed %s, which nothing uses", folder)
-            await _serve(options, ground, api_socket, gateway_socket, ready)
+            await _serve(options, ground, resident, api_socket, gateway_socket, ready)
+
+
+def _golden(accel: str, resident: Resident | None) -> list[Path]:
+    """Folders of the golden image and its base, as far as there are any: whoever built it means to use it."""
+    built = image.current(image.GOLDEN)
+    if built is None:
+        return []
+    return [each for each in (built.folder, base.where(built, accel, resident).folder) if each.exists()]
 
 
 async def _serve(
     options: Options,
     ground: Ground,
+    resident: Resident | None,
     api_socket: socket.socket,
     gateway_socket: socket.socket,
     ready: Callable[[EmbeddedPlatform], None],
@@ -174,7 +183,7 @@ async def _serve(
     owner = str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{getpass.getuser()}.{domain}"))
     sieve = Sieve()
     catalog = Catalog.load()
-    foundry = Foundry(ground.image, ground.base, ground.accelerator, catalog.env_vars.all)
+    foundry = Foundry(ground.image, ground.base, ground.accelerator, catalog.env_vars.all, resident)
     roster = Roster(foundry, gateway.route, sieve.connect)
     fleet = Fleet(foundry, roster, catalog, options.limits, owner)
     address = Address(

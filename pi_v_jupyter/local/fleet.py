@@ -17,7 +17,6 @@ from pi_v_jupyter.api.models import VMConfig, VMState
 from pi_v_jupyter.errors import PlatformError
 from pi_v_jupyter.local import access, capacity, requests
 from pi_v_jupyter.local.archive import Archive
-from pi_v_jupyter.local.base import DEFAULT_SIZE
 from pi_v_jupyter.local.capacity import Limits
 from pi_v_jupyter.local.catalog import Catalog
 from pi_v_jupyter.local.commits import LONGEST_DESCRIPTION, LONGEST_NAME, CommitRecord, check_text
@@ -73,16 +72,25 @@ class Fleet:
         self._needs_to_run(vm_id)
         return self._roster.machine(vm_id).guest
 
+    async def prepare(self, config: VMConfig) -> None:
+        """Have what `create` needs for that; the first VM of an image may take as long as a boot.
+
+        Raises:
+            NotPossibleError, ImageError: it cannot be.
+        """
+        await self._foundry.prepare(requests.image_of(config))
+
     def create(self, config: VMConfig) -> VMRecord:
-        """Begin a new root VM; it is `booting` until `started` returns.
+        """Begin a new root VM, of an image that is prepared; it is `booting` until `started` returns.
 
         Raises:
             NotPossibleError, NoRoomError: it cannot be.
         """
         size = requests.size_of(config)
         requests.check_labels(config.labels or {})
-        self._check_room(size, boots=size != DEFAULT_SIZE)
-        return self._add(self._foundry.new(size), size, labels=config.labels or {}, new=True)
+        name = requests.image_of(config)
+        self._check_room(size, boots=not self._foundry.at_once(size, name))
+        return self._add(self._foundry.new(size, name), size, labels=config.labels or {}, new=True)
 
     async def delete(self, vm_id: str) -> None:
         """End the VM and remove all that only it needs.

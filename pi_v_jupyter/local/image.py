@@ -1,7 +1,8 @@
-"""The image every VM starts from: a kernel, an initramfs and a disk.
+"""The images VMs start from: a kernel, an initramfs and a disk each.
 
-An image is a folder named by its digest that never changes once it is there; `current.json` names the
-one in use. So a new image can be built while VMs run on the old one. It is built in a folder whose
+There is the default one and, for those who asked for it, the golden one, with all that agents need. An image
+is a folder named by its digest that never changes once it is there; `current.json` and `golden.json` name
+those in use. So a new image can be built while VMs run on the old one. It is built in a folder whose
 name ends in `.partial` and renamed at the very end: a build that was killed leaves only what the
 next one removes.
 """
@@ -15,7 +16,7 @@ import os
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -23,11 +24,14 @@ from pathlib import Path
 
 import filelock
 
+from pi_v_jupyter import bundled
 from pi_v_jupyter.errors import ImageError
 from pi_v_jupyter.local import additions, initramfs, paths, rootfs, tools
 from pi_v_jupyter.local.rootfs import Progress
 from pi_v_jupyter.settings import write_private
 
+DEFAULT, GOLDEN = "default", "golden"
+NAMES = (DEFAULT, GOLDEN)
 DISK_MIB = 4096
 ROOM_NEEDED = 3 * 1024**3  # bytes, while it is built
 _LOCK_TIMEOUT = 1800.0
@@ -37,8 +41,10 @@ tar --extract --file root.tar --directory tree --preserve-permissions --same-own
 tar --extract --file ours.tar --directory tree --preserve-permissions --same-owner --keep-directory-symlink
 rm -f tree/etc/ssh/ssh_host_* tree/etc/systemd/system/multi-user.target.wants/ssh.service
 rm -f tree/etc/systemd/system/sshd.service
-"$MKE2FS" -q -t ext4 -m 0 -L root -d tree root.raw "$SIZE"
+[ $# = 0 ] || "$@" --root tree
+"$MKE2FS" -q -t ext4 -m 0 -L root -d tree root.raw "$SIZE" >&2
 """
+_POINTERS = {DEFAULT: "current.json", GOLDEN: "golden.json"}
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,7 @@ class Image:
     suite: str
     kernel_version: str
     built_at: str
+    name: str = DEFAULT
 
     @property
     def kernel(self) -> Path:
@@ -68,45 +75,51 @@ class Image:
         return self.folder / "root.raw"
 
 
-def recipe() -> str:
+def recipe(name: str = DEFAULT) -> str:
     """Digest of all that goes into an image from this package's side, and of what puts it together."""
     digest = hashlib.sha256(f"{DISK_MIB} {_ASSEMBLE}".encode())
     makers = (Path(__file__).with_name(name) for name in ("additions.py", "initramfs.py", "rootfs.py"))
     for file in (*makers, *sorted(additions.GUEST.iterdir())):
         if file.is_file():
             digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    if name == GOLDEN:
+        for folder in (bundled.golden(), bundled.resident()):
+            for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+                if "__pycache__" not in file.parts:
+                    digest.update(f"{file.relative_to(folder)}\0".encode() + file.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def current() -> Image | None:
-    """The image in use, or None when there is none that this release can use."""
+def current(name: str = DEFAULT) -> Image | None:
+    """The image of that name in use, or None when there is none that this release can use."""
     try:
-        folder = paths.images_dir() / json.loads((paths.images_dir() / "current.json").read_text())["digest"]
+        folder = paths.images_dir() / json.loads((paths.images_dir() / _POINTERS[name]).read_text())["digest"]
         about = json.loads((folder / "image.json").read_text())
         image = Image(folder=folder, **about)
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
     complete = all(file.is_file() for file in (image.kernel, image.initramfs, image.disk))
-    return image if complete and image.recipe == recipe() else None
+    return image if complete and image.recipe == recipe(name) else None
 
 
-def builders() -> list[str]:
+def builders(name: str = DEFAULT) -> list[str]:
     """The programs that build an image."""
-    return ["mmdebstrap", "mke2fs", "tar", *([] if os.geteuid() == 0 else ["fakeroot"])]
+    fetch = ["bash", "curl"] if name == GOLDEN else []
+    return ["mmdebstrap", "mke2fs", "tar", *fetch, *([] if os.geteuid() == 0 else ["fakeroot"])]
 
 
-def ensure(progress: Progress, *, force: bool = False) -> Image:
-    """The image in use, built first when there is none or when `force` asks for a new one.
+def ensure(progress: Progress, name: str = DEFAULT, *, force: bool = False) -> Image:
+    """The image of that name in use, built first when there is none or when `force` asks for a new one.
 
     Raises:
         MissingToolError, ImageError: it cannot be built.
     """
-    if not force and (image := current()):
+    if not force and (image := current(name)):
         return image
     with _one_at_a_time(progress):
-        if not force and (image := current()):
+        if not force and (image := current(name)):
             return image
-        return _build(progress)
+        return _build(progress, name)
 
 
 @contextmanager
@@ -128,8 +141,8 @@ def _one_at_a_time(progress: Progress) -> Iterator[None]:
         lock.release()
 
 
-def _build(progress: Progress) -> Image:
-    tools.need(*builders())
+def _build(progress: Progress, name: str) -> Image:
+    tools.need(*builders(name))
     folder = paths.images_dir() / "new.partial"
     if folder.exists():
         progress("removing what an unfinished build left")
@@ -142,7 +155,7 @@ def _build(progress: Progress) -> Image:
         )
     folder.mkdir()
     try:
-        image = _build_in(folder, progress)
+        image = _build_in(folder, progress, name)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ImageError(
@@ -153,9 +166,14 @@ def _build(progress: Progress) -> Image:
     return image
 
 
-def _build_in(folder: Path, progress: Progress) -> Image:
+def _build_in(folder: Path, progress: Progress, name: str) -> Image:
     archive = folder / "root.tar"
-    rootfs.build(archive, progress)
+    finish: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
+    if name == GOLDEN:
+        finish = ("bash", str(bundled.golden() / "bootstrap.sh"))
+        more = tuple((bundled.golden() / "packages").read_text().split())
+    rootfs.build(archive, progress, more)
     progress("taking out the kernel")
     parts = folder / "parts"
     _take_out(
@@ -171,19 +189,21 @@ def _build_in(folder: Path, progress: Progress) -> Image:
     kernel.rename(folder / "vmlinuz")
     additions.write(folder / "ours.tar", (parts / "etc/ssl/certs/ca-certificates.crt").read_text())
     progress("writing the disk")
-    _write_disk(folder)
+    _write_disk(folder, progress, finish)
     # Of what the disk was made from: the disk itself is 4 GB of mostly zeros.
-    digest = _digest(folder / name for name in ("vmlinuz", "initrd.img", "root.tar", "ours.tar"))
+    made_from = [folder / file for file in ("vmlinuz", "initrd.img", "root.tar", "ours.tar")]
+    digest = _digest(made_from, recipe(name))
 
-    for name in ("root.tar", "root.log", "ours.tar"):
-        (folder / name).unlink(missing_ok=True)
+    for file in ("root.tar", "root.log", "ours.tar"):
+        (folder / file).unlink(missing_ok=True)
     _remove_tree(parts)
     about = {
         "digest": digest,
-        "recipe": recipe(),
+        "recipe": recipe(name),
         "suite": rootfs.suite(),
         "kernel_version": version,
         "built_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "name": name,
     }
     (folder / "image.json").write_text(json.dumps(about, indent=1))
     return _install(Image(folder=folder, **about))
@@ -195,7 +215,7 @@ def _install(image: Image) -> Image:
         _remove_tree(image.folder)
     else:
         image.folder.rename(final)
-    write_private(paths.images_dir() / "current.json", json.dumps({"digest": image.digest}))
+    write_private(paths.images_dir() / _POINTERS[image.name], json.dumps({"digest": image.digest}))
     return Image(**{**asdict(image), "folder": final})
 
 
@@ -210,29 +230,38 @@ def _take_out(archive: Path, folder: Path, prefixes: tuple[str, ...]) -> None:
                 (folder / name).write_bytes(data.read())
 
 
-def _write_disk(folder: Path) -> None:
-    command = ["sh", "-c", _ASSEMBLE]
+def _write_disk(folder: Path, progress: Progress, finish: Sequence[str] = ()) -> None:
+    """Write the disk. `finish`: a command that has the last word on its tree, and says what it does."""
+    command = ["sh", "-c", _ASSEMBLE, "assemble", *finish]
     if os.geteuid() != 0:  # owners and set-user-id bits as the archive has them, for mke2fs to see
         command = [*tools.need("fakeroot"), "--", *command]
     environment = {**os.environ, "MKE2FS": tools.need("mke2fs")[0], "SIZE": f"{DISK_MIB}M", "LC_ALL": "C"}
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        if "No space left" in done.stderr:
+    with (folder / "disk.log").open("w+") as log:
+        with subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            errors="replace",
+        ) as process:
+            assert process.stdout is not None  # noqa: S101 - for the type checker
+            for line in filter(None, map(str.strip, process.stdout)):
+                progress(line)
+        log.seek(0)
+        errors = log.read().strip()
+    if process.returncode != 0:
+        if "No space left" in errors:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
-        raise ImageError(f"The disk of the image cannot be written: {done.stderr.strip()[-300:]}")
+        raise ImageError(f"The disk of the image cannot be written: {errors[-300:]}")
+    (folder / "disk.log").unlink()
     _remove_tree(folder / "tree")
 
 
-def _digest(files: Iterator[Path]) -> str:
-    digest = hashlib.sha256()
+def _digest(files: Sequence[Path], made_by: str) -> str:
+    digest = hashlib.sha256(made_by.encode())
     for file in files:
         with file.open("rb") as data:
             digest.update(hashlib.file_digest(data, "sha256").digest())

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 
 from pi_v_jupyter.api.models import VMConfig
-from pi_v_jupyter.local.base import DEFAULT_SIZE
+from pi_v_jupyter.local.base import SIZES
 from pi_v_jupyter.local.hardware import Size
+from pi_v_jupyter.local.image import DEFAULT
 from pi_v_jupyter.local.problems import NotPossibleError
 
 _SMALLEST_MEMORY_MIB = 128
 _LARGEST_DISK_MIB = 1024**2
 _MOST_LABELS = 64
 _LONGEST_LABEL = 256
-_IMAGE_NAMES = (None, "default")
 
 
 def check_size(size: Size, smallest_disk_mib: int) -> None:
@@ -58,18 +58,31 @@ def check_labels(labels: dict[str, str]) -> None:
             raise NotPossibleError("A label is no valid Unicode text.", "Send it as UTF-8.") from None
 
 
+def image_of(config: VMConfig) -> str:
+    """The name of the image asked for.
+
+    Raises:
+        NotPossibleError: there is none of that name on any platform like this.
+    """
+    name = config.image_name or DEFAULT
+    if name not in SIZES:
+        raise NotPossibleError(
+            f"There is no image {name[:80]!r} here.", f"Images are {' and '.join(map(repr, SIZES))}."
+        )
+    return name
+
+
 def size_of(config: VMConfig) -> Size:
-    """The size asked for. A disk smaller than the image's is not to be had: it gets the image's.
+    """The size asked for, or the image's usual one. A disk is never smaller than the image's.
 
     Raises:
         NotPossibleError: it cannot be.
     """
-    if config.image_name not in _IMAGE_NAMES:
-        raise NotPossibleError(f"There is no image {config.image_name!r} here.", "The only one is 'default'.")
+    usual = SIZES[image_of(config)]
     size = Size(
-        vcpus=config.vcpu_count or DEFAULT_SIZE.vcpus,
-        memory_mib=config.mem_size_mib or DEFAULT_SIZE.memory_mib,
-        disk_mib=max(config.fs_size_mib or 0, DEFAULT_SIZE.disk_mib),
+        vcpus=config.vcpu_count or usual.vcpus,
+        memory_mib=config.mem_size_mib or usual.memory_mib,
+        disk_mib=max(config.fs_size_mib or 0, usual.disk_mib),
     )
-    check_size(size, DEFAULT_SIZE.disk_mib)
+    check_size(size, usual.disk_mib)
     return size

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pi_v_jupyter.errors import ImageError
@@ -137,8 +137,8 @@ def sources(release: str) -> list[str]:
     return lines
 
 
-def build(archive: Path, progress: Progress) -> None:
-    """Write the tree to the tar file `archive`.
+def build(archive: Path, progress: Progress, more: Sequence[str] = ()) -> None:
+    """Write the tree to the tar file `archive`. `more`: packages it has beyond those of any VM.
 
     Raises:
         MissingToolError: a program is absent.
@@ -155,7 +155,7 @@ def build(archive: Path, progress: Progress) -> None:
         f"--mode={how}",
         "--variant=essential",
         "--format=tar",
-        f"--include={','.join(PACKAGES)}",
+        f"--include={','.join([*PACKAGES, *more])}",
         *(f"--dpkgopt={option}" for option in _LEFT_OUT),
         f"--customize-hook={_UNPACK_KERNEL.format(arch=debian_architecture())}",
         f"--customize-hook={_LIST_FONTS}",

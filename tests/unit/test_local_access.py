@@ -111,7 +111,7 @@ def test_a_vm_does_all_to_itself_and_what_it_made(
         *("GET env_vars", "PUT env_vars", "DELETE env_vars/A", "GET commit_tags", "POST commit_tags"),
         *("PATCH commit_tags/t", "DELETE commit_tags/t", "GET commits/public", "DELETE commits/theirs"),
         *("DELETE commits/golden", "PATCH commits/golden", "GET vm/commits/theirs/parents", "GET images"),
-        *("POST vm/agent/api_key", "DELETE vm/child/api_key", "POST vm/other/api_key"),
+        *("POST vm/agent/api_key", "DELETE vm/agent/api_key", "POST vm/other/api_key"),
         *("POST vm/theirs/branch", "POST vm/branch/by_ref/a/b", "GET anything", "POST whoami", "GET "),
     ],
 )
@@ -124,6 +124,7 @@ def test_what_is_the_accounts_is_refused(world: World, agent: Caller, request_: 
     [
         *("GET whoami", "GET system/version", "POST keys/validate", "GET openapi.json", "GET vm", "GET vms"),
         *("GET commits", "POST vm/new_root", "POST vm/from_commit", "POST vm/branch/by_tag/t"),
+        *("POST vm/child/api_key", "DELETE vm/child/api_key"),
         *("DELETE commits/mine", "PATCH commits/below", "POST vm/golden/branch", "POST vm/mine/branch"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import shutil
 import subprocess
 import tarfile
 from collections import namedtuple
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pi_v_jupyter import bundled
 from pi_v_jupyter.errors import ImageError
 from pi_v_jupyter.local import accelerator, additions, image, paths, rootfs, tools
 from pi_v_jupyter.settings import cache_dir
@@ -31,7 +33,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def tree(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Stands for mmdebstrap and mke2fs; the list is of the progress told."""
 
-    def build(archive: Path, progress: Any) -> None:
+    def build(archive: Path, progress: Any, more: Any) -> None:
         with tarfile.open(archive, "w") as tar:
             for name, data in {
                 "./boot/vmlinuz-6.1": b"kernel",
@@ -45,7 +47,7 @@ def tree(monkeypatch: pytest.MonkeyPatch) -> list[str]:
                 tar.addfile(member, io.BytesIO(data))
 
     monkeypatch.setattr(rootfs, "build", build)
-    monkeypatch.setattr(image, "_write_disk", lambda folder: (folder / "root.raw").write_bytes(b"disk"))
+    monkeypatch.setattr(image, "_write_disk", lambda folder, *_: (folder / "root.raw").write_bytes(b"disk"))
     return []
 
 
@@ -68,7 +70,7 @@ def test_an_image_is_built_once_and_found_again(tree: list[str]) -> None:
 def test_a_build_that_is_killed_is_not_used_and_the_next_one_clears_it_away(
     tree: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(folder: Path) -> None:
+    def killed(folder: Path, *_: object) -> None:
         (folder / "locked").mkdir(mode=0o500)
         raise KeyboardInterrupt
 
@@ -84,8 +86,60 @@ def test_a_build_that_is_killed_is_not_used_and_the_next_one_clears_it_away(
 
 def test_an_image_of_another_release_is_not_used(tree: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     image.ensure(tree.append)
-    monkeypatch.setattr(image, "recipe", lambda: "another")
+    monkeypatch.setattr(image, "recipe", lambda name: "another")
     assert image.current() is None
+
+
+def test_the_golden_image_lives_beside_the_default_one(tree: list[str]) -> None:
+    plain = image.ensure(tree.append)
+    golden = image.ensure(tree.append, image.GOLDEN)
+    assert plain.digest != golden.digest, "though their packages were the same"
+    assert (image.current(), image.current(image.GOLDEN)) == (plain, golden)
+    assert image.ensure(tree.append) == plain and image.ensure(tree.append, image.GOLDEN) == golden
+
+
+def test_another_golden_recipe_asks_for_another_golden_image_and_no_other(
+    tree: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = shutil.copytree(bundled.golden(), tmp_path / "golden")
+    monkeypatch.setattr(bundled, "golden", lambda: recipe)
+    plain = image.ensure(tree.append)
+    golden = image.ensure(tree.append, image.GOLDEN)
+    (recipe / "extensions").mkdir(exist_ok=True)
+    (recipe / "extensions" / "more.ts").write_text("export default () => {};")
+    assert image.current() == plain and image.current(image.GOLDEN) is None
+    assert image.ensure(tree.append, image.GOLDEN).digest != golden.digest
+
+
+def test_the_golden_image_has_the_packages_of_its_recipe_and_its_last_word(
+    tree: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[Any] = []
+    build = rootfs.build
+    monkeypatch.setattr(rootfs, "build", lambda *given: (built.append(given[2]), build(*given)))
+    monkeypatch.setattr(
+        image,
+        "_write_disk",
+        lambda folder, _, finish: (built.append(finish), (folder / "root.raw").write_bytes(b"disk")),
+    )
+    image.ensure(tree.append)
+    image.ensure(tree.append, image.GOLDEN)
+    assert built[:2] == [(), ()]
+    assert {"ripgrep", "build-essential"} <= set(built[2])
+    assert built[3] == ("bash", str(bundled.golden() / "bootstrap.sh"))
+
+
+def test_what_finishes_a_disk_tells_of_its_work_and_of_its_failure(tmp_path: Path) -> None:
+    for name in ("root.tar", "ours.tar"):
+        with tarfile.open(tmp_path / name, "w") as tar:
+            folder = tarfile.TarInfo("etc")
+            folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+            tar.addfile(folder)
+    told: list[str] = []
+    fails = ("bash", "-c", 'echo "working on $2"; echo "no such version" >&2; exit 1', "recipe")
+    with pytest.raises(ImageError, match="no such version"):
+        image._write_disk(tmp_path, told.append, fails)
+    assert told == ["working on tree"]
 
 
 def test_an_image_with_a_file_missing_is_not_used(tree: list[str]) -> None:
@@ -101,7 +155,7 @@ def test_a_full_disk_is_told_before_the_work(tree: list[str], monkeypatch: pytes
 
 
 def test_a_disk_that_fills_during_the_work_is_told(tree: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(folder: Path) -> None:
+    def full(folder: Path, *_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(image, "_write_disk", full)

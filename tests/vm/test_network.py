@@ -244,6 +244,13 @@ async def test_a_vm_with_a_key_makes_vms_of_its_own_and_no_others(platform: Plat
         assert (await platform.shell(vm, f"{curl}/{path}")).endswith(f" {status}"), path
     host, port = told["gateway"].split(":")
     assert await asked(platform, child, (host, int(port))) == ["nothing"]
+    given = await platform.shell(vm, f"{curl}/vm/{child}/api_key --json '{{\"max_vms\": 5}}'")
+    assert given.endswith(" 200"), "to what it made it may give a key"
+    theirs = curl.replace(told["api_key"], json.loads(given.removesuffix(" 200"))["api_key"])
+    seen = json.loads((await platform.shell(child, f"{theirs}/vm")).removesuffix(" 200"))
+    assert [each["vm_id"] for each in seen] == [child]
+    more = await platform.shell(child, f"{theirs}/vm/new_root --json '{{\"vm_config\": {{}}}}'")
+    assert more.endswith(" 403"), "the limit of the first key holds for what is made with the second"
 
     async with platform.api() as api:
         assert (await api.delete(f"/vm/{vm}/api_key")).status_code == 200

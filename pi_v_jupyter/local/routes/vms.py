@@ -45,6 +45,7 @@ def router(fleet: Fleet) -> APIRouter:
 
     @routes.post("/vm/new_root", responses=refusals(507))
     async def new_root(request: NewRootRequest, wait_boot: bool = False) -> VMRef:
+        await fleet.prepare(request.vm_config)
         vm = fleet.create(request.vm_config)
         if wait_boot:
             try:
