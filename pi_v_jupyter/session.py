@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, wraps
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
 
 from pi_v_jupyter import environment, loops
 from pi_v_jupyter.api.client import VersClient
@@ -18,6 +18,7 @@ from pi_v_jupyter.commits import Commit, Commits, Tags
 from pi_v_jupyter.environment import Environment
 from pi_v_jupyter.errors import UsageError
 from pi_v_jupyter.fleet import Fleet
+from pi_v_jupyter.golden import Golden
 from pi_v_jupyter.lineage import Facts, Lineage
 from pi_v_jupyter.machine import Here, Machine
 from pi_v_jupyter.places import Place
@@ -30,6 +31,9 @@ from pi_v_jupyter.roster import VMs
 from pi_v_jupyter.settings import Settings
 from pi_v_jupyter.state import State
 from pi_v_jupyter.vm import VM
+
+if TYPE_CHECKING:
+    from pi_v_jupyter.swarm.swarm import Swarm
 
 log = logging.getLogger("pi_v_jupyter")
 
@@ -56,6 +60,7 @@ class Vers:
         self.on_notice = on_notice
         self._home = home
         self._parts: tuple[VersClient, Fleet] | None = None
+        self._swarm: Swarm | None = None
         self._making = threading.Lock()  # a cell and the I/O loop may be the first at once
 
     @property
@@ -107,6 +112,11 @@ class Vers:
         return Callbacks(self.home)
 
     @property
+    def golden(self) -> Golden:
+        """The image that agents start from: built, and found again."""
+        return Golden(self.fleet)
+
+    @property
     def sync(self) -> Sync:
         """The same API in its blocking form: `vers.sync.create(name="build").run("make")`."""
         return Sync(self)
@@ -125,6 +135,8 @@ class Vers:
         """End this session's commands and connections. VMs go on."""
         if self._parts is not None:
             (client, fleet), self._parts = self._parts, None
+            if self._swarm is not None:
+                await self._swarm.close()
             await fleet.close()
             await fleet.here.close()
             await client.close()
@@ -180,10 +192,30 @@ class Vers:
         if failed:
             raise failed[0]
 
+    @overload
+    async def restore(self, commit: Commit | str, n: None = None, *, name: str | None = None) -> VM: ...
+    @overload
+    async def restore(self, commit: Commit | str, n: int, *, name: str | None = None) -> VMs: ...
+
+    async def restore(
+        self, commit: Commit | str, n: int | None = None, *, name: str | None = None
+    ) -> VM | VMs:
+        """A new VM that goes on from a commit, or a list of `n`; that is named by id, unique id prefix,
+        name or tag.
+
+        Named `name`, several NAME-1, NAME-2, …; without it after the commit or its VM, with the first numbers
+        free.
+
+        Raises:
+            UsageError: `name` cannot be a name, or is taken.
+            UnknownCommitError, AmbiguousCommitError: none, or several.
+        """
+        made = await self._restore(commit, 1 if n is None else n, name)
+        return made[0] if n is None else made
+
     @loops.at_home
-    async def restore(self, commit: Commit | str, *, name: str | None = None) -> VM:
-        """A new VM that goes on from a commit; that is named by id, unique id prefix, name or tag."""
-        return await self.fleet.restore(commit, name)
+    async def _restore(self, commit: Commit | str, count: int, name: str | None) -> VMs:
+        return await self.fleet.restore(commit, count, name)
 
     @loops.at_home
     async def commits(self) -> Commits:
@@ -216,6 +248,15 @@ class Vers:
     async def untag(self, name: str) -> None:
         """Remove a tag; the commit stays."""
         await self.fleet.commits.untag(name)
+
+    @property
+    def swarm(self) -> Swarm:
+        """The agents: `await vers.swarm.spawn("golden", 3)`."""
+        from pi_v_jupyter.swarm.swarm import Swarm  # who has no agents need not wait for it
+
+        if self._swarm is None or self._swarm.fleet is not self.fleet:
+            self._swarm = Swarm(self.fleet)
+        return self._swarm
 
     def tunnels(self) -> Tunnels:
         """The tunnels of this session that are open; `await vm.tunnel(PORT)` makes one."""
@@ -309,7 +350,7 @@ class Vers:
 class Sync:
     """The blocking form of a `Vers`, and of what it gives: the same methods, waited for."""
 
-    def __init__(self, target: Vers | Machine | Tunnel | BackgroundProcess) -> None:
+    def __init__(self, target: Vers | Machine | Tunnel | BackgroundProcess | Golden) -> None:
         self._target = target
 
     def __getattr__(self, name: str) -> Any:
@@ -343,7 +384,7 @@ class Sync:
 
 
 def _blocking(value: Any) -> Any:
-    if isinstance(value, Machine | Tunnel | BackgroundProcess):
+    if isinstance(value, Machine | Tunnel | BackgroundProcess | Golden):
         return Sync(value)
     if isinstance(value, VMs | Tunnels | BackgroundProcesses):
         return [Sync(one) for one in value]

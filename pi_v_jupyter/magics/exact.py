@@ -1,14 +1,14 @@
-"""The body of a `%%vm` or `%%bg` cell as it was typed.
+"""The body of a `%%vm`, `%%bg` or `%%task` cell as it was typed.
 
 IPython takes what looks like a Python prompt (`>>>`, `...`, `In [1]:`) off every line of a cell before it
-looks whether a magic is to have it: other languages use such lines, and so do edits.
+looks whether a magic is to have it: other languages use such lines, and so do edits and people.
 """
 
 from __future__ import annotations
 
 import re
 
-_FIRST = re.compile(r"%%(vm|bg)(?:[ \t]+(.*))?")
+_FIRST = re.compile(r"%%(vm|bg|task)(?:[ \t]+(.*))?")
 
 
 def transform(lines: list[str]) -> list[str]:

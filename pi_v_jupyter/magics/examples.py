@@ -11,7 +11,10 @@ from collections.abc import Iterator
 
 import click
 
+from pi_v_jupyter.magics import swarmexamples
+
 EXAMPLES = {
+    **swarmexamples.EXAMPLES,
     "%vers": """
         %vers up
         vm = %vers create --name build --use
@@ -92,6 +95,7 @@ EXAMPLES = {
     "%vers restore": """
         %vers restore ready --use
         vm = %vers restore 5c1f --name again
+        a, b, c = %vers restore ready -n 3
         """,
     "%vers pause": """
         %vers pause
@@ -117,6 +121,18 @@ EXAMPLES = {
         """,
     "%vers rename": """
         %vers rename build old-build
+        """,
+    "%vers golden": """
+        %vers golden build
+        %vers golden status
+        """,
+    "%vers golden build": """
+        %vers golden build
+        %vers golden build --from build --tag golden-build
+        image = %vers golden build --cold --pi 0.87.1
+        """,
+    "%vers golden status": """
+        %vers golden status
         """,
     "%vers read": """
         %vers read /etc/os-release

@@ -7,6 +7,7 @@ import itertools
 import threading
 from collections.abc import Iterable
 from contextlib import ExitStack
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from IPython.core.error import StdinNotImplementedError
@@ -23,6 +24,7 @@ from pi_v_jupyter.magics.waits import Waits
 if TYPE_CHECKING:
     from pi_v_jupyter.machine import Machine
     from pi_v_jupyter.magics.batch import Batch
+    from pi_v_jupyter.magics.notices import Notices
     from pi_v_jupyter.session import Vers
     from pi_v_jupyter.vm import VM
 
@@ -99,6 +101,16 @@ class Extension(Waits, Magics):
             return background.line_magic(self, line)
         return background.cell_magic(self, line, cell)
 
+    @pages.explained(pages.task)
+    @no_var_expand
+    @cell_magic("task")  # type: ignore[arg-type]  # likewise
+    def task_magic(self, line: str, cell: str) -> Any:
+        """The cell is a task for agents: `%%task --help`."""
+        from pi_v_jupyter.magics import tasks
+
+        self._greeting.prepared()
+        return tasks.cell_magic(self, line, cell)
+
     @no_var_expand
     @cell_magic("local")  # type: ignore[arg-type]  # likewise
     def local_magic(self, line: str, cell: str) -> None:
@@ -135,6 +147,13 @@ class Extension(Waits, Magics):
                 callbacks.attach(self._vers.callbacks, self)
                 Vers.notebook = self._vers
         return self._vers
+
+    @cached_property
+    def notices(self) -> Notices:
+        """What is told of agents for whom nobody waits."""
+        from pi_v_jupyter.magics.notices import Notices
+
+        return Notices()
 
     async def find(self, name: str) -> VM:
         """The VM of that name or, where none has it, the one that a variable of that name holds.
@@ -270,7 +289,7 @@ class Extension(Waits, Magics):
 
     def _unregister(self) -> None:
         for magics in self.shell.magics_manager.magics.values():
-            for name in ("vers", "vm", "bg", "local"):
+            for name in ("vers", "vm", "bg", "task", "local"):
                 magics.pop(name, None)
         self.shell.magics_manager.registry.pop(type(self).__name__, None)
 

@@ -11,6 +11,7 @@ from pi_v_jupyter.commits import Commit, Commits, Tags
 from pi_v_jupyter.configuration import Configuration, Setting
 from pi_v_jupyter.doctor import Report
 from pi_v_jupyter.environment import Environment
+from pi_v_jupyter.golden import GoldenImage
 from pi_v_jupyter.lineage import Facts, Lineage
 from pi_v_jupyter.machine import Result, Results
 from pi_v_jupyter.remote.background import BackgroundProcess, BackgroundProcesses
@@ -20,7 +21,20 @@ from pi_v_jupyter.remote.kernel import Kernel, Kernels
 from pi_v_jupyter.remote.openssh import SSHConfig
 from pi_v_jupyter.remote.tunnel import Tunnel, Tunnels
 from pi_v_jupyter.roster import VMs
-from pi_v_jupyter.views import account, background, files, history, kernels, reach, tables
+from pi_v_jupyter.views import (
+    account,
+    background,
+    files,
+    golden,
+    history,
+    kernels,
+    patches,
+    reach,
+    swarm,
+    tables,
+    transcripts,
+)
+from pi_v_jupyter.views.transcripts import Log
 from pi_v_jupyter.vm import VM
 
 if TYPE_CHECKING:
@@ -50,6 +64,7 @@ def register(extension: Extension) -> Callable[[], None]:
         Tags: (history.tags_text, history.tags_html),
         Lineage: (history.tree_text, history.tree_html),
         Facts: (history.facts_text, history.facts_html),
+        GoldenImage: (golden.golden_text, golden.golden_html),
         Copied: (files.copied_text, None),
         Excerpt: (files.excerpt_text, None),
         Tunnel: (reach.tunnel_text, reach.tunnel_html),
@@ -63,10 +78,22 @@ def register(extension: Extension) -> Callable[[], None]:
         Kernels: (kernels.kernels_text, kernels.kernels_html),
         BackgroundProcess: (background.process_text, None),
         BackgroundProcesses: (background.processes_text, background.processes_html),
+        swarm.Answer: (swarm.answer_text, None),
+        Log: (transcripts.log_text, transcripts.log_html),
+    }
+    # By their names, for who has no agents need not import them.
+    later: dict[str, tuple[Callable[[Any], str], Callable[[Any], str] | None]] = {
+        "pi_v_jupyter.swarm.agent.Agent": (swarm.agent_text, None),
+        "pi_v_jupyter.swarm.agent.Result": (swarm.result_text, None),
+        "pi_v_jupyter.swarm.swarm.Agents": (swarm.agents_text, swarm.agents_html),
+        "pi_v_jupyter.swarm.swarm.Spawns": (swarm.spawns_text, swarm.spawns_html),
+        "pi_v_jupyter.swarm.swarm.Waited": (swarm.waited_text, swarm.waited_html),
+        "pi_v_jupyter.swarm.totals.TotalsTable": (swarm.totals_text, swarm.totals_html),
+        "pi_v_jupyter.swarm.workspace.Patch": (patches.patch_text, patches.patch_html),
     }
 
     def show(value: Any) -> None:
-        text, html = texts[type(value)]
+        text, html = texts.get(type(value)) or later[_path(type(value))]
         bundle = {"text/plain": text(value)}
         if html is not None:
             bundle["text/html"] = html(value)
@@ -75,12 +102,18 @@ def register(extension: Extension) -> Callable[[], None]:
     shows = formatter.ipython_display_formatter
     for kind in texts:
         shows.for_type(kind, show)
+    for path in later:
+        shows.for_type_by_name(*path.rsplit(".", 1), show)
 
     def undo() -> None:
-        for kind in texts:
+        for kind in (*texts, *later):
             shows.pop(kind, None)
 
     return undo
+
+
+def _path(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def keep_quiet(extension: Extension) -> Callable[[], None]:

@@ -1,4 +1,4 @@
-"""What `%vers?`, `%%vm?` and `%bg?` show: the whole help, made when it is asked for."""
+"""What `%vers?`, `%%vm?`, `%bg?` and `%%task?` show: the whole help, made when it is asked for."""
 
 from __future__ import annotations
 
@@ -37,3 +37,10 @@ def bg() -> str:
     from pi_v_jupyter.magics import background, words
 
     return "\n\n".join(words.help_of(command, path) for path, command in background.COMMANDS.items())
+
+
+def task() -> str:
+    """Of `%%task`."""
+    from pi_v_jupyter.magics import tasks, words
+
+    return "\n\n".join(words.help_of(command, path) for path, command in tasks.COMMANDS.items())

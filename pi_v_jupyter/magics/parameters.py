@@ -63,8 +63,8 @@ class VMName(Named):
         yield from (CompletionItem(name, type="variable") for name in tab.held(VM))
 
 
-class VMNames(VMName):
-    """Several VMs, with commas."""
+class Listed(Named):
+    """Several of a kind, with commas."""
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
         """The last of them."""
@@ -76,6 +76,10 @@ class VMNames(VMName):
             for item in items
             if item.value not in already
         ]
+
+
+class VMNames(Listed, VMName):
+    """Several VMs, with commas."""
 
 
 class CommitName(Named):

@@ -14,7 +14,18 @@ from pydantic import BaseModel
 from pi_v_jupyter.doctor import Report, examine
 from pi_v_jupyter.errors import PlatformError, UsageError
 from pi_v_jupyter.lineage import Lineage
-from pi_v_jupyter.magics import account, branching, examples, files, kernels, reach, terminal, values
+from pi_v_jupyter.magics import (
+    account,
+    branching,
+    examples,
+    files,
+    golden,
+    kernels,
+    reach,
+    swarm,
+    terminal,
+    values,
+)
 from pi_v_jupyter.magics.greeting import status_line
 from pi_v_jupyter.magics.parameters import VMName
 from pi_v_jupyter.roster import VMs
@@ -221,10 +232,12 @@ for command in (
     *account.COMMANDS,
     *branching.COMMANDS,
     *files.COMMANDS,
+    *golden.COMMANDS,
     *kernels.COMMANDS,
     *reach.COMMANDS,
     *terminal.COMMANDS,
     *values.COMMANDS,
+    swarm.swarm,
 ):
     vers.add_command(command)
 examples.open_help("%vers", vers)

@@ -60,9 +60,10 @@ def edited_text(edited: Edited, label: str) -> str:
         return f"{printable(edited.path)} on {label} is as it was\n"
     shown, rest = edited.diff[:SHOWN], len(edited.diff) - SHOWN
     more = f"… and {amount(rest)} more of it\n" if rest > 0 else ""
-    return "".join(f"{_coloured(line)}\n" for line in printable(shown).removesuffix("\n").split("\n")) + more
+    return "".join(f"{coloured(line)}\n" for line in printable(shown).removesuffix("\n").split("\n")) + more
 
 
-def _coloured(line: str) -> str:
+def coloured(line: str) -> str:
+    """A line of a diff, in the colour of its kind."""
     colours = {"-": RED, "+": GREEN, "@": CYAN}
     return f"{colours[line[0]]}{line}{PLAIN}" if line[:1] in colours else line

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from farm import Farm, farm
 from kernels import Kernel, started
 from leftovers import end_background
 from platforms import Platform
@@ -83,3 +87,31 @@ def beside(_at_two_places: Kernel) -> Iterator[Kernel]:
         "        process.remove()"
     )
     assert tidied.error is None, tidied.traceback
+
+
+@pytest.fixture(scope="module")
+def agents_farm() -> Iterator[tuple[Farm, dict[str, str]]]:
+    """A platform for agents, whose pi does what it is told, and the environment of its kernels."""
+    if os.geteuid() != 0:
+        pytest.skip("a VM is logged in to as root")
+    pi = f"{sys.executable} {Path(__file__).parents[1] / 'stand_in_pi.py'}"
+    with tempfile.TemporaryDirectory(prefix="pv-") as folder, farm(Path(folder), pi) as (made, env):
+        yield made, env | {"ANTHROPIC_API_KEY": "key-of-the-model"}
+
+
+@pytest.fixture(scope="module")
+def _with_agents(agents_farm: tuple[Farm, dict[str, str]]) -> Iterator[Kernel]:
+    with started(agents_farm[1]) as kernel:
+        kernel.run("%load_ext pi_v_jupyter")
+        kernel.status()
+        yield kernel
+
+
+@pytest.fixture
+def swarm(_with_agents: Kernel) -> Iterator[Kernel]:
+    """A kernel with two agents, a and b; none are left."""
+    made = _with_agents.run("team = %vers swarm spawn golden --labels a,b", timeout=60)
+    assert made.error is None, made
+    yield _with_agents
+    tidied = _with_agents.run("%vers swarm teardown -f", timeout=60)
+    assert tidied.error is None, tidied

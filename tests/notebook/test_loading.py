@@ -178,6 +178,7 @@ def test_a_question_mark_shows_all_the_help(fresh: Kernel) -> None:
         ("%vers?", ("Usage: %vers ", "vm = %vers create --name build --use", "  whoami ")),
         ("%%vm?", ("Usage: %%vm ", "Usage: %vm ", "Usage: %%vm edit ", "    %vm pwd")),
         ("%vm?", ("Usage: %%vm ", "Usage: %vm ")),
+        ("%%task?", ("Usage: %%task ", "Do not touch the lock file.")),
     ):
         (payload,) = fresh.client.execute(code, reply=True, timeout=30)["content"]["payload"]
         page = payload["data"]["text/plain"]

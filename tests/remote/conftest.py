@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pis
 import pytest
 import pytest_asyncio
 from backgrounds import end_all, leave
@@ -105,3 +106,9 @@ async def place(request: pytest.FixtureRequest, data: Path, tmp_path: Path) -> A
         machine = Reached(Connection(loopback, MemoryPins()))
         yield machine
         await leave(machine)
+
+
+@pytest.fixture(scope="session")
+def pi_folder() -> str:
+    """Where the real `pi` is, and a Node that runs it."""
+    return pis.programs()

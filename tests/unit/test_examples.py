@@ -8,13 +8,14 @@ import click
 import pytest
 
 from pi_v_jupyter.errors import UsageError
-from pi_v_jupyter.magics import background, cells, examples, launching, pages, words
+from pi_v_jupyter.magics import background, cells, examples, launching, pages, tasks, words
 from pi_v_jupyter.magics.vers import vers
 from pi_v_jupyter.remote import blocks
 
+MAGICS = (cells, background, tasks)
 COMMANDS = {
     path: command
-    for root, start in (("%vers", vers), *cells.COMMANDS.items(), *background.COMMANDS.items())
+    for root, start in (("%vers", vers), *(pair for each in MAGICS for pair in each.COMMANDS.items()))
     for path, command in examples.commands(root, start)
 }
 GROUPS = {"%vers": vers, "%bg": background.bg}
@@ -50,6 +51,8 @@ def reached(monkeypatch: pytest.MonkeyPatch, magic: str, line: str) -> click.Com
         return launching.START
     if magic in GROUPS:
         words.run(GROUPS[magic], magic, given_words, None)
+    elif magic == "%%task":
+        words.run(tasks.CELL, magic, given_words, None)
     elif magic == "%%bg":
         words.run(launching.CELL, magic, given_words, None)
     elif given_words and given_words[0] in cells.FILE_KINDS:
@@ -101,6 +104,7 @@ def test_what_question_marks_show_is_all_the_help() -> None:
         "Usage: %bg [OPTIONS] [COMMAND] [ARGS]...",
         "Usage: %%bg [OPTIONS] ID",
     ]
+    assert pages.task().startswith("Usage: %%task [OPTIONS] LABEL[,LABEL…|*]\n")
 
 
 def test_an_id_comes_before_options_and_a_command_behind_them() -> None:

@@ -9,7 +9,7 @@ import click
 from click.shell_completion import CompletionItem, ShellComplete
 
 from pi_v_jupyter.errors import UsageError
-from pi_v_jupyter.magics import background, files, words
+from pi_v_jupyter.magics import background, files, tasks, words
 from pi_v_jupyter.magics.completion import shell
 from pi_v_jupyter.magics.completion.cursor import Body, Line, last_word, quoted
 from pi_v_jupyter.magics.launching import START
@@ -25,6 +25,7 @@ MAGICS: dict[str, click.Command] = {
     "%vm": LINE,
     "%%vm": CELL,
     **background.COMMANDS,
+    **tasks.COMMANDS,
 }
 FILES = {"write": files.WRITE, "edit": files.EDIT}
 SHELLS = ("bash", "sh", "dash", "zsh")  # that are completed as bash is
@@ -90,7 +91,7 @@ def body(tab: Tab, found: Body) -> tuple[str, list[CompletionItem[str]]]:
     except UsageError:
         return "", []
     given = dict(MAGICS[found.magic].make_context(found.magic, args, resilient_parsing=True).params)
-    kind = given.get("kind", "bash")
+    kind = given.get("kind", "" if found.magic in tasks.COMMANDS else "bash")
     if kind not in SHELLS:
         return "", []
     given["fresh"] = given.get("fresh") or kind != "bash"

@@ -1,0 +1,73 @@
+"""The events of an agent: records out of what it has written, on their way to whoever reads them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from pi_v_jupyter.remote.journals import Rows
+
+QUEUED = 10_000  # events that wait for one who reads them late; the next are read again later
+
+Record = dict[str, Any]
+Event = tuple[int, Record]
+
+
+def events(rows: Rows, cursor: int) -> list[Event]:
+    """The records of some rows, each with the cursor behind it; `cursor`: where the rows begin.
+
+    Four types are none of pi's: "process_noise", a line that is no record: its `text`; "process_missed":
+    `bytes` that were let go unread; "process_again": pi was started again; "process_end".
+    """
+    found: list[Event] = [(cursor, {"type": "process_missed", "bytes": rows.missed})] if rows.missed else []
+    for row in rows:
+        if row.stream == "again":
+            found.append((row.cursor, {"type": "process_again", "text": row.text}))
+            continue
+        try:
+            record = json.loads(row.text)
+        except (ValueError, RecursionError):
+            record = None
+        if not isinstance(record, dict) or not isinstance(record.get("type"), str):
+            record = {"type": "process_noise", "text": row.text}
+        found.append((row.cursor, record))
+    return found
+
+
+class Feed:
+    """What one who reads events has not taken yet."""
+
+    def __init__(self, behind: int) -> None:
+        self._behind = behind  # a cursor: what is up to there has been read already
+        self._waiting: list[Event] = []
+        self._changed = asyncio.Event()
+        self.open = True
+        self.failure: Exception | None = None
+
+    def put(self, found: list[Event]) -> None:
+        """More of them."""
+        if self._behind:
+            found = [each for each in found if each[0] > self._behind]
+            self._behind = 0 if found else self._behind
+        self._waiting += found
+        if len(self._waiting) > QUEUED:
+            self.open = False
+        self._changed.set()
+
+    def end(self, last: Event | None, failure: Exception | None) -> None:
+        """There will be no more, behind `last`."""
+        self._waiting += [last] if last else []
+        self.open, self.failure = False, failure
+        self._changed.set()
+
+    async def batches(self) -> AsyncGenerator[list[Event], None]:
+        """All that waits, again and again, until there will be no more."""
+        while self._waiting or self.open:
+            if self._waiting:
+                found, self._waiting = self._waiting, []
+                yield found
+            else:
+                self._changed.clear()
+                await self._changed.wait()
