@@ -26,6 +26,7 @@ from pi_v_jupyter.swarm.story import QUIET, Story
 
 OLD, NEW = "0.74.2", "0.87.1"  # without `agent_settled`, and with it
 NODE = "22"
+TRUSTED = Path("/etc/ssl/certs/ca-certificates.crt")
 CACHE = platformdirs.user_cache_path(APP, appauthor=False) / "tests"
 ARCHITECTURES = {"x86_64": "x64", "aarch64": "arm64", "arm64": "arm64"}
 SLOW = 30  # seconds
@@ -44,7 +45,9 @@ def installed(version: str) -> list[str]:
             wanted = [f"@earendil-works/pi-coding-agent@{version}", f"{node}@{NODE}"]
             words = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]
             words += ["--prefix", str(folder), *wanted]
-            subprocess.run(words, check=True, stdin=subprocess.DEVNULL, timeout=600)
+            # Node brings a list of its own of whom to trust; the system's may have more.
+            env = {"NODE_EXTRA_CA_CERTS": str(TRUSTED), **os.environ} if TRUSTED.exists() else None
+            subprocess.run(words, check=True, stdin=subprocess.DEVNULL, timeout=600, env=env)
             (folder / "whole").touch()
     modules = folder / "node_modules"
     return [
