@@ -136,11 +136,11 @@ def known(process_id: str, children: dict[int, list[int]] | None) -> dict[str, A
         about = told(place)
     except ValueError:
         about = damaged(place)
-    if about["state"] == "running" and not minded(about):
-        about = told(place)  # it may have ended just now
-    if about["state"] == "running" and not minded(about):
-        about.update(state="lost", end=journal.end(place), left=len(strays(about)) if about["pid"] else 0)
-    elif about["state"] == "running" and children is not None:
+    while about["state"] == "running" and not minded(about):
+        before, about = about, told(place)  # it may have ended just now, or another run have begun
+        if about["state"] == "running" and about["run"] == before["run"]:
+            about.update(state="lost", end=journal.end(place), left=len(strays(about)) if about["pid"] else 0)
+    if about["state"] == "running" and children is not None:
         pids = descendants.below(about["minder"], children)
         about.update(descendants.load(about["minder"], pids))
     about["uptime"] = max(0.0, (about.get("ended") or time.time()) - about["started"])
