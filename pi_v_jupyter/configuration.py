@@ -69,9 +69,11 @@ def forget(settings: Settings, name: str) -> None:
 
 
 def _setting(settings: Settings, key: Key) -> Setting:
-    if key.secret:
+    if key.name == "api_key":
         return _api_key(settings)
     text, origin = settings.found(key.name)
+    if key.secret and text is not None:
+        return _secret(key, text, origin)
     problem = ""
     try:
         platform = settings.embedded
@@ -97,6 +99,14 @@ def _api_key(settings: Settings) -> Setting:
         return Setting("api_key", "", DEFAULT)
     except SettingsError as error:
         return Setting("api_key", "", settings.found("api_key")[1], error.message)
+
+
+def _secret(key: Key, text: str, origin: str) -> Setting:
+    try:
+        key.parse(text)
+    except SettingsError as error:
+        return Setting(key.name, "", origin, error.message)
+    return Setting(key.name, SECRET, origin)
 
 
 def _told_by(platform: EmbeddedPlatform, name: str) -> str | None:

@@ -43,6 +43,19 @@ def api_key(text: str) -> str:
 
 def base_url(text: str) -> str:
     """A plain http(s) URL."""
+    return _plain_url(
+        text, "base URL", f"Set VERS_BASE_URL to one such as {CLOUD_URL}; the key goes in VERS_API_KEY."
+    )
+
+
+def registry_url(text: str) -> str:
+    """A plain http(s) URL, likewise."""
+    return _plain_url(
+        text, "registry's URL", "Set VERS_VM_REGISTRY_URL to one; the token goes in VERS_AUTH_TOKEN."
+    )
+
+
+def _plain_url(text: str, what: str, remedy: str) -> str:
     url = text.strip()
     try:
         parts = urlsplit(url)
@@ -55,10 +68,7 @@ def base_url(text: str) -> str:
         usable = plain and parts.scheme in ("http", "https") and bool(parts.hostname)
     if not usable:
         shown = "" if "@" in url or "?" in url else f": {url!r}"  # either may carry a secret
-        raise SettingsError(
-            f"The base URL is not a plain http(s) URL{shown}.",
-            f"Set VERS_BASE_URL to one such as {CLOUD_URL}; the key goes in VERS_API_KEY.",
-        )
+        raise SettingsError(f"The {what} is not a plain http(s) URL{shown}.", remedy)
     return url
 
 
@@ -107,6 +117,13 @@ KEYS = {
         Key("ca_file", "A PEM file: who signs the certificates of VMs.", str, "VERS_CA_FILE"),
         Key("ssh_timeout", "Seconds a command may take; 0: any.", seconds, "VERS_SSH_TIMEOUT"),
         Key("platform", '"embedded" prefers the embedded platform to an account.', platform),
+        Key(
+            "registry_url",
+            "Where the registry of a swarm is, if it has one.",
+            registry_url,
+            "VERS_VM_REGISTRY_URL",
+        ),
+        Key("registry_token", "The key of that registry.", api_key, "VERS_AUTH_TOKEN", secret=True),
     )
 }
 

@@ -128,7 +128,8 @@ class Settings:
     """The settings of one session; `session` and `traits` hold what the user set there.
 
     Keys of both: `api_key`, `base_url`, `vm_domain`, `vm_port`, `ca_file`, `ssh_timeout`, `platform`
-    (`"embedded"` prefers the embedded platform over a configured account; `%vers up` sets it).
+    (`"embedded"` prefers the embedded platform over a configured account; `%vers up` sets it),
+    `registry_url`, `registry_token`.
     """
 
     session: dict[str, str] = field(default_factory=dict, repr=False)
@@ -236,6 +237,17 @@ class Settings:
             "No Vers API key is set and no embedded platform is up.",
             "`%vers up` starts virtual machines on this computer; or set VERS_API_KEY.",
         )
+
+    def registry(self) -> Endpoint | None:
+        """The registry service of a swarm, and its key; None where not both are set.
+
+        Raises:
+            SettingsError: one of them cannot be used.
+        """
+        url, (token, origin) = self.get("registry_url"), self.found("registry_token")
+        if not url or token is None:
+            return None
+        return Endpoint(keys.registry_url(url).rstrip("/"), keys.api_key(token), origin, embedded=False)
 
     def vm_address(self, vm_id: str) -> tuple[str, int]:
         """Host name and TLS port of one VM; `api.X` serves its VMs at `<vm-id>.vm.X:443`."""

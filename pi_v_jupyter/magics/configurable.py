@@ -72,6 +72,8 @@ class Vers(Configurable):
     ca_file = Setting(KEYS["ca_file"])
     ssh_timeout = Setting(KEYS["ssh_timeout"])
     platform = Setting(KEYS["platform"])
+    registry_url = Setting(KEYS["registry_url"])
+    registry_token = Setting(KEYS["registry_token"])
 
 
 class Traits(Mapping[str, str]):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 MOST = 20  # agents of an account, unless more are allowed
 PATIENCE = 300.0  # seconds
+FRESH = "; pi-v's pi kept no session: a new one has its place, which knows nothing of what was said before"
 some_or_all = click.argument("labels", nargs=-1, type=AgentNames(), metavar="[LABEL…]")
 some = click.argument("labels", nargs=-1, required=True, type=AgentNames(), metavar="LABEL…")
 
@@ -123,8 +124,8 @@ def status(extension: Extension) -> Agents:
 @swarm.command()
 @click.pass_obj
 def discover(extension: Extension) -> Agents:
-    """Find all agents again, whichever notebook has made them, with what they have done so far."""
-    agents = extension.wait(extension.vers.swarm.agents(), "looking for agents")
+    """Find all agents again, whichever notebook or pi-v has made them, with what they have done so far."""
+    agents = extension.wait(extension.vers.swarm.discover(), "looking for agents")
     print(f"{len(agents)} agent{'' if len(agents) == 1 else 's'} found.")
     return agents
 
@@ -195,8 +196,9 @@ def restart(extension: Extension, labels: Sequence[str]) -> Agents:
     """Start the pi of agents anew, in the session in which it was."""
 
     async def begin(agent: Agent) -> str:
+        told = FRESH if agent.adopted else ""
         await agent.restart()
-        return views.agent_text(agent)
+        return f"{views.agent_text(agent)}{told}"
 
     return _each(extension, chosen(extension, labels), begin, "restarting")
 

@@ -24,7 +24,7 @@ from pi_v_jupyter.errors import (
 )
 from pi_v_jupyter.loops import at_home, cross
 from pi_v_jupyter.remote.background import BackgroundProcess
-from pi_v_jupyter.swarm import scripted
+from pi_v_jupyter.swarm import bridge, scripted
 from pi_v_jupyter.swarm.changes import Change, Death
 from pi_v_jupyter.swarm.membership import Membership
 from pi_v_jupyter.swarm.rpc import Rpc
@@ -96,6 +96,11 @@ class Agent:
         """Its pi, once it was looked for."""
         return self._process
 
+    @property
+    def adopted(self) -> bool:
+        """Is its pi one that pi-v started? Known once it was looked for."""
+        return bridge.leads_to(self._process)
+
     def __repr__(self) -> str:
         return f"<Agent {self.label} {self.state}>"
 
@@ -154,6 +159,16 @@ class Agent:
             return None
         return process if process.alive else None
 
+    async def _found(self) -> BackgroundProcess:
+        """Its pi; one that pi-v started is found by way of a bridge."""
+        try:
+            return await self.vm.process(PI)
+        except UnknownProcessError:
+            process = await bridge.join(self.vm, PI)
+            if process is None:
+                raise
+            return process
+
     @at_home
     async def attach(self) -> None:
         """Hear it: all it has written so far, and what it writes from now on.
@@ -166,7 +181,7 @@ class Agent:
             return
         self.trouble = ""
         try:
-            process = await self.vm.process(PI)
+            process = await self._found()
             known = self._process is not None and self._process.status.run == process.status.run
             if known and self.story.death is not None:  # it says no more than that
                 return
@@ -308,11 +323,21 @@ class Agent:
 
     @at_home
     async def restart(self) -> None:
-        """Start its pi anew, in the session in which it was."""
+        """Start its pi anew, in the session in which it was.
+
+        pi-v's pi keeps none: another takes its place, which knows nothing of what was said before.
+        """
         self._leave()
-        process = await self.vm.start(
-            (*COMMAND, "--continue"), id=PI, cwd=WORKSPACE, stdin=True, restart=True
-        )
+        with contextlib.suppress(UnknownProcessError):
+            self._process = await self._found()
+        if self.adopted:
+            process = await bridge.succeed(self.vm, PI, COMMAND, WORKSPACE)
+        elif bridge.succeeded(self._process):
+            process = await bridge.succeed(self.vm, PI, (*COMMAND, "--continue"), WORKSPACE)
+        else:
+            process = await self.vm.start(
+                (*COMMAND, "--continue"), id=PI, cwd=WORKSPACE, stdin=True, restart=True
+            )
         self._hear(process)
         await self._ask("get_state", timeout=START_TIMEOUT)
         self._live = True

@@ -47,6 +47,15 @@ class Spawned:
     cleaned: str = ""
 
 
+async def label(fleet: Fleet, vm: VM, member: Membership) -> None:
+    """Have the platform tell what a VM is, if it keeps labels."""
+    try:
+        await fleet.client.label_vm(vm.id, member.labels())
+    except ApiError as error:
+        if error.status not in KEEPS_NO_LABELS:
+            raise
+
+
 @dataclass
 class Provision:
     """One spawn. `made` is called with each agent's VM and membership; `on_progress` with a line of words."""
@@ -97,7 +106,7 @@ class Provision:
 
     async def _ready(self, vm_id: str, member: Membership) -> Agent:
         vm = await self.fleet.take_up(vm_id, self.order.commit, member.agent)
-        await self._label(vm, member)
+        await label(self.fleet, vm, member)
         await vm.connect()
         await identity.introduce(vm, member, self.order.max_vms)
         await identity.entrust(vm, self.order.secrets)
@@ -114,17 +123,10 @@ class Provision:
             return Secrets(VERS_API_KEY=own.api_key, VERS_BASE_URL=own.base_url)
         return Secrets(VERS_API_KEY=endpoint.api_key, VERS_BASE_URL=endpoint.base_url)
 
-    async def _label(self, vm: VM, member: Membership) -> None:
-        try:
-            await self.fleet.client.label_vm(vm.id, member.labels())
-        except ApiError as error:
-            if error.status not in KEEPS_NO_LABELS:
-                raise
-
     async def _join(self, agent: Agent, root: str) -> None:
         agent.member = replace(agent.member, swarm=root)
         self.records.keep(agent.vm.id, agent.member)
-        await self._label(agent.vm, agent.member)
+        await label(self.fleet, agent.vm, agent.member)
         await identity.introduce(agent.vm, agent.member, self.order.max_vms)
 
     async def _undo(self, vm_id: str, member: Membership) -> str:

@@ -14,10 +14,11 @@ from pi_v_jupyter.commits import Commit
 from pi_v_jupyter.errors import NotFoundError, UnknownAgentError, UsageError, VersError
 from pi_v_jupyter.fleet import Fleet
 from pi_v_jupyter.loops import at_home
-from pi_v_jupyter.swarm import identity, secrets
+from pi_v_jupyter.swarm import adoption, identity, secrets
 from pi_v_jupyter.swarm.agent import Agent, Result
 from pi_v_jupyter.swarm.membership import Membership, Records
 from pi_v_jupyter.swarm.provision import Order, Provision, Spawned
+from pi_v_jupyter.swarm.registry_service import RegistryService
 from pi_v_jupyter.vm import VM
 
 TAG = "golden"
@@ -54,6 +55,7 @@ class Swarm:
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
         self.home = fleet.home
+        self.registry = RegistryService(fleet.settings, fleet.on_notice)
         self._agents: dict[str, Agent] = {}  # by the id of the VM
 
     @property
@@ -104,6 +106,9 @@ class Swarm:
         for outcome in outcomes:
             if outcome.agent is not None:
                 self._agents[outcome.agent.vm.id] = outcome.agent
+        await self.registry.add(
+            (each.agent.vm.id, each.agent.member) for each in outcomes if each.agent is not None
+        )
         return Spawns(outcomes)
 
     async def _room(self, n: int, max_vms: int) -> None:
@@ -117,16 +122,53 @@ class Swarm:
             )
 
     async def _members(self) -> list[tuple[VM, Membership]]:
-        """The VMs that are agents', as their labels or our own records say."""
+        """The VMs that are agents', as their labels, our own records or a registry service say."""
+        vms, entries = await asyncio.gather(self.fleet.all(), self.registry.entries())
+        found = self._recorded(vms)
+        known = {vm.id for vm, _ in found}
+        told = [
+            adoption.Stray(vm, entries[vm.id].metadata.agent, vm.id, entries[vm.id].metadata.commit)
+            for vm in vms
+            if vm.id in entries and vm.id not in known
+        ]
+        return await self._enroll(told, found) if told else found
+
+    def _recorded(self, vms: Iterable[VM]) -> list[tuple[VM, Membership]]:
         recorded = self.records.all()
         found = []
-        for vm in await self.fleet.all():
+        for vm in vms:
             member = recorded.pop(vm.id, None) or Membership.of_labels(vm.info.labels)
             if member is not None:
                 found.append((vm, member))
         for vm_id in recorded:  # those are gone
             self.records.forget(vm_id)
         return found
+
+    async def _enroll(
+        self, strays: Iterable[adoption.Stray], known: list[tuple[VM, Membership]]
+    ) -> list[tuple[VM, Membership]]:
+        """Take those in; all members then."""
+        await adoption.enroll(self.fleet, self.records, strays, {member.agent for _, member in known})
+        return self._recorded(await self.fleet.all())
+
+    @at_home
+    async def discover(self) -> Agents:
+        """All agents, as `agents` has them, and those that pi-v has spawned, which are ours from now on.
+
+        Every VM that runs and is none is looked into for that.
+        """
+        members = await self._members()
+        known = {vm.id for vm, _ in members}
+        looked = await adoption.look(vm for vm in await self.fleet.all() if vm.id not in known)
+        if looked.strays:
+            await self._enroll(looked.strays, members)
+            await self.registry.add(
+                (vm.id, member) for vm, member in await self._members() if vm.id not in known
+            )
+        if looked.shut:
+            called = ", ".join(names.shown(vm.label) for vm in looked.shut)
+            self.fleet.on_notice(f"Not looked into for agents of pi-v, as not to be reached: {called}.")
+        return await self.agents()
 
     @at_home
     async def agents(self) -> Agents:
@@ -241,6 +283,7 @@ class Swarm:
             return error
         self.records.forget(vm.id)
         self._agents.pop(vm.id, None)
+        await self.registry.remove(vm.id)
         return None
 
     async def _unregister(self, gone: Sequence[str], roots: set[str]) -> None:
@@ -253,3 +296,4 @@ class Swarm:
         """Listen to them no longer. They work on."""
         await asyncio.gather(*(agent.close() for agent in self._agents.values()))
         self._agents.clear()
+        await self.registry.close()
