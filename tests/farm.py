@@ -13,7 +13,8 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -138,6 +139,14 @@ class Farm:
                 self.delete(vm_id)
                 return 200, {"vm_id": vm_id}
         return 404, {"error": what}
+
+
+def until(holds: Callable[[], object], seconds: float = 60) -> None:
+    """Wait for something of which no event tells."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.02)
 
 
 def end_those_of(home: Path) -> None:

@@ -149,6 +149,7 @@ def test_every_setting_is_listed_with_where_it_comes_from(tidy: Kernel) -> None:
     rows = {line.split()[0]: line for line in shown.data[0].splitlines()}
     assert list(rows) == [
         *("setting", "api_key", "base_url", "vm_domain", "vm_port", "ca_file", "ssh_timeout", "platform"),
+        *("registry_url", "registry_token"),
     ]
     assert "(set)" in rows["api_key"] and "the embedded platform's key file" in rows["api_key"]
     assert "http://127.0.0.1:" in rows["base_url"] and "the embedded platform" in rows["base_url"]

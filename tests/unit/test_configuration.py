@@ -32,8 +32,17 @@ def test_with_nothing_set_all_are_defaults() -> None:
         "ca_file": "",
         "ssh_timeout": "120",
         "platform": "",
+        "registry_url": "",
+        "registry_token": "",
     }
     assert {each.origin for each in configuration(Settings())} == {"default"}
+
+
+def test_a_token_is_told_to_be_set_and_no_more() -> None:
+    environ = {"VERS_VM_REGISTRY_URL": "https://a.b/registry", "VERS_AUTH_TOKEN": "hush-hush"}
+    told = {each.key: each for each in configuration(Settings(environ=environ))}
+    assert told["registry_url"].value == "https://a.b/registry"
+    assert told["registry_token"].value == "(set)" and "hush" not in str(told)
 
 
 def test_the_domain_of_vms_follows_the_platform() -> None:
@@ -54,7 +63,14 @@ def test_a_file_that_cannot_be_read_is_told_where_the_key_would_be(home: Path) -
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("base_url", "https://me:hush@a.b"), ("api_key", "hush hush"), ("vm_port", "hush?")]
+    ("key", "value"),
+    [
+        ("base_url", "https://me:hush@a.b"),
+        ("api_key", "hush hush"),
+        ("vm_port", "hush?"),
+        ("registry_url", "https://a.b/?hush"),
+        ("registry_token", "hush hush"),
+    ],
 )
 def test_what_cannot_be_is_refused_and_changes_nothing(key: str, value: str) -> None:
     settings = Settings(session={"vm_port": "1"})

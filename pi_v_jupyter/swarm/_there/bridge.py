@@ -1,12 +1,13 @@
 """Leads to the pi that pi-v started on this machine, which reads a FIFO and appends to files.
 
 `join FOLDER`: commands from stdin go to FOLDER/in, one whole line after the other; FOLDER/out and FOLDER/err,
-from their first byte on, to stdout and stderr. When pi has ended it says so, and ends with ENDED.
+from their first line on, to stdout and stderr. When pi has ended it says so, and ends with ENDED.
 `succeed FOLDER COMMAND…`: ends that pi and becomes COMMAND, with the keys that pi had.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
@@ -16,7 +17,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ENDED = 69  # no pi reads the FIFO: sysexits' "service unavailable"
 PAUSE = 100  # milliseconds between looks at files that do not grow
@@ -24,14 +25,15 @@ CHUNK = 64 << 10  # bytes read at once
 WAITING = 1 << 20  # bytes of commands that pi has not read: then no more are taken
 PATIENCE = 5.0  # seconds in which pi ends by itself
 SECRETS = os.path.expanduser("~/.swarm/secrets")
+UPDATE = b'{"type":"message_update"'
 KEPT = ("VERS_BASE_URL", "VERS_VM_REGISTRY_URL", "VERS_AUTH_TOKEN")
 
 
 class Copy:
     """What is appended to a file, in whole lines, on a descriptor of ours."""
 
-    def __init__(self, path: str, target: int) -> None:
-        self.path, self.target = path, target
+    def __init__(self, path: str, target: int, passed: Callable[[bytes], bytes] = bytes) -> None:
+        self.path, self.target, self.passed = path, target, passed
         self.file = -1
         self.at = 0  # bytes of it that were read
         self.line = b""  # what has come of one
@@ -46,8 +48,8 @@ class Copy:
         data = os.read(self.file, CHUNK)
         if data:
             self.at += len(data)
-            whole, newline, self.line = (self.line + data).rpartition(b"\n")
-            write(self.target, whole + newline)
+            *whole, self.line = (self.line + data).split(b"\n")
+            write(self.target, b"".join(self.passed(line) + b"\n" for line in whole))
             return True
         now = os.fstat(self.file)
         if now.st_size < self.at:  # it was emptied, and is written anew
@@ -108,13 +110,28 @@ class Way:
         self.file = -1
 
 
+def slim(line: bytes) -> bytes:
+    """An update of a message without all that came of it before: pi until 0.84 repeats that in each, and what
+    it has written would outgrow the log in which it is kept here.
+    """
+    if not line.startswith(UPDATE):
+        return line
+    try:
+        record = json.loads(line)
+        del record["message"]
+        record["assistantMessageEvent"].pop("partial", None)
+    except (ValueError, KeyError, AttributeError, RecursionError):
+        return line
+    return json.dumps(record, separators=(",", ":")).encode()
+
+
 def write(target: int, data: bytes) -> None:
     while data:
         data = data[os.write(target, data) :]
 
 
 def join(folder: str) -> int:
-    copies = (Copy(os.path.join(folder, "out"), 1), Copy(os.path.join(folder, "err"), 2))
+    copies = (Copy(os.path.join(folder, "out"), 1, slim), Copy(os.path.join(folder, "err"), 2))
     way = Way(os.path.join(folder, "in"))
     if way.open:
         keep_keys(folder)
