@@ -186,23 +186,34 @@ def test_it_ends_with_who_talks_to_it_and_leaves_pi_alone(joined: tuple[Bridge, 
     os.close(keeper)
 
 
-def test_a_successor_has_the_keys_and_the_one_before_has_ended(place: Bridge) -> None:
+@pytest.fixture
+def old(place: Bridge) -> Iterator[subprocess.Popen[bytes]]:
+    """What reads the FIFO as a pi would, with a key among its variables."""
     command = f"exec cat < {place.folder / 'in'}"
     with subprocess.Popen(["sh", "-c", command], env={"SOME_API_KEY": "of pi", "OTHER": "x"}) as old:
-        keeper = os.open(place.folder / "in", os.O_WRONLY)
-        place.start()
-        key = place.home / ".swarm" / "secrets" / "SOME_API_KEY"
-        until(key.exists)
-        until(lambda: key.read_text() == "of pi")
-        assert key.stat().st_mode & 0o777 == 0o600 and list(key.parent.iterdir()) == [key]
-        os.close(keeper)
-        words = ["succeed", str(place.folder), "sh", "-c", "echo $SOME_API_KEY"]
-        told = subprocess.run(
-            [sys.executable, "-I", "-c", source("bridge"), *words],
-            env={"HOME": str(place.home), "PATH": "/usr/bin:/bin"},
-            stdout=subprocess.PIPE,
-            check=True,
-            timeout=SLOW,
-        )
-        assert told.stdout == b"of pi\n" and old.wait(SLOW) != 0
+        keeper = os.open(place.folder / "in", os.O_WRONLY)  # once it reads
+        try:
+            place.start()
+            until(lambda: (place.home / ".swarm" / "secrets").exists())
+            os.close(keeper)
+            yield old
+        finally:
+            old.kill()
+
+
+def test_a_successor_has_the_keys_and_the_one_before_has_ended(
+    place: Bridge, old: subprocess.Popen[bytes]
+) -> None:
+    key = place.home / ".swarm" / "secrets" / "SOME_API_KEY"
+    until(lambda: key.exists() and key.read_text() == "of pi")
+    assert key.stat().st_mode & 0o777 == 0o600 and list(key.parent.iterdir()) == [key]
+    words = ["succeed", str(place.folder), "sh", "-c", "echo $SOME_API_KEY"]
+    told = subprocess.run(
+        [sys.executable, "-I", "-c", source("bridge"), *words],
+        env={"HOME": str(place.home), "PATH": "/usr/bin:/bin"},
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=SLOW,
+    )
+    assert told.stdout == b"of pi\n" and old.wait(SLOW) != 0
     assert not (place.folder / "in").exists()
