@@ -140,6 +140,9 @@ def test_one_that_was_killed_is_told_and_another_takes_its_place(pi_v: PiV) -> N
         assert "out of luck\nThe pi that pi-v had started has ended." in kernel.value(f"{agent}.story.error")
         told = good(kernel, "%vers swarm restart old").stdout
         assert "kept no session: a new one has its place" in told
+        pid = kernel.value(f"{agent}.process.status.pid")
+        assert b"SOME_API_KEY=a-key-of-pi\0" in Path(f"/proc/{pid}/environ").read_bytes()
+        assert not (pi_v.place / "in").exists()
         pi_v.follow("I am new.")
         assert "I am new." in good(kernel, "%%task old --wait\nWho?").stdout
         pi_v.follow("I go on.")
