@@ -1,4 +1,4 @@
-"""An agent is heard whole by whoever attaches to it; it is told when it has died, and when it is out of reach."""
+"""An agent is heard whole by all who attach to it; it is told when it has died or is out of reach."""
 
 from __future__ import annotations
 
