@@ -250,6 +250,7 @@ class BackgroundLog:
         """What comes, over one connection, to which `words` are said."""
         process = await self.machine.launch(request)
         process.on_away = lambda away: self.on_away(away)
+        self.on_away(False)  # an earlier one may have been given up while it was out of reach
         saying = asyncio.create_task(process.write(words))  # what comes may be why no more is taken
         buffer = bytearray()
         try:
