@@ -263,6 +263,7 @@ class Agent:
             async for change in changes:
                 yield change
 
+    @at_home
     async def close(self) -> None:
         """Hear it no longer. It works on."""
         self._hearing.leave()

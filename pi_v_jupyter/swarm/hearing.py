@@ -35,6 +35,7 @@ class Hearing:
         self.away = False  # is its machine out of reach for now?
         self._rpc: Rpc | None = None
         self._listening: concurrent.futures.Future[None] | None = None
+        self._at = 0  # the cursor behind what was heard
         self._live = False  # is all heard that it wrote before?
         self._catching_up = asyncio.Lock()
         self._heard = asyncio.Event()
@@ -94,10 +95,11 @@ class Hearing:
         if self._listening is not None:
             self._listening.cancel()
             self._listening = None
+            self._wake()
 
     def _listen_to(self, process: BackgroundProcess) -> None:
         self.process, self._rpc, self.story = process, Rpc(process), Story()
-        self.failure, self.away, self._live = "", False, False
+        self.failure, self.away, self._at, self._live = "", False, 0, False
         process.on_away = self._out_of_reach
         self._listening = self._vm.background.attend(self._listen)
 
@@ -106,10 +108,12 @@ class Hearing:
         try:
             if not self.process.exited:
                 await self.rpc.command("get_state", timeout=timeout)  # answered behind all it wrote before
+                answered = self.rpc.at
+                await self.until(lambda: self._at >= answered or self._listening is None)
                 self._live = True
         finally:
             if self.process.exited:
-                await self.until(lambda: False)
+                await self.until(lambda: self._listening is None)
                 self._live = True
 
     async def _listen(self) -> None:
@@ -119,6 +123,7 @@ class Hearing:
         try:
             async with aclosing(rpc.batches(0)) as batches:
                 async for batch in batches:
+                    self._at = batch[-1][0]
                     self.tell([change for _, record in batch for change in _fed(story, record)])
                     if asking is not None:
                         asking.cancel()
@@ -139,13 +144,16 @@ class Hearing:
 
     def tell(self, changes: list[Change]) -> None:
         """Tell all who follow; nothing, where only the way to it has changed."""
-        heard, self._heard = self._heard, asyncio.Event()
-        heard.set()
+        self._wake()
         for listener in tuple(self._listeners) if self._live else ():
             listener(changes)
         for queue in self._followers:
             for change in changes:
                 queue.put_nowait(change)
+
+    def _wake(self) -> None:
+        heard, self._heard = self._heard, asyncio.Event()
+        heard.set()
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Until that holds, or nothing more will be heard."""

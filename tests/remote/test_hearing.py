@@ -18,6 +18,7 @@ from running import until
 from pi_v_jupyter.remote import login
 from pi_v_jupyter.remote.background import BackgroundProcess
 from pi_v_jupyter.remote.connection import Connection
+from pi_v_jupyter.swarm import feeds
 from pi_v_jupyter.swarm.agent import Agent
 from pi_v_jupyter.swarm.hearing import NO_ANSWER, PI
 from pi_v_jupyter.swarm.membership import Membership
@@ -48,8 +49,12 @@ async def worked(machine: Reached) -> Agent:
     return agent(machine)
 
 
-async def test_all_who_attach_at_once_hear_all_that_was_before(reach: Reach) -> None:
+@pytest.mark.parametrize("queued", [feeds.QUEUED, 10], ids=["in one go", "in pieces"])
+async def test_all_who_attach_at_once_hear_all_that_was_before(
+    reach: Reach, monkeypatch: pytest.MonkeyPatch, queued: int
+) -> None:
     found = await worked(reach())
+    monkeypatch.setattr(feeds, "QUEUED", queued)
 
     async def heard() -> str:
         await found.attach()
@@ -72,6 +77,18 @@ async def test_one_who_gives_up_attaching_spoils_it_for_nobody(reach: Reach) -> 
     assert (found.state, found.trouble) == ("done", "")
     assert (await found.task("say again")) is not None
     assert (await found.finished()).state == "done"
+    await found.close()
+
+
+async def test_one_that_is_left_while_it_is_heard_out_keeps_nobody_waiting(reach: Reach) -> None:
+    found = await worked(reach())
+    attaching = asyncio.create_task(found.attach())
+    await until(lambda: found.process is not None)
+    await found.close()
+    async with asyncio.timeout(20):
+        await attaching
+        await found.attach()
+    assert found.state == "done"
     await found.close()
 
 
