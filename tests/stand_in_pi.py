@@ -8,6 +8,7 @@ ask METHOD TEXT   an extension asks: confirm, select (options with |) or input; 
 hold              goes on until it is aborted, or told something
 fail TEXT         the model's answer is an error
 die               pi ends, with words on stderr
+strand            likewise, and what it has started lives on, with its pipes
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import itertools
 import json
 import os
 import queue
+import subprocess
 import sys
 import threading
 import time
@@ -158,8 +160,12 @@ class Pi:
         sys.stderr.flush()
         os._exit(3)
 
+    def do_strand(self, _: str) -> None:
+        subprocess.Popen(["sleep", "300"], stdin=subprocess.DEVNULL, start_new_session=True)
+        self.do_die("")
 
-STEPS = ("say", "write", "run", "retry", "ask", "hold", "fail", "die")
+
+STEPS = ("say", "write", "run", "retry", "ask", "hold", "fail", "die", "strand")
 
 
 def main() -> None:

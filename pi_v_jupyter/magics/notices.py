@@ -59,7 +59,7 @@ class Expected:
 
     def _heard(self, changes: list[Change]) -> None:
         agent = self._agent
-        if not changes and agent.trouble:
+        if not agent.heard:
             self._tell(f"{agent_text(agent)}\n    `%vers swarm status` looks for it again.")
             self._notices.forget(agent)
         for change in changes:

@@ -35,6 +35,7 @@ class BackgroundLog:
 
     def __init__(self, table: Table, status: Status) -> None:
         self._table, self.machine, self.status = table, table.machine, status
+        self.on_away: Callable[[bool], object] = lambda _: None  # see `channel.Process`, while it is followed
         self._measured: tuple[float, float] = (0.0, 0.0)
         self.cpu_percent = 0.0
         self._measure()
@@ -248,6 +249,8 @@ class BackgroundLog:
     async def _frames(self, request: Request, words: bytes = b"") -> AsyncGenerator[tuple[int, bytes], None]:
         """What comes, over one connection, to which `words` are said."""
         process = await self.machine.launch(request)
+        process.on_away = lambda away: self.on_away(away)
+        self.on_away(False)  # an earlier one may have been given up while it was out of reach
         saying = asyncio.create_task(process.write(words))  # what comes may be why no more is taken
         buffer = bytearray()
         try:

@@ -1,4 +1,4 @@
-"""One agent: pi on a VM of its own, as a background process there; heard, spoken to, waited for.
+"""One agent: pi on a VM of its own, as a background process there; spoken to, waited for. `hearing` hears it.
 
 What it does is told by the lines that its pi writes, from the first on: whoever reads them knows its state,
 so another kernel finds it as this one would.
@@ -6,8 +6,6 @@ so another kernel finds it as this one would.
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
 import contextlib
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -20,24 +18,21 @@ from pi_v_jupyter.errors import (
     RemoteFileError,
     SpawnError,
     UnknownProcessError,
-    VersError,
 )
 from pi_v_jupyter.loops import at_home, cross
 from pi_v_jupyter.remote.background import BackgroundProcess
 from pi_v_jupyter.swarm import bridge, scripted
-from pi_v_jupyter.swarm.changes import Change, Death
+from pi_v_jupyter.swarm.changes import Change
+from pi_v_jupyter.swarm.hearing import ANSWER_TIMEOUT, NO_ANSWER, PI, Hearing
 from pi_v_jupyter.swarm.membership import Membership
-from pi_v_jupyter.swarm.rpc import Rpc
 from pi_v_jupyter.swarm.runs import Run
-from pi_v_jupyter.swarm.story import QUIET, Story
+from pi_v_jupyter.swarm.story import Story
 from pi_v_jupyter.vm import VM
 
-PI = "pi"  # the id of its background process
 COMMAND = ("pi", "--mode", "rpc")
 WORKSPACE = "workspace"  # of the user's home over there
 SCRIPTED, SCRIPT = ".swarm/scripted_model.py", ".swarm/script.json"
 START_TIMEOUT = 180.0  # seconds; in an emulated VM pi takes 35 to start
-ANSWER_TIMEOUT = 30.0  # seconds for an answer of a pi that runs
 ABORT_TIMEOUT = 60.0  # seconds: tools are ended first
 BUSY = ("working", "waiting", "retrying", "starting")
 
@@ -61,15 +56,22 @@ class Agent:
     def __init__(self, vm: VM, member: Membership) -> None:
         self.vm, self.member = vm, member
         self.home = vm.home
-        self.story = Story()
-        self.trouble = ""  # why it cannot be heard
-        self._process: BackgroundProcess | None = None
-        self._rpc: Rpc | None = None
-        self._listening: concurrent.futures.Future[None] | None = None
-        self._heard = asyncio.Event()
-        self._followers: set[asyncio.Queue[Change | None]] = set()
-        self._live = False  # is all heard that it wrote before?
-        self._listeners: set[Callable[[list[Change]], object]] = set()
+        self._hearing = Hearing(vm, member.agent)
+
+    @property
+    def story(self) -> Story:
+        """What it has done, as far as that was heard."""
+        return self._hearing.story
+
+    @property
+    def trouble(self) -> str:
+        """Why it cannot be heard, for good or just now."""
+        return self._hearing.failure or (NO_ANSWER if self._hearing.away else "")
+
+    @property
+    def heard(self) -> bool:
+        """Is it heard, or will it be when its VM answers again?"""
+        return not self._hearing.failure
 
     @property
     def label(self) -> str:
@@ -94,12 +96,12 @@ class Agent:
     @property
     def process(self) -> BackgroundProcess | None:
         """Its pi, once it was looked for."""
-        return self._process
+        return self._hearing.process
 
     @property
     def adopted(self) -> bool:
         """Is its pi one that pi-v started? Known once it was looked for."""
-        return bridge.leads_to(self._process)
+        return bridge.leads_to(self.process)
 
     def __repr__(self) -> str:
         return f"<Agent {self.label} {self.state}>"
@@ -128,15 +130,13 @@ class Agent:
         process = await self._running()
         if process is None:
             try:
-                process = await self.vm.start(COMMAND, id=PI, cwd=WORKSPACE, stdin=True)
+                process = await self.vm.start(COMMAND, id=PI, cwd=WORKSPACE, stdin=True, restart=True)
             except (RemoteFileError, RemoteCommandError) as error:
                 raise SpawnError(
                     f"{self.label} cannot be made of this commit: {error.message.rstrip('.')}.",
                     "It is no golden image; `%vers golden build` makes one.",
                 ) from None
-        self._hear(process)
-        await self._ask("get_state", timeout=START_TIMEOUT)
-        self._live = True
+        await self._hearing.begin(process, START_TIMEOUT)
         await self.command("new_session")  # copies of one machine would all go on in the same
         if model is not None:
             if model[0] == scripted.PROVIDER:
@@ -157,17 +157,7 @@ class Agent:
             process = await self.vm.process(PI)
         except UnknownProcessError:
             return None
-        return process if process.alive else None
-
-    async def _found(self) -> BackgroundProcess:
-        """Its pi; one that pi-v started is found by way of a bridge."""
-        try:
-            return await self.vm.process(PI)
-        except UnknownProcessError:
-            process = await bridge.join(self.vm, PI)
-            if process is None:
-                raise
-            return process
+        return None if process.exited else process  # what a dead one has started may go on
 
     @at_home
     async def attach(self) -> None:
@@ -177,73 +167,7 @@ class Agent:
             AgentError: there is no pi on its VM.
             ConnectError: its VM cannot be reached.
         """
-        if self._listening is not None and not self._listening.done():
-            return
-        self.trouble = ""
-        try:
-            process = await self._found()
-            known = self._process is not None and self._process.status.run == process.status.run
-            if known and self.story.death is not None:  # it says no more than that
-                return
-            self._hear(process)
-            if process.alive:
-                await self._ask("get_state")  # the answer comes behind all that was written before
-            else:
-                await self._until(lambda: False)
-            self._live = True
-        except UnknownProcessError:
-            self.trouble = "no pi runs on its VM"
-            raise AgentError(f"{self.label} has no pi.", f"`%vers swarm restart {self.label}`.") from None
-        except VersError as error:
-            self.trouble = str(error)
-            raise
-
-    def _hear(self, process: BackgroundProcess) -> None:
-        self._process, self._rpc, self.story = process, Rpc(process), Story()
-        self.trouble, self._live = "", False
-        self._listening = self.vm.background.attend(self._listen)
-
-    async def _listen(self) -> None:
-        """Take in all that its pi writes, until that has ended."""
-        process, rpc, story = self._process, self._rpc, self.story
-        assert process is not None  # noqa: S101  there is one when this is begun
-        assert rpc is not None  # noqa: S101  likewise
-        asking: asyncio.Task[None] | None = None
-        try:
-            async with aclosing(rpc.batches(0)) as batches:
-                async for batch in batches:
-                    self._tell([change for _, record in batch for change in _fed(story, record)])
-                    if asking is not None:
-                        asking.cancel()
-                    asking = asyncio.create_task(self._check(rpc)) if story.wants_check else None
-        except VersError as error:
-            self.trouble = str(error)
-            self._tell([])
-        finally:
-            if asking is not None:
-                asking.cancel()
-            for queue in self._followers:
-                queue.put_nowait(None)
-
-    async def _check(self, rpc: Rpc) -> None:
-        """An old pi does not say when it has settled: after a quiet moment it is asked."""
-        await asyncio.sleep(QUIET)
-        with contextlib.suppress(VersError):  # if it does not answer, its end will come
-            await rpc.command("get_state", timeout=ANSWER_TIMEOUT)
-
-    def _tell(self, changes: list[Change]) -> None:
-        heard, self._heard = self._heard, asyncio.Event()
-        heard.set()
-        for listener in tuple(self._listeners) if self._live else ():
-            listener(changes)
-        for queue in self._followers:
-            for change in changes:
-                queue.put_nowait(change)
-
-    async def _until(self, holds: Callable[[], bool]) -> None:
-        """Until that holds, or nothing more will be heard."""
-        while not holds() and not self.trouble and self.story.death is None:
-            await self._heard.wait()
+        await self._hearing.attach()
 
     @at_home
     async def command(
@@ -257,11 +181,7 @@ class Agent:
             ConnectError: its VM cannot be reached.
         """
         await self.attach()
-        return await self._ask(kind, timeout=timeout, **fields)
-
-    async def _ask(self, kind: str, /, *, timeout: float = ANSWER_TIMEOUT, **fields: Any) -> dict[str, Any]:
-        assert self._rpc is not None  # noqa: S101  it is heard
-        return await self._rpc.command(kind, timeout=timeout, **fields)
+        return await self._hearing.rpc.command(kind, timeout=timeout, **fields)
 
     @at_home
     async def task(self, prompt: str) -> Run | None:
@@ -284,7 +204,7 @@ class Agent:
             ) from None
         if told.get("disposition") == "handled":
             return None
-        await self._until(lambda: len(self.story.runs) > before)
+        await self._hearing.until(lambda: len(self.story.runs) > before)
         return self.story.runs[-1]
 
     @at_home
@@ -317,9 +237,8 @@ class Agent:
     async def answer(self, dialog: str, /, **answer: Any) -> None:
         """Answer a question of one of its extensions: `value="…"`, `confirmed=True` or `cancelled=True`."""
         await self.attach()
-        assert self._rpc is not None  # noqa: S101  attached
-        await self._rpc.send("extension_ui_response", id=dialog, **answer)
-        self._tell(self.story.answered(dialog))
+        await self._hearing.rpc.send("extension_ui_response", id=dialog, **answer)
+        self._hearing.tell(self.story.answered(dialog))
 
     @at_home
     async def restart(self) -> None:
@@ -327,65 +246,40 @@ class Agent:
 
         pi-v's pi keeps none: another takes its place, which knows nothing of what was said before.
         """
-        self._leave()
+        self._hearing.leave()
+        before = self.process
         with contextlib.suppress(UnknownProcessError):
-            self._process = await self._found()
-        if self.adopted:
+            before = await bridge.process(self.vm, PI)
+        if bridge.leads_to(before):
             process = await bridge.succeed(self.vm, PI, COMMAND, WORKSPACE)
-        elif bridge.succeeded(self._process):
+        elif bridge.succeeded(before):
             process = await bridge.succeed(self.vm, PI, (*COMMAND, "--continue"), WORKSPACE)
         else:
             process = await self.vm.start(
                 (*COMMAND, "--continue"), id=PI, cwd=WORKSPACE, stdin=True, restart=True
             )
-        self._hear(process)
-        await self._ask("get_state", timeout=START_TIMEOUT)
-        self._live = True
+        await self._hearing.begin(process, START_TIMEOUT)
 
     @at_home
     async def finished(self) -> Result:
         """Wait until it has nothing to do."""
         await self.attach()
-        await self._until(lambda: not self.busy)
+        await self._hearing.until(lambda: not self.busy)
         return self.result()
 
     def listen(self, listener: Callable[[list[Change]], object]) -> Callable[[], None]:
         """Have `listener` called with what it does, on its home loop, before whoever waits for that goes on;
-        with none when it cannot be heard any longer. What is returned ends it.
+        with none when it cannot be heard, or can be again. What is returned ends it.
         """
-        self._listeners.add(listener)
-        return lambda: self._listeners.discard(listener)
+        return self._hearing.listen(listener)
 
     async def changes(self) -> AsyncGenerator[Change, None]:
         """What it does from now on, as it does it; until nothing more will be heard."""
-        async with aclosing(cross(self._changes(), self.home)) as changes:
+        async with aclosing(cross(self._hearing.changes(), self.home)) as changes:
             async for change in changes:
                 yield change
 
-    async def _changes(self) -> AsyncGenerator[Change, None]:
-        queue: asyncio.Queue[Change | None] = asyncio.Queue()
-        self._followers.add(queue)
-        try:
-            while (change := await queue.get()) is not None:
-                yield change
-        finally:
-            self._followers.discard(queue)
-
-    def _leave(self) -> None:
-        if self._listening is not None:
-            self._listening.cancel()
-            self._listening = None
-
+    @at_home
     async def close(self) -> None:
         """Hear it no longer. It works on."""
-        self._leave()
-
-
-def _fed(story: Story, record: dict[str, Any]) -> list[Change]:
-    """What a record changes; `rpc` tells of the process by some of its own."""
-    kind = record["type"]
-    if kind == "process_again":
-        return story.began()
-    if kind == "process_end":
-        return story.ended(Death(record["exit_code"], record["signal"], record["stderr"]))
-    return story.feed(record)
+        self._hearing.leave()

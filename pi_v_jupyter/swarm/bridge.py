@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
+from pi_v_jupyter.errors import UnknownProcessError
 from pi_v_jupyter.remote.background import BackgroundProcess
 from pi_v_jupyter.swarm._there import source
 from pi_v_jupyter.vm import VM
@@ -26,6 +27,22 @@ def leads_to(process: BackgroundProcess | None) -> bool:
 def succeeded(process: BackgroundProcess | None) -> bool:
     """Is it a pi that took the place of such a one?"""
     return process is not None and f"{PROGRAM} succeed " in process.status.command
+
+
+async def process(vm: VM, id: str) -> BackgroundProcess:
+    """An agent's pi: the background process `id`, which is made to lead to pi-v's where there is none.
+
+    Raises:
+        UnknownProcessError: pi-v has started none there either.
+        VersError: the VM cannot be reached.
+    """
+    try:
+        return await vm.process(id)
+    except UnknownProcessError:
+        joined = await join(vm, id)
+        if joined is None:
+            raise
+        return joined
 
 
 async def join(vm: VM, id: str) -> BackgroundProcess | None:

@@ -18,6 +18,9 @@ from pi_v_jupyter.swarm.changes import (
 from pi_v_jupyter.swarm.records import items, moment, plain, table, usage, word
 from pi_v_jupyter.swarm.runs import SHORT, Outcome, Run, Text, ToolCall, Usage, bounded, small
 
+# Node's AbortError, which pi 0.87 passes on as an error where it was stopped within a tool.
+ABORTED = "This operation was aborted"
+
 
 class Conversation:
     """All runs, the last of which may be open; totals over them and what was spent between them."""
@@ -137,6 +140,8 @@ class Conversation:
         self._partial.clear()
         run.stop = word(message.get("stopReason"))[:SHORT]
         run.error = bounded(word(message.get("errorMessage")), SHORT)
+        if (run.stop, run.error) == ("error", ABORTED):
+            run.stop = "aborted"
         run.turns += 1
         self.spend(usage(message.get("usage")))
         said = []

@@ -240,7 +240,7 @@ class Swarm:
         try:
             async with asyncio.timeout(timeout or None):
                 await asyncio.gather(*(agent.attach() for agent in agents), return_exceptions=True)
-                while any(agent.busy and agent.state != "waiting" and not agent.trouble for agent in agents):
+                while any(agent.busy and agent.state != "waiting" and agent.heard for agent in agents):
                     changed.clear()
                     await changed.wait()
         except TimeoutError:

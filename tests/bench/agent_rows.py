@@ -1,17 +1,35 @@
-"""What it takes until agents of one commit are idle."""
+"""What it takes until agents of one commit are idle, and to hear many that work."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
+import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
+from farm import farm
+
+from bench.background_rows import a_kernel
 from bench.figures import Figure
 from bench.local_rows import embedded
 from pi_v_jupyter import Vers
 
 AGENTS, RUNS = 4, 5
+HEARD, RATE = 100, 50  # agents, and records that each writes in a second
+WARM, WINDOW, WINDOWS = 10, 12, 5  # seconds before the first window, and of one; how many
+FOLLOW = """
+vers = get_ipython().magics_manager.registry["Extension"].vers
+agents, seen = [each.agent for each in team if each.agent], [0]
+def heard(changes):
+    seen[0] += len(changes)
+for agent in agents:
+    agent.listen(heard)
+    await agent.task("Work.")
+"""
 
 
 @contextlib.asynccontextmanager
@@ -48,3 +66,34 @@ async def spawn4_cold_s() -> Figure:
     async with golden(hot=False) as vers:
         runs = [await spawned(vers, at_once=True) for _ in range(2)]
     return Figure("spawn4_cold_s", "4 agents whose pi is started after the restore", "s", runs)
+
+
+async def agents100_cpu() -> Figure:
+    """Where this machine is too slow for all they write, what it took for those that came is scaled up."""
+    replayed = Path(__file__).with_name("replayed_pi.py")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        farm(Path(folder), f"{sys.executable} -I -S {replayed} {RATE}") as (_, env),
+    ):
+        env["ANTHROPIC_API_KEY"] = "not-a-key"
+        async with a_kernel(env) as (execute, process):
+            for _ in range(HEARD // 10):
+                await execute(
+                    "team = (team if 'team' in globals() else []) + list("
+                    "await get_ipython().magics_manager.registry['Extension'].vers.swarm"
+                    f".spawn('golden', 10, max_vms={2 * HEARD}))"
+                )
+            await execute(FOLLOW)
+            assert await execute("", "len(agents)") == str(HEARD)
+            await asyncio.sleep(WARM)
+            runs = []
+            for _ in range(WINDOWS):
+                began, cpu = time.perf_counter(), sum(process.cpu_times()[:2])
+                records = int(await execute("", "seen[0]"))
+                await asyncio.sleep(WINDOW)
+                records = int(await execute("", "seen[0]")) - records
+                seconds, cpu = time.perf_counter() - began, sum(process.cpu_times()[:2]) - cpu
+                print(f"  {records / seconds:.0f} records/s, {100 * cpu / seconds:.1f} %", file=sys.stderr)
+                runs.append(100 * cpu / seconds * max(1.0, HEARD * RATE * seconds / records))
+    what = f"a kernel that hears {HEARD} agents, each on a machine of its own, {RATE} records/s each"
+    return Figure("agents100_cpu", what, "%", runs, most=25)

@@ -42,32 +42,42 @@ assert all([int(line.split()[0]) for line in lines] == list(range({WRITTEN})) fo
 """
 
 
+Execute = Callable[..., Awaitable[str]]
+
+
 @contextlib.asynccontextmanager
-async def a_kernel_with_a_vm() -> AsyncIterator[tuple[Callable[..., Awaitable[str]], psutil.Process]]:
-    """What runs a cell in a kernel that has `vm`, and the kernel's process."""
+async def a_kernel(env: dict[str, str]) -> AsyncIterator[tuple[Execute, psutil.Process]]:
+    """What runs a cell in a kernel with our extension, and the kernel's process."""
+    kernel = AsyncKernelManager(kernel_name="python3", transport="ipc")
+    await kernel.start_kernel(env=env)
+    client = kernel.client()
+    client.start_channels()
+    try:
+        await client.wait_for_ready(timeout=60)
+
+        async def execute(code: str, value: str = "None") -> str:
+            reply = await client.execute_interactive(
+                code, timeout=180, user_expressions={"value": value}, output_hook=lambda _: None
+            )
+            content = reply["content"]
+            assert content["status"] == "ok", "\n".join(content["traceback"])
+            return str(content["user_expressions"]["value"]["data"]["text/plain"])
+
+        await execute("%load_ext pi_v_jupyter")
+        yield execute, psutil.Process(kernel.provisioner.process.pid)
+    finally:
+        client.stop_channels()
+        await kernel.shutdown_kernel(now=True)
+
+
+@contextlib.asynccontextmanager
+async def a_kernel_with_a_vm() -> AsyncIterator[tuple[Execute, psutil.Process]]:
+    """Likewise, and it has `vm`."""
     async with embedded():
-        kernel = AsyncKernelManager(kernel_name="python3", transport="ipc")
         env = {name: value for name, value in os.environ.items() if not name.startswith("VERS_")}
-        await kernel.start_kernel(env=env)
-        client = kernel.client()
-        client.start_channels()
-        try:
-            await client.wait_for_ready(timeout=60)
-
-            async def execute(code: str, value: str = "None") -> str:
-                reply = await client.execute_interactive(
-                    code, timeout=180, user_expressions={"value": value}, output_hook=lambda _: None
-                )
-                content = reply["content"]
-                assert content["status"] == "ok", "\n".join(content["traceback"])
-                return str(content["user_expressions"]["value"]["data"]["text/plain"])
-
-            await execute("%load_ext pi_v_jupyter")
+        async with a_kernel(env) as (execute, process):
             await execute("vm = %vers create --name build --vcpu 2 --mem 1024 --use")
-            yield execute, psutil.Process(kernel.provisioner.process.pid)
-        finally:
-            client.stop_channels()
-            await kernel.shutdown_kernel(now=True)
+            yield execute, process
 
 
 async def bg50_cpu() -> Figure:

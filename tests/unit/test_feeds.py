@@ -56,6 +56,8 @@ def test_rows_are_records_or_told_for_what_they_are() -> None:
             Row(10, "stdout", '{"type": "agent_start"}\r'),
             Row(12, "stdout", "x"),
             Row(14, "stdout", '{"type": 5}'),
+            Row(15, "stdout", ' {"type": "a"}'),
+            Row(16, "stdout", '{"type": "a"} b'),
             Row(20, "again", "— started again —"),
         ]
     )
@@ -65,5 +67,7 @@ def test_rows_are_records_or_told_for_what_they_are() -> None:
         (10, {"type": "agent_start"}),
         (12, {"type": "process_noise", "text": "x"}),
         (14, {"type": "process_noise", "text": '{"type": 5}'}),
+        (15, {"type": "a"}),
+        (16, {"type": "process_noise", "text": '{"type": "a"} b'}),
         (20, {"type": "process_again", "text": "— started again —"}),
     ]

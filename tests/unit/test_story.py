@@ -35,6 +35,7 @@ STATES = {
     "storm": "starting idle working retrying working retrying working retrying working error",
     "recovers": "starting idle working retrying working done",
     "abort": "starting idle working aborted",
+    "abort_tool": "starting idle working aborted",
     "abort_retry": "starting idle working retrying working aborted",
     "queue": "starting idle working done working done",
     "refused": "starting idle working done",
@@ -281,6 +282,9 @@ def test_aborted_is_aborted_whatever_it_did(version: str) -> None:
     story = folded(records(version, "abort"))
     assert story.state == story.runs[0].outcome == "aborted"
     assert story.runs[0].answer.startswith("1 2 3")
+    in_a_tool = folded(records(version, "abort_tool"))
+    assert in_a_tool.state == in_a_tool.runs[0].outcome == "aborted"
+    assert in_a_tool.runs[0].calls[0].failed and not in_a_tool.calls
     waiting = folded(records(version, "abort_retry"))
     assert waiting.state == "aborted" and waiting.retry is None
 

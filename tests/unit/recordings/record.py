@@ -54,6 +54,15 @@ def abort(pi: Pi) -> None:
     pi.state(*OVER)
 
 
+def abort_tool(pi: Pi) -> None:
+    """It is told to stop while a tool runs."""
+    pi.prompt("Count to 30.", "task")
+    pi.until(lambda record: record["type"] == "tool_execution_start")
+    pi.send("abort", id="stop")
+    pi.response("stop")
+    pi.state(*OVER)
+
+
 def abort_retry(pi: Pi) -> None:
     """It is told to stop while it waits for the model."""
     pi.prompt("What is the sum of 19 and 23?", "task")
@@ -138,6 +147,7 @@ SCENARIOS: dict[str, Scenario] = {
     "storm": ([{**BUSY, "times": 4}], run, {}, ""),
     "recovers": ([{"content": [{"say": "The su"}, {"cut": True}]}, "The sum is 42."], run, {}, ""),
     "abort": (COUNTING, abort, {}, ""),
+    "abort_tool": ([{"content": [WAITING]}, "1 2 3"], abort_tool, {}, ""),
     "abort_retry": (
         [BUSY],
         abort_retry,
