@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, wraps
+from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
+from typing import TYPE_CHECKING, ClassVar, Self, overload
 
 from pi_v_jupyter import environment, loops
 from pi_v_jupyter.api.client import VersClient
 from pi_v_jupyter.api.models import SystemVersion, WhoAmI
+from pi_v_jupyter.blocking import Sync
 from pi_v_jupyter.commits import Commit, Commits, Tags
 from pi_v_jupyter.environment import Environment
-from pi_v_jupyter.errors import UsageError
 from pi_v_jupyter.fleet import Fleet
 from pi_v_jupyter.golden import Golden
 from pi_v_jupyter.lineage import Facts, Lineage
 from pi_v_jupyter.machine import Here, Machine
 from pi_v_jupyter.places import Place
-from pi_v_jupyter.remote.background import BackgroundProcess, BackgroundProcesses
 from pi_v_jupyter.remote.callbacks import Callbacks
 from pi_v_jupyter.remote.copying import Copied, OnProgress
 from pi_v_jupyter.remote.openssh import SSHConfig
-from pi_v_jupyter.remote.tunnel import Tunnel, Tunnels
+from pi_v_jupyter.remote.tunnel import Tunnels
 from pi_v_jupyter.roster import VMs
 from pi_v_jupyter.settings import Settings
 from pi_v_jupyter.state import State
@@ -119,7 +117,12 @@ class Vers:
     @property
     def sync(self) -> Sync:
         """The same API in its blocking form: `vers.sync.create(name="build").run("make")`."""
-        return Sync(self)
+        return Sync(self, self._home_elsewhere)
+
+    def _home_elsewhere(self) -> None:
+        """Who waits blocks a loop of its own: what is waited for lives on the I/O loop."""
+        if self._home is None:
+            self._home = loops.io_loop()
 
     async def __aenter__(self) -> Self:
         assert self.home is not None  # noqa: S101  fixed here
@@ -345,47 +348,3 @@ class Vers:
     async def version(self) -> SystemVersion:
         """What the platform runs."""
         return await self.client.version()
-
-
-class Sync:
-    """The blocking form of a `Vers`, and of what it gives: the same methods, waited for."""
-
-    def __init__(self, target: Vers | Machine | Tunnel | BackgroundProcess | Golden) -> None:
-        self._target = target
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._target, name)
-        if inspect.isasyncgenfunction(value):
-            instead = "logs" if isinstance(self._target, BackgroundProcess) else "run"
-            raise UsageError(f"{name} has no blocking form.", f"Use `{instead}`.")
-        if not inspect.iscoroutinefunction(value):
-            return _blocking(value)
-
-        @wraps(value)
-        def call(*args: Any, **kwargs: Any) -> Any:
-            bare = [arg._target if isinstance(arg, Sync) else arg for arg in args]
-            if isinstance(self._target, Vers) and self._target._home is None:
-                self._target._home = loops.io_loop()
-            return _blocking(loops.wait(value(*bare, **kwargs)))
-
-        return call
-
-    def __dir__(self) -> list[str]:
-        return dir(self._target)
-
-    def __repr__(self) -> str:
-        return repr(self._target)
-
-    def __enter__(self) -> Sync:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def _blocking(value: Any) -> Any:
-    if isinstance(value, Machine | Tunnel | BackgroundProcess | Golden):
-        return Sync(value)
-    if isinstance(value, VMs | Tunnels | BackgroundProcesses):
-        return [Sync(one) for one in value]
-    return value

@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 
 ABSENT = ("ENOENT", "ECONNREFUSED")  # how a connection fails where no keeper is
 CLOSE_TIMEOUT = 20.0  # seconds
+ANSWER_LATE = (
+    0.2  # seconds an answer may come after "idle", by its other way, before the kernel is asked of it
+)
+# The answer to a cell that an interrupt ended beside the cell's own code.
+INTERRUPTED: Message = {"status": "error", "ename": "KeyboardInterrupt", "evalue": "", "traceback": []}
 # What each message's content holds that is made use of.
 SHAPES: dict[str, dict[str, type | tuple[type, ...]]] = {
     "stream": {"name": str, "text": str},
@@ -218,6 +223,9 @@ class KernelLink:
         self.asked[message_id], asked.sent = asked, True
         try:
             await self._write(packed(SHELL, parts))
+            if kind == "execute_request":
+                await asked.idle.wait()
+                await self._answered(asked)
             reply = await asked.reply
             await asked.idle.wait()
         except asyncio.CancelledError:
@@ -231,6 +239,18 @@ class KernelLink:
                 del self.asked[message_id]
         answer: Message = reply["content"]
         return answer
+
+    async def _answered(self, asked: Execution) -> None:
+        """Until the answer to a cell is there, whose kernel is idle; or it is known that none will come.
+
+        ipykernel sends none when an interrupt comes after `execute_input` and before the cell's own code, or
+        just after that. Its answers come in order, so one to a later question tells.
+        """
+        await asyncio.wait([asked.reply], timeout=ANSWER_LATE)
+        if not asked.reply.done():
+            await self.ask("kernel_info_request", {})
+        if not asked.reply.done():
+            asked.reply.set_result({"content": INTERRUPTED})
 
     def _interrupt_soon(self) -> None:
         """Nobody waits for what runs now: nothing goes on unseen."""

@@ -422,6 +422,27 @@ async def test_a_cell_that_waits_behind_anothers_is_not_what_is_interrupted(
     await other.close()
 
 
+async def test_a_stop_that_comes_just_before_a_cells_own_code_still_ends_it(kernel: Kernel) -> None:
+    await run(
+        kernel,
+        """
+def held(*_):
+    kernel._forward_input = before
+    time.sleep(60)
+import time
+kernel = get_ipython().kernel
+before, kernel._forward_input = kernel._forward_input, held
+""",
+    )
+    execution: list[Execution] = []
+    cell = asyncio.create_task(kernel.execute("while True: pass", on_asked=execution.append))
+    await until(lambda: bool(execution))
+    await execution[0].interrupt()
+    async with asyncio.timeout(30):
+        assert (await cell)["ename"] == "KeyboardInterrupt"
+        assert texts((await run(kernel, "print('usable')"))[1]) == "usable\n"
+
+
 async def test_a_large_output_arrives(kernel: Kernel) -> None:
     reply, messages = await run(kernel, "print('x' * 30_000_000)")
     assert reply["status"] == "ok" and len(texts(messages)) == 30_000_001

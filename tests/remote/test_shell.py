@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from loopback import HOME, loopback_sshd
 from running import Outcome, alive, collect, descriptors, resident_pid, run, until
@@ -350,7 +351,9 @@ async def test_a_stop_while_the_shell_starts_leaves_nothing_running(vm: Connecti
 async def test_a_stop_that_bash_missed_while_it_began_to_wait_is_given_again(session: Session) -> None:
     missed_one = "trap 'trap - INT' INT; echo $BASHPID; sleep 100 & wait; wait; echo no"
     running = await session.start(missed_one)
-    await anext(running.chunks())
+    _, pid = await anext(running.chunks())
+    bash = psutil.Process(int(pid))
+    await until(lambda: [child for child in bash.children() if child.name() == "sleep"])
     running.kill(signal.SIGINT)
     outcome = await asyncio.wait_for(collect(running), 10)
     assert outcome.code == 130
