@@ -7,66 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
 
 import pytest
-from platforms import Platform, build_golden_image
+from platforms import Platform
+from swarms import MODEL, follow, ready
 
 from pi_v_jupyter import VM, Vers
 from pi_v_jupyter.errors import AgentRefusedError, UnknownAgentError, UsageError
 from pi_v_jupyter.swarm import workspace
 from pi_v_jupyter.swarm.agent import Agent
-from pi_v_jupyter.swarm.swarm import Spawns
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
-MODEL = "scripted/rehearsal"
 KEY = "sk-ant-not-a-key-0123456789"
-
-
-@pytest.fixture(scope="module")
-def golden(_shared_platform: Platform) -> Iterator[None]:
-    """The platform has a commit of that tag."""
-    build_golden_image()
-
-    async def build() -> None:
-        async with Vers(_shared_platform.settings) as session:
-            await session.golden.build()
-
-    async def clear() -> None:
-        async with Vers(_shared_platform.settings) as session:
-            await session.untag("golden")
-            await session.delete_commits(*reversed(await session.commits()))
-
-    before = {name: os.environ.get(name) for name in ("HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME")}
-    os.environ.update({name: _shared_platform.env[name] for name in before})
-    try:
-        asyncio.run(build())
-        yield
-        asyncio.run(clear())
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@pytest.fixture
-async def vers(platform: Platform, golden: None) -> AsyncIterator[Vers]:
-    """A user of the platform, whose agents are gone after the test."""
-    async with Vers(platform.settings) as session:
-        yield session
-        await session.swarm.teardown()
-        assert await session.list() == []
-
-
-async def follow(agent: Agent, *turns: Any) -> None:
-    """Have the model of an agent answer so, from the next request on."""
-    await agent.vm.write(".swarm/script.json", json.dumps({"turns": list(turns)}))
 
 
 async def speaks(agent: Agent) -> None:
@@ -76,11 +30,6 @@ async def speaks(agent: Agent) -> None:
             async for _ in changes:
                 if "at it" in agent.story.partial:
                     return
-
-
-def ready(spawned: Spawns) -> list[Agent]:
-    assert [each.error for each in spawned] == [None] * len(spawned)
-    return list(spawned.agents)
 
 
 async def test_agents_of_one_commit_each_do_their_task_and_leave_nothing(
