@@ -79,10 +79,13 @@ def make_certificate(folder: Path, host: str) -> tuple[Path, Path]:
 
 @dataclass
 class TLSFront:
-    """Ends TLS on one port and passes the bytes to another; `cut()` breaks all that is open."""
+    """Ends TLS on one port and passes the bytes to another; `cut()` breaks all that is open.
 
-    certificate: Path
-    key: Path
+    Without a certificate it passes the TLS on as it is.
+    """
+
+    certificate: Path | None
+    key: Path | None
     target: int
 
     def __post_init__(self) -> None:
@@ -100,8 +103,10 @@ class TLSFront:
         ready.wait(10)
 
     def _run(self, ready: threading.Event) -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.certificate, self.key)
+        context = None
+        if self.certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self.certificate, self.key)
         start = asyncio.start_server(self._serve, sock=self._listener, ssl=context, limit=1 << 20)
         self._server = self._loop.run_until_complete(start)
         ready.set()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from platforms import Platform, new_platform
+from platforms import Platform, build_golden_image, new_platform
+
+from pi_v_jupyter import Vers
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +40,40 @@ def own_platform() -> Iterator[Platform]:
         yield platform
     finally:
         platform.end()
+
+
+@pytest.fixture(scope="module")
+def golden(_shared_platform: Platform) -> Iterator[None]:
+    """The platform has a commit of that tag."""
+    build_golden_image()
+
+    async def build() -> None:
+        async with Vers(_shared_platform.settings) as session:
+            await session.golden.build()
+
+    async def clear() -> None:
+        async with Vers(_shared_platform.settings) as session:
+            await session.untag("golden")
+            await session.delete_commits(*reversed(await session.commits()))
+
+    before = {name: os.environ.get(name) for name in ("HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME")}
+    os.environ.update({name: _shared_platform.env[name] for name in before})
+    try:
+        asyncio.run(build())
+        yield
+        asyncio.run(clear())
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@pytest.fixture
+async def vers(platform: Platform, golden: None) -> AsyncIterator[Vers]:
+    """A user of the platform, whose agents are gone after the test."""
+    async with Vers(platform.settings) as session:
+        yield session
+        await session.swarm.teardown()
+        assert await session.list() == []

@@ -7,66 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
 
 import pytest
-from platforms import Platform, build_golden_image
+from platforms import Platform
+from swarms import MODEL, follow, ready
 
 from pi_v_jupyter import VM, Vers
 from pi_v_jupyter.errors import AgentRefusedError, UnknownAgentError, UsageError
+from pi_v_jupyter.remote.copying import Copied
 from pi_v_jupyter.swarm import workspace
 from pi_v_jupyter.swarm.agent import Agent
-from pi_v_jupyter.swarm.swarm import Spawns
+from pi_v_jupyter.swarm.collection import collect
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
-MODEL = "scripted/rehearsal"
 KEY = "sk-ant-not-a-key-0123456789"
-
-
-@pytest.fixture(scope="module")
-def golden(_shared_platform: Platform) -> Iterator[None]:
-    """The platform has a commit of that tag."""
-    build_golden_image()
-
-    async def build() -> None:
-        async with Vers(_shared_platform.settings) as session:
-            await session.golden.build()
-
-    async def clear() -> None:
-        async with Vers(_shared_platform.settings) as session:
-            await session.untag("golden")
-            await session.delete_commits(*reversed(await session.commits()))
-
-    before = {name: os.environ.get(name) for name in ("HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME")}
-    os.environ.update({name: _shared_platform.env[name] for name in before})
-    try:
-        asyncio.run(build())
-        yield
-        asyncio.run(clear())
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@pytest.fixture
-async def vers(platform: Platform, golden: None) -> AsyncIterator[Vers]:
-    """A user of the platform, whose agents are gone after the test."""
-    async with Vers(platform.settings) as session:
-        yield session
-        await session.swarm.teardown()
-        assert await session.list() == []
-
-
-async def follow(agent: Agent, *turns: Any) -> None:
-    """Have the model of an agent answer so, from the next request on."""
-    await agent.vm.write(".swarm/script.json", json.dumps({"turns": list(turns)}))
 
 
 async def speaks(agent: Agent) -> None:
@@ -78,43 +34,43 @@ async def speaks(agent: Agent) -> None:
                     return
 
 
-def ready(spawned: Spawns) -> list[Agent]:
-    assert [each.error for each in spawned] == [None] * len(spawned)
-    return list(spawned.agents)
-
-
 async def test_agents_of_one_commit_each_do_their_task_and_leave_nothing(
     vers: Vers, platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MY_KEY", KEY)
-    spawned = await vers.swarm.spawn("golden", 2, labels=["ann", "bob"], key_env="MY_KEY")
-    agents = ready(spawned)
-    assert [agent.state for agent in agents] == ["idle", "idle"]
-    assert len({agent.vm.id for agent in agents}) == 2
+    labels = ["ann", "bob", "cid", "dee"]
+    agents = ready(await vers.swarm.spawn("golden", 4, labels=labels, key_env="MY_KEY"))
+    assert [agent.state for agent in agents] == ["idle"] * 4
+    assert len({agent.vm.id for agent in agents}) == 4
     for agent in agents:
         await agent.rehearse()
         await agent.command("set_model", provider="scripted", modelId="rehearsal")
         call = {"call": "bash", "with": {"command": f"echo made by {agent.label} > made.txt"}}
         await follow(agent, {"content": [{"say": "I make it."}, call]}, f"{agent.label} has made it.")
     runs = await asyncio.gather(*(agent.task(f"Make it, {agent.label}.") for agent in agents))
-    assert [agent.state for agent in agents] == ["working", "working"]
+    assert [agent.state for agent in agents] == ["working"] * 4
     waited = await vers.swarm.wait(timeout=200)
     assert (waited.ending, waited.unfinished) == ("finished", ())
-    assert [result.state for result in waited.results] == ["done", "done"]
+    assert [result.state for result in waited.results] == ["done"] * 4
     assert [result.text for result in waited.results] == [
-        f"I make it.\n\n{label} has made it." for label in ("ann", "bob")
+        f"I make it.\n\n{label} has made it." for label in labels
     ]
     assert all(result.cost > 0 and result.tokens > 0 for result in waited.results)
-    assert [run.prompt for run in runs if run] == ["Make it, ann.", "Make it, bob."]
+    assert [run.prompt for run in runs if run] == [f"Make it, {label}." for label in labels]
+    collected = await collect(agents, "made.txt", vers.here, tmp_path)
+    assert [type(each) for each in collected.values()] == [Copied] * 4
+    assert [(tmp_path / label / "made.txt").read_text() for label in labels] == [
+        f"made by {label}\n" for label in labels
+    ]
     patch = await workspace.changes(agents[0].vm, "ann")
     assert patch.files == ["made.txt"] and "+made by ann" in patch.text
 
     # Who they are, and their keys.
     identities = [json.loads((await agent.vm.read(".swarm/identity.json")).text) for agent in agents]
     assert {told["rootVmId"] for told in identities} == {agents[0].vm.id}
-    assert [told["depth"] for told in identities] == [0, 1]
+    assert [told["depth"] for told in identities] == [0, 1, 1, 1]
     registry = json.loads((await agents[0].vm.read(".swarm/registry.json")).text)
-    assert [entry["agentId"] for entry in registry["vms"]] == ["ann", "bob"]
+    assert [entry["agentId"] for entry in registry["vms"]] == labels
     modes = (await agents[1].vm.run("stat -c '%a %n' .swarm/secrets/*", cwd="/root")).stdout
     assert "600 .swarm/secrets/ANTHROPIC_API_KEY" in modes and " .swarm/secrets/VERS_API_KEY" in modes
     seen = "cat /proc/*/cmdline | tr '\\0' ' '; cat /root/.local/share/pi-v/background/*/* 2>/dev/null; true"
@@ -125,15 +81,15 @@ async def test_agents_of_one_commit_each_do_their_task_and_leave_nothing(
     # Another session finds them, with all that they did.
     async with Vers(platform.settings) as other:
         found = await other.swarm.agents()
-        assert [(agent.label, agent.state) for agent in found] == [("ann", "done"), ("bob", "done")]
+        assert [(agent.label, agent.state) for agent in found] == [(label, "done") for label in labels]
         assert [agent.result().text for agent in found] == [result.text for result in waited.results]
         with pytest.raises(UnknownAgentError, match="Did you mean 'ann'"):
             await other.swarm.agent("anne")
     with pytest.raises(UsageError, match="already"):
         await vers.swarm.spawn("golden", 1, labels=["ann"], model=MODEL)
-    with pytest.raises(UsageError, match="more than 2"):
-        await vers.swarm.spawn("golden", 1, model=MODEL, max_vms=2)
-    assert await vers.swarm.teardown() == [("ann", None), ("bob", None)]
+    with pytest.raises(UsageError, match="more than 4"):
+        await vers.swarm.spawn("golden", 1, model=MODEL, max_vms=4)
+    assert await vers.swarm.teardown() == [(label, None) for label in labels]
     assert await vers.swarm.agents() == [] and await vers.list() == []
     assert vers.swarm.records.all() == {}
 
@@ -144,30 +100,35 @@ async def test_an_agent_ends_as_its_last_message_ended(vers: Vers) -> None:
     await follow(agent, held)
     await agent.task("Take your time.")
     await speaks(agent)
-    runs = len(agent.story.runs)
+    before = agent.result(), agent.story.partial, len(agent.story.runs)
     with pytest.raises(AgentRefusedError):
         await agent.command("prompt", message="Something else.")
-    assert (agent.state, len(agent.story.runs)) == ("working", runs)
+    assert (agent.result(), agent.story.partial, len(agent.story.runs)) == before
+    assert agent.state == "working"
     waited = await vers.swarm.wait(timeout=0.5)
     assert (waited.ending, waited.unfinished) == ("timed out", (agent.label,))
     await agent.abort()
     assert (await agent.finished()).state == "aborted"
 
     await follow(agent, {"status": 529, "times": 4})
-    states = set[str]()
-    end = agent.listen(lambda changes: states.add(agent.state))
+    states = list[tuple[str, int]]()
+    end = agent.listen(lambda _: states.append((agent.state, agent.story.runs[-1].retries)))
     await agent.task("Try this.")
     result = await agent.finished()
     end()
-    assert result.state == "error" and "Overloaded" in result.error and "retrying" in states
+    assert result.state == "error" and "Overloaded" in result.error
+    assert {retries for state, retries in states if state == "error"} == {3}
+    assert {retries for state, retries in states if state == "retrying"} == {1, 2, 3}
 
     await follow(agent, held)
     await agent.task("Go on.")
     await speaks(agent)
     assert agent.process is not None
-    await agent.vm.run(["kill", "-9", str(agent.process.pid)])
+    pid = agent.process.pid
+    await agent.vm.run(f"echo 'pi: out of memory' > /proc/{pid}/fd/2; kill -9 {pid}")
     result = await agent.finished()
-    assert result.state == "lost" and "SIGKILL" in result.error
+    assert result.state == "lost" and agent.run is not None and agent.run.outcome == "error"
+    assert result.error == "pi was ended by SIGKILL: pi: out of memory"
 
     await agent.restart()
     assert agent.state == "idle" and [run.prompt for run in agent.story.runs][-1] == "Go on."
@@ -187,3 +148,14 @@ async def test_a_vm_that_becomes_no_agent_is_deleted_and_its_label_says_why(vers
     assert "cannot be made of this commit" in outcome.error.message
     assert "golden build" in outcome.error.hint and "was deleted" in outcome.cleaned
     assert await vers.list() == [] and vers.swarm.records.all() == {}
+
+
+@pytest.mark.xfail(strict=True, reason="a VM's own key does not reach the registry on its root's VM")
+async def test_every_agent_of_a_spawn_reaches_the_registry_of_its_swarm(vers: Vers) -> None:
+    for agent in ready(await vers.swarm.spawn("golden", 2, labels=["ann", "bob"], model=MODEL)):
+        await follow(agent, {"content": [{"call": "vers_vms", "with": {}}]}, "I have seen them.")
+        await agent.task("Which VMs are there?")
+        await agent.finished()
+        assert agent.run is not None
+        (call,) = agent.run.calls
+        assert not call.failed and "'ann'" in call.result and "'bob'" in call.result, call.result
