@@ -108,14 +108,16 @@ class Hearing:
         assert self.process is not None  # noqa: S101  it is listened to
         try:
             if not self.process.exited:
-                await self.rpc.command("get_state", timeout=timeout)  # answered behind all it wrote before
-                answered = self.rpc.at
-                await self.until(lambda: self._at >= answered or self._listening is None)
-                self._live = True
-        finally:
-            if self.process.exited:
-                await self.until(lambda: self._listening is None)
-                self._live = True
+                before = await self.process.cursor()
+                await self.rpc.command("get_state", timeout=timeout)  # so something comes behind that
+                await self.until(lambda: self._at > before or self._listening is None)
+        except AgentEndedError:
+            await self.until(lambda: self._listening is None)
+            self._live = True
+            raise
+        if self.process.exited:
+            await self.until(lambda: self._listening is None)
+        self._live = True
 
     async def _listen(self) -> None:
         """Take in all that its pi writes, until that has ended."""

@@ -58,11 +58,6 @@ class Rpc:
         """The loop of its machine."""
         return self.process.home
 
-    @property
-    def at(self) -> int:
-        """The cursor behind what was read last: a command's answer, or what came after it."""
-        return self._at
-
     def __repr__(self) -> str:
         return f"<Rpc {self._called}>"
 
