@@ -194,6 +194,7 @@ def farm(folder: Path, pi: str) -> Iterator[tuple[Farm, dict[str, str]]]:
     api = ThreadingHTTPServer(("127.0.0.1", 0), handler(made))
     threading.Thread(target=api.serve_forever, daemon=True).start()
     own = {name: str(folder / name) for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME")}
+    own["PI_CODING_AGENT_DIR"] = str(folder / "pi")  # the user's own configuration of pi
     try:
         yield (
             made,

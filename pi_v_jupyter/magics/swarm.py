@@ -61,6 +61,7 @@ def swarm(context: click.Context) -> Any:
     help="How many agents there may be in all.",
 )
 @click.option("--ttl", type=Lifetime(), metavar="4h", help="After that, any session may delete them.")
+@click.option("--bare", is_flag=True, help="Without your own configuration of pi.")
 @click.pass_obj
 def spawn(
     extension: Extension,
@@ -71,11 +72,13 @@ def spawn(
     key_env: str | None,
     max_vms: int,
     ttl: timedelta | None,
+    bare: bool,
 ) -> Spawns:
     """Make agents of COMMIT, a golden image, all at once.
 
     The key of their model is taken from ANTHROPIC_API_KEY, or the variable that is usual with another
-    provider. What does not become an agent is deleted.
+    provider. What does not become an agent is deleted. They have your skills, settings, instructions and
+    extensions of pi, from ~/.pi/agent; not your keys.
     """
     called = [label.strip() for label in labels.split(",")] if labels else []
     number = count or len(called) or 1
@@ -88,6 +91,7 @@ def spawn(
             key_env=key_env,
             max_vms=max_vms,
             ttl=ttl,
+            bare=bare,
         ),
         f"making {number} agent{'' if number == 1 else 's'} of {commit}",
         "Those that were not ready are deleted: `%vers swarm status` shows which are there.",

@@ -17,6 +17,7 @@ from pi_v_jupyter.fleet import Fleet
 from pi_v_jupyter.swarm import identity
 from pi_v_jupyter.swarm.agent import Agent
 from pi_v_jupyter.swarm.membership import Membership, Records
+from pi_v_jupyter.swarm.piconfig import PiConfig
 from pi_v_jupyter.swarm.secrets import Secrets
 from pi_v_jupyter.vm import VM
 
@@ -35,6 +36,7 @@ class Order:
     secrets: Secrets
     expires: int
     max_vms: int
+    config: PiConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,8 @@ class Provision:
         await identity.introduce(vm, member, self.order.max_vms)
         await identity.entrust(vm, self.order.secrets)
         await identity.entrust(vm, await self._keys(vm))
+        if self.order.config is not None:  # before its pi begins a session, which is when that reads it
+            await self.order.config.give(vm)
         agent = self.make(vm, member)
         await agent.begin(self.order.model)
         return agent

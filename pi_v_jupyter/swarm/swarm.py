@@ -14,7 +14,7 @@ from pi_v_jupyter.commits import Commit
 from pi_v_jupyter.errors import NotFoundError, UnknownAgentError, UsageError, VersError
 from pi_v_jupyter.fleet import Fleet
 from pi_v_jupyter.loops import at_home
-from pi_v_jupyter.swarm import identity, secrets
+from pi_v_jupyter.swarm import identity, piconfig, secrets
 from pi_v_jupyter.swarm.agent import Agent, Result
 from pi_v_jupyter.swarm.membership import Membership, Records
 from pi_v_jupyter.swarm.provision import Order, Provision, Spawned
@@ -40,7 +40,12 @@ class Agents(list[Agent]):
 
 
 class Spawns(list[Spawned]):
-    """The outcomes of a spawn, which show as a table in a notebook."""
+    """The outcomes of a spawn, which show as a table in a notebook.
+
+    `brought`: what agents were given of the user's own configuration of pi, in words.
+    """
+
+    brought: tuple[str, ...] = ()
 
     @property
     def agents(self) -> Agents:
@@ -76,14 +81,17 @@ class Swarm:
         key_env: str | None = None,
         max_vms: int = MOST,
         ttl: timedelta | None = None,
+        bare: bool = False,
     ) -> Spawns:
         """Make `n` agents of a golden commit, all at once; what became of each.
 
         `model` is PROVIDER/ID; its key is read from the variable `key_env`, or the provider's usual one.
         `max_vms` bounds the agents of the account; after `ttl` any session may delete them.
+        Each is given the configuration of pi that this computer's user has, without keys; not if `bare`.
 
         Raises:
-            UsageError: a label cannot be one or is taken, or there would be too many agents.
+            UsageError: a label cannot be one or is taken, there would be too many agents, or the
+                configuration of pi is too large or damaged.
             SettingsError: there is no key.
             UnknownCommitError: there is no such commit.
         """
@@ -99,12 +107,16 @@ class Swarm:
             raise UsageError(f"{n} agents need {n} labels, each once.", "`--labels a,b,c`, or leave it out.")
         await self.fleet.check_names(given)
         expires = int((datetime.now(UTC) + ttl).timestamp()) if ttl else 0
-        order = Order(commit, given, (provider, model_id) if model else None, keys, expires, max_vms)
+        config = None if bare else await asyncio.to_thread(piconfig.pack, piconfig.folder())
+        chosen = (provider, model_id) if model else None
+        order = Order(commit, given, chosen, keys, expires, max_vms, config)
         outcomes = await Provision(self.fleet, self.records, order, Agent).run()
         for outcome in outcomes:
             if outcome.agent is not None:
                 self._agents[outcome.agent.vm.id] = outcome.agent
-        return Spawns(outcomes)
+        spawns = Spawns(outcomes)
+        spawns.brought = config.contents if config is not None else ()
+        return spawns
 
     async def _room(self, n: int, max_vms: int) -> None:
         there = len(await self._members())
