@@ -225,12 +225,15 @@ class VersClient(Calls):
         """The private key that logs in to the VM as root."""
         return await self._ask(Request.of_vm("GET", vm_id, "/ssh_key"), SSHKey.model_validate_json)
 
-    async def vm_key(self, vm_id: str, max_vms: int) -> VMKey | None:
-        """A key for the VM's own use, good for what it makes: at most `max_vms` VMs, itself counted.
+    async def vm_key(self, vm_id: str, max_vms: int, swarm: str | None = None) -> VMKey | None:
+        """A key for the VM's own use, good for what it makes: at most `max_vms` VMs. Those with keys
+        for the same `swarm` reach into each other.
 
         None where the platform has no such keys: then the account's is the only one.
         """
-        request = replace(Request.of_vm("POST", vm_id, "/api_key"), body=VMKeyRequest(max_vms=max_vms))
+        request = replace(
+            Request.of_vm("POST", vm_id, "/api_key"), body=VMKeyRequest(max_vms=max_vms, swarm=swarm)
+        )
         try:
             return await self._ask(request, VMKey.model_validate_json)
         except ApiError as error:

@@ -103,17 +103,17 @@ class Provision:
         await vm.connect()
         await identity.introduce(vm, member, self.order.max_vms)
         await identity.entrust(vm, self.order.secrets)
-        await identity.entrust(vm, await self._keys(vm))
+        await identity.entrust(vm, await self._keys(vm, member.swarm))
         if self.order.config is not None:  # before its pi begins a session, which is when that reads it
             await self.order.config.give(vm)
         agent = self.make(vm, member)
         await agent.begin(self.order.model)
         return agent
 
-    async def _keys(self, vm: VM) -> Secrets:
+    async def _keys(self, vm: VM, swarm: str) -> Secrets:
         """What it needs to have VMs of its own: a key that is good for those alone, where there are such."""
         endpoint = self.fleet.settings.endpoint()
-        own = await self.fleet.client.vm_key(vm.id, self.order.max_vms)
+        own = await self.fleet.client.vm_key(vm.id, self.order.max_vms, swarm)
         if own is not None:
             return Secrets(VERS_API_KEY=own.api_key, VERS_BASE_URL=own.base_url)
         return Secrets(VERS_API_KEY=endpoint.api_key, VERS_BASE_URL=endpoint.base_url)
