@@ -150,25 +150,30 @@ class VersClient(Calls):
         )
         return (await self._ask(request, CommitRef.model_validate_json)).commit_id
 
-    async def restore_commit(self, commit_id: str) -> str:
-        """A new VM that goes on from the commit; its id."""
+    async def restore_commit(self, commit_id: str, key: str | None = None) -> str:
+        """A new VM that goes on from the commit; its id. `key`: the call's idempotency key."""
         request = Request(
             "POST",
             "/vm/from_commit",
             body=FromCommitRequest(commit_id=exchange.known_commit(commit_id)),
             timeout=self._long(1),
             look="%vers commits",
+            idempotency_key=key or exchange.new_key(),
         )
         return (await self._ask(request, BranchAnswer.model_validate_json)).vm_ids[0]
 
-    async def restore_copies(self, commit_id: str, count: int) -> list[str]:
-        """Several new VMs that go on from the commit, made at once; their ids. All of them, or none."""
+    async def restore_copies(self, commit_id: str, count: int, key: str | None = None) -> list[str]:
+        """Several new VMs that go on from the commit, made at once; their ids. All of them, or none.
+
+        `key`: as for `restore_commit`.
+        """
         request = Request(
             "POST",
             f"/vm/branch/by_commit/{exchange.known_commit(commit_id)}",
             query={"count": count},
             timeout=self._long(count),
             look="%vers commits",
+            idempotency_key=key or exchange.new_key(),
         )
         try:
             return (await self._ask(request, BranchAnswer.model_validate_json)).vm_ids
@@ -177,7 +182,8 @@ class VersClient(Calls):
                 raise
         # The older vintage has no such path; if it is the commit that is not there, this says so.
         made = await asyncio.gather(
-            *(self.restore_commit(commit_id) for _ in range(count)), return_exceptions=True
+            *(self.restore_commit(commit_id, key and f"{key}-{number}") for number in range(count)),
+            return_exceptions=True,
         )
         failed = [outcome for outcome in made if isinstance(outcome, BaseException)]
         ids = [outcome for outcome in made if isinstance(outcome, str)]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pi_v_jupyter.swarm.agent import Agent
     from pi_v_jupyter.swarm.swarm import Agents, Spawns, Waited
     from pi_v_jupyter.swarm.totals import TotalsTable
+    from pi_v_jupyter.vm import VM
 
 MOST = 20  # agents of an account, unless more are allowed
 PATIENCE = 300.0  # seconds
@@ -264,7 +265,7 @@ def stats(extension: Extension, labels: Sequence[str]) -> TotalsTable:
 @click.option("-f", "--force", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def teardown(extension: Extension, labels: Sequence[str], force: bool) -> None:
-    """Delete agents with their VMs, and all that is on these; without labels, all of them."""
+    """Delete agents with their VMs, all that is on these, and the VMs they have made; without labels, all."""
     named = tasks.split(labels)
     doomed = named or extension.wait(extension.vers.swarm.labels(), "looking for agents")
     called = ", ".join(map(names.shown, doomed))
@@ -272,8 +273,10 @@ def teardown(extension: Extension, labels: Sequence[str], force: bool) -> None:
         print("There are no agents.")
         return
     if not force:
+        made: list[VM] = extension.wait(extension.vers.swarm.made(*named), "looking for what they have made")
+        more = f", and what they made ({', '.join(names.shown(vm.label) for vm in made)})" if made else ""
         extension.ask(
-            f"Delete {called}, and all that is on {'its VM' if len(doomed) == 1 else 'their VMs'}?",
+            f"Delete {called}{more}, and all that is on {'its VM' if len(doomed) == 1 else 'their VMs'}?",
             "%vers swarm teardown -f",
         )
     outcomes: list[tuple[str, VersError | None]] = extension.wait(

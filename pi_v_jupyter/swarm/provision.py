@@ -1,7 +1,7 @@
 """From one commit to agents that are ready: machines all at once, each told who it is, each with its outcome.
 
-A VM is on record before anything is done with it, and deleted when it does not become an agent; what cannot
-be deleted stays on record, and is shown until it is gone.
+That VMs are asked for is on record before that is done, and each VM before anything is done with it. One that
+does not become an agent is deleted; what cannot be deleted stays on record, and is shown until it is gone.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pi_v_jupyter.errors import ApiError, NotFoundError, SpawnError, VersError
 from pi_v_jupyter.fleet import Fleet
 from pi_v_jupyter.swarm import identity
 from pi_v_jupyter.swarm.agent import Agent
+from pi_v_jupyter.swarm.intents import Intents
 from pi_v_jupyter.swarm.membership import Membership, Records
 from pi_v_jupyter.swarm.piconfig import PiConfig
 from pi_v_jupyter.swarm.secrets import Secrets
@@ -66,10 +67,11 @@ class Provision:
             VersError: no VM could be made.
         """
         order = self.order
-        ids = await self.fleet.make_of(order.commit, len(order.labels))
-        members = [Membership(label, ids[0], order.commit.id, order.expires) for label in order.labels]
-        for vm_id, member in zip(ids, members, strict=True):
-            self.records.keep(vm_id, member)
+        async with Intents(self.fleet, self.records).asking(order.commit, len(order.labels)) as key:
+            ids = await self.fleet.make_of(order.commit, len(order.labels), key)
+            members = [Membership(label, ids[0], order.commit.id, order.expires) for label in order.labels]
+            for vm_id, member in zip(ids, members, strict=True):
+                self.records.keep(vm_id, member)
         outcomes = await asyncio.gather(*map(self._one, ids, members))
         ready = [outcome.agent for outcome in outcomes if outcome.agent is not None]
         if ready and ready[0].vm.id != ids[0]:  # the root did not become one

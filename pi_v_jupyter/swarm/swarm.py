@@ -16,6 +16,7 @@ from pi_v_jupyter.fleet import Fleet
 from pi_v_jupyter.loops import at_home
 from pi_v_jupyter.swarm import identity, piconfig, secrets
 from pi_v_jupyter.swarm.agent import Agent, Result
+from pi_v_jupyter.swarm.intents import Intents
 from pi_v_jupyter.swarm.membership import Membership, Records
 from pi_v_jupyter.swarm.provision import Order, Provision, Spawned
 from pi_v_jupyter.vm import VM
@@ -23,6 +24,7 @@ from pi_v_jupyter.vm import VM
 TAG = "golden"
 MOST = 20  # agents of an account, unless another number is given
 PATIENCE = 15.0  # seconds that finding agents again waits for each
+Members = list[tuple[VM, Membership]]
 Ending = Literal["finished", "timed out", "waiting for you"]
 
 
@@ -128,7 +130,7 @@ class Swarm:
                 "`%vers swarm teardown` deletes those there are, `--max-vms` allows more.",
             )
 
-    async def _members(self) -> list[tuple[VM, Membership]]:
+    async def _members(self) -> Members:
         """The VMs that are agents', as their labels or our own records say."""
         recorded = self.records.all()
         found = []
@@ -144,11 +146,18 @@ class Swarm:
     async def agents(self) -> Agents:
         """All agents of the account, whoever spawned them, by label: found again where need be.
 
-        Those whose time is up are deleted.
+        Those whose time is up are deleted, and VMs of a spawn that was cut off before it learnt their ids.
         """
+        left = await Intents(self.fleet, self.records).settle()
+        if left:
+            self.fleet.on_notice(
+                f"A spawn was cut off, and may have left {', '.join(vm_id[:8] for vm_id in left)}. "
+                "If they are not yours, `%vers rm` deletes them."
+            )
         members = await self._members()
         overdue = [(vm, member) for vm, member in members if member.overdue]
-        await asyncio.gather(*(self._delete(vm, member) for vm, member in overdue))
+        if overdue:
+            await self._end(overdue)
         there = [(vm, member) for vm, member in members if not member.overdue]
         await asyncio.gather(*(self._meet(vm, member) for vm, member in there))
         kept = {vm.id for vm, _ in there}
@@ -232,14 +241,47 @@ class Swarm:
     async def teardown(self, *labels: str) -> list[tuple[str, VersError | None]]:
         """Delete these agents, or all, with their VMs: the label of each, and why it could not be.
 
-        What could not be deleted stays on record, and is shown until it is gone.
+        The VMs that they have made go with them, where the platform tells which those are. What could not be
+        deleted stays on record, and is shown until it is gone.
         """
         chosen = {agent.vm.id for agent in await self._chosen(labels)} if labels else None
         members = [(vm, member) for vm, member in await self._members() if chosen is None or vm.id in chosen]
+        return await self._end(members)
+
+    @at_home
+    async def made(self, *labels: str) -> list[VM]:
+        """The VMs that these agents, or all, have made with their keys, and those that these have made."""
+        agents = await self._chosen(labels)
+        return [vm for vm, _ in await self._offspring({agent.vm.id for agent in agents})]
+
+    async def _offspring(self, makers: set[str]) -> Members:
+        recorded = self.records.all()
+        return [
+            (
+                vm,
+                recorded.get(vm.id)
+                or Membership(vm.name or vm.id[:8], commit=vm.info.parent_commit_id or ""),
+            )
+            for vm in await self.fleet.all()
+            if vm.id not in makers and makers & {*vm.info.made_by}
+        ]
+
+    async def _end(self, members: Members) -> list[tuple[str, VersError | None]]:
+        """Delete agents, and then what they made: one that is there could make more."""
+        makers = {vm.id for vm, _ in members}
+        doomed = await self._offspring(makers)
+        for vm, member in doomed:  # should this end in between, nothing else would tell whose they were
+            self.records.leave(vm.id, member)
         outcomes = await asyncio.gather(*(self._delete(vm, member) for vm, member in members))
         gone = [vm.id for (vm, _), outcome in zip(members, outcomes, strict=True) if outcome is None]
+        made = await self._offspring({*gone}) if gone else []
+        more = await asyncio.gather(*(self._delete(vm, member) for vm, member in made))
+        for vm_id in {vm.id for vm, _ in doomed} - {vm.id for vm, _ in made}:
+            self.records.forget(vm_id)
+        ended = [*zip([*members, *made], [*outcomes, *more], strict=True)]
+        gone += [vm.id for (vm, _), outcome in ended[len(members) :] if outcome is None]
         await self._unregister(gone, {member.swarm for _, member in members})
-        return [(member.agent, outcome) for (_, member), outcome in zip(members, outcomes, strict=True)]
+        return [(member.agent, outcome) for (_, member), outcome in ended]
 
     async def _delete(self, vm: VM, member: Membership) -> VersError | None:
         self.records.leave(vm.id, member)
