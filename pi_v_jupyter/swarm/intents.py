@@ -87,7 +87,10 @@ class Intents:
         left = []
         for intent in self._left():
             if suspects := await self._suspects(intent):
-                ours = await self._again(intent)
+                try:
+                    ours = await self._again(intent)
+                except VersError:  # the next look tries again
+                    continue
                 left += [vm.id for vm in suspects if vm.id not in ours]
             elif time.time() - intent.since < SETTLED:
                 continue  # the platform may be at it still
@@ -125,7 +128,7 @@ class Intents:
                 ids = [await client.restore_commit(intent.commit, key=intent.key)]
             else:
                 ids = await client.restore_copies(intent.commit, intent.count, key=intent.key)
-        except NotFoundError:  # the commit is no more
+        except ApiError:  # such as: the commit is no more, or there is no room
             return set()
         known = self.records.all()
         answered = {vm.id: vm for vm in await self.fleet.all() if vm.id in ids and vm.id not in known}
