@@ -155,11 +155,14 @@ class Roster:
         )
         return VMs(made, self._active.vm_id if self._active else None)
 
-    async def make_of(self, commit: Commit, count: int) -> list[str]:
-        """Have the platform make VMs of a commit, at once, all or none; their ids, to be taken up."""
+    async def make_of(self, commit: Commit, count: int, key: str | None = None) -> list[str]:
+        """Have the platform make VMs of a commit, at once, all or none; their ids, to be taken up.
+
+        `key` is the call's idempotency key.
+        """
         if count == 1:
-            return [await self.client.restore_commit(commit.id)]
-        return await self.client.restore_copies(commit.id, count)
+            return [await self.client.restore_commit(commit.id, key)]
+        return await self.client.restore_copies(commit.id, count, key)
 
     async def take_up(self, vm_id: str, commit: Commit, name: str) -> VM:
         """A VM that was made of a commit just now, named."""

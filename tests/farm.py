@@ -46,6 +46,9 @@ class Farm:
     vms: dict[str, dict[str, Any]] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
     stubborn: set[str] = field(default_factory=set)
+    answered: dict[str, Answer] = field(default_factory=dict)  # by the keys of writes
+    telling: threading.Event = field(default_factory=threading.Event)  # of which VMs it makes
+    withheld: threading.Event = field(default_factory=threading.Event)  # that was, of some
     unready: int = 0  # of the next that are made, so many cannot be logged in to
 
     def make(self) -> str:
@@ -174,7 +177,17 @@ def handler(farm: Farm) -> type[BaseHTTPRequestHandler]:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             path, _, query = self.path.removeprefix("/api/v1").partition("?")
             with lock:
-                status, told = farm.answer(self.command, path, query, json.loads(body) if body else None)
+                key = self.headers.get("X-Idempotency-Key", "")
+                status, told = farm.answered.get(key) or farm.answer(
+                    self.command, path, query, json.loads(body) if body else None
+                )
+                if key and status < 300:
+                    farm.answered[key] = status, told
+            if self.command == "POST" and "commit" in path and not farm.telling.is_set():
+                farm.withheld.set()
+                farm.telling.wait()
+                self.close_connection = True
+                return
             data = json.dumps(told).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
@@ -200,9 +213,11 @@ def farm(folder: Path, pi: str) -> Iterator[tuple[Farm, dict[str, str]]]:
     certificate, key = make_certificate(folder, f"*.{DOMAIN}")
     front = TLSFront(certificate, key, port)
     made = Farm(folder, pi)
+    made.telling.set()
     api = ThreadingHTTPServer(("127.0.0.1", 0), handler(made))
     threading.Thread(target=api.serve_forever, daemon=True).start()
     own = {name: str(folder / name) for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME")}
+    own["PI_CODING_AGENT_DIR"] = str(folder / "pi")  # the user's own configuration of pi
     try:
         yield (
             made,

@@ -150,25 +150,30 @@ class VersClient(Calls):
         )
         return (await self._ask(request, CommitRef.model_validate_json)).commit_id
 
-    async def restore_commit(self, commit_id: str) -> str:
-        """A new VM that goes on from the commit; its id."""
+    async def restore_commit(self, commit_id: str, key: str | None = None) -> str:
+        """A new VM that goes on from the commit; its id. `key`: the call's idempotency key."""
         request = Request(
             "POST",
             "/vm/from_commit",
             body=FromCommitRequest(commit_id=exchange.known_commit(commit_id)),
             timeout=self._long(1),
             look="%vers commits",
+            idempotency_key=key or exchange.new_key(),
         )
         return (await self._ask(request, BranchAnswer.model_validate_json)).vm_ids[0]
 
-    async def restore_copies(self, commit_id: str, count: int) -> list[str]:
-        """Several new VMs that go on from the commit, made at once; their ids. All of them, or none."""
+    async def restore_copies(self, commit_id: str, count: int, key: str | None = None) -> list[str]:
+        """Several new VMs that go on from the commit, made at once; their ids. All of them, or none.
+
+        `key`: as for `restore_commit`.
+        """
         request = Request(
             "POST",
             f"/vm/branch/by_commit/{exchange.known_commit(commit_id)}",
             query={"count": count},
             timeout=self._long(count),
             look="%vers commits",
+            idempotency_key=key or exchange.new_key(),
         )
         try:
             return (await self._ask(request, BranchAnswer.model_validate_json)).vm_ids
@@ -177,7 +182,8 @@ class VersClient(Calls):
                 raise
         # The older vintage has no such path; if it is the commit that is not there, this says so.
         made = await asyncio.gather(
-            *(self.restore_commit(commit_id) for _ in range(count)), return_exceptions=True
+            *(self.restore_commit(commit_id, key and f"{key}-{number}") for number in range(count)),
+            return_exceptions=True,
         )
         failed = [outcome for outcome in made if isinstance(outcome, BaseException)]
         ids = [outcome for outcome in made if isinstance(outcome, str)]
@@ -225,12 +231,15 @@ class VersClient(Calls):
         """The private key that logs in to the VM as root."""
         return await self._ask(Request.of_vm("GET", vm_id, "/ssh_key"), SSHKey.model_validate_json)
 
-    async def vm_key(self, vm_id: str, max_vms: int) -> VMKey | None:
-        """A key for the VM's own use, good for what it makes: at most `max_vms` VMs, itself counted.
+    async def vm_key(self, vm_id: str, max_vms: int, swarm: str | None = None) -> VMKey | None:
+        """A key for the VM's own use, good for what it makes: at most `max_vms` VMs. Those with keys
+        for the same `swarm` reach into each other.
 
         None where the platform has no such keys: then the account's is the only one.
         """
-        request = replace(Request.of_vm("POST", vm_id, "/api_key"), body=VMKeyRequest(max_vms=max_vms))
+        request = replace(
+            Request.of_vm("POST", vm_id, "/api_key"), body=VMKeyRequest(max_vms=max_vms, swarm=swarm)
+        )
         try:
             return await self._ask(request, VMKey.model_validate_json)
         except ApiError as error:

@@ -15,6 +15,11 @@ from pi_v_jupyter.api.models import TAG_NAME, VM_ID
 from pi_v_jupyter.errors import UnknownCommitError, UnknownVMError, UsageError
 
 
+def new_key() -> str:
+    """An idempotency key that no call has had."""
+    return str(uuid.uuid4())
+
+
 @dataclass(frozen=True)
 class Request:
     """What is asked. `path` follows the base URL; `timeout`, in seconds, is for one try.
@@ -30,7 +35,7 @@ class Request:
     body: BaseModel | None = None
     timeout: float | None = None
     look: str = ""
-    idempotency_key: str = field(default_factory=lambda: str(uuid.uuid4()))
+    idempotency_key: str = field(default_factory=new_key)
 
     @classmethod
     def of_vm(cls, method: str, vm_id: str, rest: str = "") -> Self:

@@ -93,6 +93,8 @@ class VMInfo(Model):
     fs_size_mib: int | None = None
     parent_commit_id: str | None = None
     grandparent_vm_id: str | None = None
+    made_by: tuple[str, ...] = ()
+    """The VMs whose keys it was made with, the nearest first, where the platform has such keys."""
     reason: str | None = None
     """Why it is dead, where the platform tells."""
 
@@ -294,6 +296,7 @@ class VMKeyRequest(Model):
     """Body of `POST /vm/{id}/api_key`, which the embedded platform has."""
 
     max_vms: int = Field(ge=1)
+    swarm: str | None = None
 
 
 class VMKey(Model):

@@ -1,7 +1,9 @@
 """API keys of VMs: how an agent inside one makes machines of its own, and only so many.
 
 A VM's key sees and acts on that VM and on what was made with the key, and on what that made with keys of
-its own; nothing of the account's. It ends with its VM, or when it is revoked. Only a digest of it is kept.
+its own; nothing of the account's. VMs that the account gave keys for one swarm reach into each other, by
+commands and files as by a login, but change or delete only what they made. It ends with its VM, or when it
+is revoked. Only a digest of it is kept.
 
 What is promised: whoever has the key is taken for its VM. A branch of the VM has the key in its memory,
 but no port of this computer's loopback is opened for it (`Sieve`), so it has nobody to show it to, until
@@ -54,12 +56,16 @@ C = TypeVar("C", bound=MadeCommit)
 
 
 class Grant(BaseModel):
-    """What is kept of a key: `digest` is its SHA-256; `max_vms` VMs may be there that were made with it."""
+    """What is kept of a key: `digest` is its SHA-256; `max_vms` VMs may be there that were made with it.
+
+    Those of the same `swarm` reach into each other; none if it is empty.
+    """
 
     digest: str
     vm_id: str
     max_vms: int
     created_at: datetime
+    swarm: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,19 +73,25 @@ class Caller:
     """A VM that asks with its key.
 
     `makers` is what goes on record of what it makes: itself, and whose keys it was made with. `limits`
-    says of those with a key how many VMs there may be. `origin` is the commit that it came from.
+    says of those with a key how many VMs there may be. `origin` is the commit that it came from,
+    `sisters` are the ids of the VMs of its swarm.
     """
 
     vm_id: str
     makers: tuple[str, ...]
     limits: Mapping[str, int]
     origin: str | None
+    sisters: frozenset[str] = frozenset()
 
     def owns(self, thing: Made | None) -> bool:
         """Whether `thing` was made by it, or by what it made."""
         return thing is not None and self.vm_id in thing.made_by
 
     def sees_vm(self, vm: MadeVM | None) -> bool:
+        """Whether `vm` is itself, its own, or of its swarm."""
+        return vm is not None and (self.has_vm(vm) or vm.vm_id in self.sisters)
+
+    def has_vm(self, vm: MadeVM | None) -> bool:
         """Whether `vm` is itself or its own."""
         return vm is not None and (vm.vm_id == self.vm_id or self.owns(vm))
 
@@ -158,7 +170,7 @@ def permit(
     """
 
     def own(vm_id: str) -> None:
-        if not caller.sees_vm(vm(vm_id)):
+        if not caller.has_vm(vm(vm_id)):
             raise UnknownError(f"There is no VM {vm_id}.")
 
     match [method, *path.split("/")]:
@@ -181,6 +193,10 @@ def permit(
             return  # what that VM then makes counts as made with the caller's key too: see `claim`
         case [_, "vm", "branch" | "commits", *_] | [_, "vm", _, "api_key"]:
             raise _refused(method, path)
+        case ["GET", "vm", vm_id, _] | ["POST", "vm", vm_id, "exec", *_] | ["PUT", "vm", vm_id, "files"] if (
+            caller.sees_vm(vm(vm_id))
+        ):
+            return
         case [_, "vm", vm_id, *_]:
             own(vm_id)
         case _:
@@ -207,8 +223,8 @@ class Access:
         for vm_id in self._grants:
             self._opens(vm_id, True)
 
-    def grant(self, vm_id: str, max_vms: int) -> str:
-        """A new key for the VM, in place of the one it had.
+    def grant(self, vm_id: str, max_vms: int, swarm: str = "") -> str:
+        """A new key for the VM, in place of the one it had. A VM that asks for one cannot name a swarm.
 
         Raises:
             UnknownError: there is no such VM.
@@ -216,8 +232,11 @@ class Access:
         """
         if self._vm(vm_id) is None:
             raise UnknownError(f"There is no VM {vm_id}.")
+        if swarm and _caller.get() is not None:
+            raise NotAllowedError("The key of a VM lets nobody into a swarm.", "Use the account's key.")
         key = secrets.token_urlsafe(32)
-        grant = Grant(digest=_digest(key), vm_id=vm_id, max_vms=max_vms, created_at=datetime.now(UTC))
+        now = datetime.now(UTC)
+        grant = Grant(digest=_digest(key), vm_id=vm_id, max_vms=max_vms, created_at=now, swarm=swarm)
         self._keep({**self._grants, vm_id: grant})
         self._opens(vm_id, True)
         return key
@@ -243,7 +262,9 @@ class Access:
             return None
         makers = (vm.vm_id, *vm.made_by)
         limits = {maker: self._grants[maker].max_vms for maker in makers if maker in self._grants}
-        return Caller(vm.vm_id, makers, limits, vm.parent_commit_id)
+        swarm = self._grants[vm.vm_id].swarm
+        sisters = {other for other, grant in self._grants.items() if swarm and grant.swarm == swarm}
+        return Caller(vm.vm_id, makers, limits, vm.parent_commit_id, frozenset(sisters - {vm.vm_id}))
 
     def _keep(self, grants: dict[str, Grant]) -> None:
         # Ids are never used again: keys of VMs that are gone open nothing, and go when another is kept.

@@ -27,7 +27,6 @@ class VMRecord(VMInfo):
     Files are named as in `store`: the `layers` of its disk, the lowest first, and the `memory` under the
     pages it wrote. `machine` is a digest of how it is built. `last_commit` is the latest in its history.
     `saved` is the snapshot that it is while no process runs it, `saved_state` what it was before.
-    `made_by`: the VMs whose keys it was made with (`access`), the nearest first.
     """
 
     image: str
@@ -37,7 +36,6 @@ class VMRecord(VMInfo):
     last_commit: str | None = None
     saved: str | None = None
     saved_state: VMState | None = None
-    made_by: tuple[str, ...] = ()
 
     pid: int | None = None
     started: float | None = None

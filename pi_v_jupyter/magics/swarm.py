@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pi_v_jupyter.swarm.agent import Agent
     from pi_v_jupyter.swarm.swarm import Agents, Spawns, Waited
     from pi_v_jupyter.swarm.totals import TotalsTable
+    from pi_v_jupyter.vm import VM
 
 MOST = 20  # agents of an account, unless more are allowed
 PATIENCE = 300.0  # seconds
@@ -62,6 +63,7 @@ def swarm(context: click.Context) -> Any:
     help="How many agents there may be in all.",
 )
 @click.option("--ttl", type=Lifetime(), metavar="4h", help="After that, any session may delete them.")
+@click.option("--bare", is_flag=True, help="Without your own configuration of pi.")
 @click.pass_obj
 def spawn(
     extension: Extension,
@@ -72,11 +74,13 @@ def spawn(
     key_env: str | None,
     max_vms: int,
     ttl: timedelta | None,
+    bare: bool,
 ) -> Spawns:
     """Make agents of COMMIT, a golden image, all at once.
 
     The key of their model is taken from ANTHROPIC_API_KEY, or the variable that is usual with another
-    provider. What does not become an agent is deleted.
+    provider. What does not become an agent is deleted. They have your skills, settings, instructions and
+    extensions of pi, from ~/.pi/agent; not your keys.
     """
     called = [label.strip() for label in labels.split(",")] if labels else []
     number = count or len(called) or 1
@@ -89,6 +93,7 @@ def spawn(
             key_env=key_env,
             max_vms=max_vms,
             ttl=ttl,
+            bare=bare,
         ),
         f"making {number} agent{'' if number == 1 else 's'} of {commit}",
         "Those that were not ready are deleted: `%vers swarm status` shows which are there.",
@@ -262,7 +267,7 @@ def stats(extension: Extension, labels: Sequence[str]) -> TotalsTable:
 @click.option("-f", "--force", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def teardown(extension: Extension, labels: Sequence[str], force: bool) -> None:
-    """Delete agents with their VMs, and all that is on these; without labels, all of them."""
+    """Delete agents with their VMs, all that is on these, and the VMs they have made; without labels, all."""
     named = tasks.split(labels)
     doomed = named or extension.wait(extension.vers.swarm.labels(), "looking for agents")
     called = ", ".join(map(names.shown, doomed))
@@ -270,8 +275,10 @@ def teardown(extension: Extension, labels: Sequence[str], force: bool) -> None:
         print("There are no agents.")
         return
     if not force:
+        made: list[VM] = extension.wait(extension.vers.swarm.made(*named), "looking for what they have made")
+        more = f", and what they made ({', '.join(names.shown(vm.label) for vm in made)})" if made else ""
         extension.ask(
-            f"Delete {called}, and all that is on {'its VM' if len(doomed) == 1 else 'their VMs'}?",
+            f"Delete {called}{more}, and all that is on {'its VM' if len(doomed) == 1 else 'their VMs'}?",
             "%vers swarm teardown -f",
         )
     outcomes: list[tuple[str, VersError | None]] = extension.wait(

@@ -1,7 +1,7 @@
 """From one commit to agents that are ready: machines all at once, each told who it is, each with its outcome.
 
-A VM is on record before anything is done with it, and deleted when it does not become an agent; what cannot
-be deleted stays on record, and is shown until it is gone.
+That VMs are asked for is on record before that is done, and each VM before anything is done with it. One that
+does not become an agent is deleted; what cannot be deleted stays on record, and is shown until it is gone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from pi_v_jupyter.errors import ApiError, NotFoundError, SpawnError, VersError
 from pi_v_jupyter.fleet import Fleet
 from pi_v_jupyter.swarm import identity
 from pi_v_jupyter.swarm.agent import Agent
+from pi_v_jupyter.swarm.intents import Intents
 from pi_v_jupyter.swarm.membership import Membership, Records
+from pi_v_jupyter.swarm.piconfig import PiConfig
 from pi_v_jupyter.swarm.secrets import Secrets
 from pi_v_jupyter.vm import VM
 
@@ -35,6 +37,7 @@ class Order:
     secrets: Secrets
     expires: int
     max_vms: int
+    config: PiConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -73,10 +76,11 @@ class Provision:
             VersError: no VM could be made.
         """
         order = self.order
-        ids = await self.fleet.make_of(order.commit, len(order.labels))
-        members = [Membership(label, ids[0], order.commit.id, order.expires) for label in order.labels]
-        for vm_id, member in zip(ids, members, strict=True):
-            self.records.keep(vm_id, member)
+        async with Intents(self.fleet, self.records).asking(order.commit, len(order.labels)) as key:
+            ids = await self.fleet.make_of(order.commit, len(order.labels), key)
+            members = [Membership(label, ids[0], order.commit.id, order.expires) for label in order.labels]
+            for vm_id, member in zip(ids, members, strict=True):
+                self.records.keep(vm_id, member)
         outcomes = await asyncio.gather(*map(self._one, ids, members))
         ready = [outcome.agent for outcome in outcomes if outcome.agent is not None]
         if ready and ready[0].vm.id != ids[0]:  # the root did not become one
@@ -110,15 +114,17 @@ class Provision:
         await vm.connect()
         await identity.introduce(vm, member, self.order.max_vms)
         await identity.entrust(vm, self.order.secrets)
-        await identity.entrust(vm, await self._keys(vm))
+        await identity.entrust(vm, await self._keys(vm, member.swarm))
+        if self.order.config is not None:  # before its pi begins a session, which is when that reads it
+            await self.order.config.give(vm)
         agent = self.make(vm, member)
         await agent.begin(self.order.model)
         return agent
 
-    async def _keys(self, vm: VM) -> Secrets:
+    async def _keys(self, vm: VM, swarm: str) -> Secrets:
         """What it needs to have VMs of its own: a key that is good for those alone, where there are such."""
         endpoint = self.fleet.settings.endpoint()
-        own = await self.fleet.client.vm_key(vm.id, self.order.max_vms)
+        own = await self.fleet.client.vm_key(vm.id, self.order.max_vms, swarm)
         if own is not None:
             return Secrets(VERS_API_KEY=own.api_key, VERS_BASE_URL=own.base_url)
         return Secrets(VERS_API_KEY=endpoint.api_key, VERS_BASE_URL=endpoint.base_url)

@@ -14,8 +14,9 @@ from pi_v_jupyter.commits import Commit
 from pi_v_jupyter.errors import NotFoundError, UnknownAgentError, UsageError, VersError
 from pi_v_jupyter.fleet import Fleet
 from pi_v_jupyter.loops import at_home
-from pi_v_jupyter.swarm import adoption, identity, secrets
+from pi_v_jupyter.swarm import adoption, identity, piconfig, secrets
 from pi_v_jupyter.swarm.agent import Agent, Result
+from pi_v_jupyter.swarm.intents import Intents
 from pi_v_jupyter.swarm.membership import Membership, Records
 from pi_v_jupyter.swarm.provision import Order, Provision, Spawned
 from pi_v_jupyter.swarm.registry_service import RegistryService
@@ -24,6 +25,7 @@ from pi_v_jupyter.vm import VM
 TAG = "golden"
 MOST = 20  # agents of an account, unless another number is given
 PATIENCE = 15.0  # seconds that finding agents again waits for each
+Members = list[tuple[VM, Membership]]
 Ending = Literal["finished", "timed out", "waiting for you"]
 
 
@@ -41,7 +43,12 @@ class Agents(list[Agent]):
 
 
 class Spawns(list[Spawned]):
-    """The outcomes of a spawn, which show as a table in a notebook."""
+    """The outcomes of a spawn, which show as a table in a notebook.
+
+    `brought`: what agents were given of the user's own configuration of pi, in words.
+    """
+
+    brought: tuple[str, ...] = ()
 
     @property
     def agents(self) -> Agents:
@@ -78,14 +85,17 @@ class Swarm:
         key_env: str | None = None,
         max_vms: int = MOST,
         ttl: timedelta | None = None,
+        bare: bool = False,
     ) -> Spawns:
         """Make `n` agents of a golden commit, all at once; what became of each.
 
         `model` is PROVIDER/ID; its key is read from the variable `key_env`, or the provider's usual one.
         `max_vms` bounds the agents of the account; after `ttl` any session may delete them.
+        Each is given the configuration of pi that this computer's user has, without keys; not if `bare`.
 
         Raises:
-            UsageError: a label cannot be one or is taken, or there would be too many agents.
+            UsageError: a label cannot be one or is taken, there would be too many agents, or the
+                configuration of pi is too large or damaged.
             SettingsError: there is no key.
             UnknownCommitError: there is no such commit.
         """
@@ -101,7 +111,9 @@ class Swarm:
             raise UsageError(f"{n} agents need {n} labels, each once.", "`--labels a,b,c`, or leave it out.")
         await self.fleet.check_names(given)
         expires = int((datetime.now(UTC) + ttl).timestamp()) if ttl else 0
-        order = Order(commit, given, (provider, model_id) if model else None, keys, expires, max_vms)
+        config = None if bare else await asyncio.to_thread(piconfig.pack, piconfig.folder())
+        chosen = (provider, model_id) if model else None
+        order = Order(commit, given, chosen, keys, expires, max_vms, config)
         outcomes = await Provision(self.fleet, self.records, order, Agent).run()
         for outcome in outcomes:
             if outcome.agent is not None:
@@ -109,7 +121,9 @@ class Swarm:
         await self.registry.add(
             (each.agent.vm.id, each.agent.member) for each in outcomes if each.agent is not None
         )
-        return Spawns(outcomes)
+        spawns = Spawns(outcomes)
+        spawns.brought = config.contents if config is not None else ()
+        return spawns
 
     async def _room(self, n: int, max_vms: int) -> None:
         there = len(await self._members())
@@ -121,7 +135,7 @@ class Swarm:
                 "`%vers swarm teardown` deletes those there are, `--max-vms` allows more.",
             )
 
-    async def _members(self) -> list[tuple[VM, Membership]]:
+    async def _members(self) -> Members:
         """The VMs that are agents', as their labels, our own records or a registry service say."""
         vms, entries = await asyncio.gather(self.fleet.all(), self.registry.entries())
         found = self._recorded(vms)
@@ -133,7 +147,7 @@ class Swarm:
         ]
         return await self._enroll(told, found) if told else found
 
-    def _recorded(self, vms: Iterable[VM]) -> list[tuple[VM, Membership]]:
+    def _recorded(self, vms: Iterable[VM]) -> Members:
         recorded = self.records.all()
         found = []
         for vm in vms:
@@ -174,11 +188,18 @@ class Swarm:
     async def agents(self) -> Agents:
         """All agents of the account, whoever spawned them, by label: found again where need be.
 
-        Those whose time is up are deleted.
+        Those whose time is up are deleted, and VMs of a spawn that was cut off before it learnt their ids.
         """
+        left = await Intents(self.fleet, self.records).settle()
+        if left:
+            self.fleet.on_notice(
+                f"A spawn was cut off, and may have left {', '.join(vm_id[:8] for vm_id in left)}. "
+                "If they are not yours, `%vers rm` deletes them."
+            )
         members = await self._members()
         overdue = [(vm, member) for vm, member in members if member.overdue]
-        await asyncio.gather(*(self._delete(vm, member) for vm, member in overdue))
+        if overdue:
+            await self._end(overdue)
         there = [(vm, member) for vm, member in members if not member.overdue]
         await asyncio.gather(*(self._meet(vm, member) for vm, member in there))
         kept = {vm.id for vm, _ in there}
@@ -262,14 +283,47 @@ class Swarm:
     async def teardown(self, *labels: str) -> list[tuple[str, VersError | None]]:
         """Delete these agents, or all, with their VMs: the label of each, and why it could not be.
 
-        What could not be deleted stays on record, and is shown until it is gone.
+        The VMs that they have made go with them, where the platform tells which those are. What could not be
+        deleted stays on record, and is shown until it is gone.
         """
         chosen = {agent.vm.id for agent in await self._chosen(labels)} if labels else None
         members = [(vm, member) for vm, member in await self._members() if chosen is None or vm.id in chosen]
+        return await self._end(members)
+
+    @at_home
+    async def made(self, *labels: str) -> list[VM]:
+        """The VMs that these agents, or all, have made with their keys, and those that these have made."""
+        agents = await self._chosen(labels)
+        return [vm for vm, _ in await self._offspring({agent.vm.id for agent in agents})]
+
+    async def _offspring(self, makers: set[str]) -> Members:
+        recorded = self.records.all()
+        return [
+            (
+                vm,
+                recorded.get(vm.id)
+                or Membership(vm.name or vm.id[:8], commit=vm.info.parent_commit_id or ""),
+            )
+            for vm in await self.fleet.all()
+            if vm.id not in makers and makers & {*vm.info.made_by}
+        ]
+
+    async def _end(self, members: Members) -> list[tuple[str, VersError | None]]:
+        """Delete agents, and then what they made: one that is there could make more."""
+        makers = {vm.id for vm, _ in members}
+        doomed = await self._offspring(makers)
+        for vm, member in doomed:  # should this end in between, nothing else would tell whose they were
+            self.records.leave(vm.id, member)
         outcomes = await asyncio.gather(*(self._delete(vm, member) for vm, member in members))
         gone = [vm.id for (vm, _), outcome in zip(members, outcomes, strict=True) if outcome is None]
+        made = await self._offspring({*gone}) if gone else []
+        more = await asyncio.gather(*(self._delete(vm, member) for vm, member in made))
+        for vm_id in {vm.id for vm, _ in doomed} - {vm.id for vm, _ in made}:
+            self.records.forget(vm_id)
+        ended = [*zip([*members, *made], [*outcomes, *more], strict=True)]
+        gone += [vm.id for (vm, _), outcome in ended[len(members) :] if outcome is None]
         await self._unregister(gone, {member.swarm for _, member in members})
-        return [(member.agent, outcome) for (_, member), outcome in zip(members, outcomes, strict=True)]
+        return [(member.agent, outcome) for (_, member), outcome in ended]
 
     async def _delete(self, vm: VM, member: Membership) -> VersError | None:
         self.records.leave(vm.id, member)

@@ -119,14 +119,20 @@ def _spawn_rows(spawns: Spawns) -> list[tuple[str, ...]]:
     return rows
 
 
+def _brought(spawns: Spawns) -> list[str]:
+    """What they have of the user's own configuration of pi, in a sentence."""
+    return [f"With your pi's {', '.join(spawns.brought)}."] if spawns.brought and spawns.agents else []
+
+
 def spawns_text(spawns: Spawns) -> str:
     """What became of each."""
-    return text_table(SPAWN_COLUMNS, _spawn_rows(spawns))
+    return text_table(SPAWN_COLUMNS, _spawn_rows(spawns)) + "".join(f"\n{line}" for line in _brought(spawns))
 
 
 def spawns_html(spawns: Spawns) -> str:
     """The same as a table."""
-    return html_table(SPAWN_COLUMNS, _spawn_rows(spawns))
+    told = "".join(f"<p>{_with_code(line)}</p>" for line in _brought(spawns))
+    return html_table(SPAWN_COLUMNS, _spawn_rows(spawns)) + told
 
 
 def result_text(result: Result) -> str:

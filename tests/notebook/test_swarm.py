@@ -6,6 +6,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
 from farm import Farm
 from kernels import Cell, Kernel, Outputs, refused, started
@@ -345,3 +346,44 @@ def test_a_notebook_without_agents_does_not_import_the_swarm(agents_farm: Place)
         assert kernel.value(look) is False
         good(kernel, "%vers swarm")
         assert kernel.value(look) is True
+
+
+def test_what_agents_made_goes_with_them_and_nothing_else(swarm: Kernel, agents_farm: Place) -> None:
+    farm = agents_farm[0]
+    a, b = (next(key for key, vm in farm.vms.items() if vm["labels"].get("name") == name) for name in "ab")
+    made = {name: farm.make() for name in ("child", "grandchild", "of-b", "users")}
+    makers = {"child": [a], "grandchild": [made["child"], a], "of-b": [b], "users": []}
+    for name, vm_id in made.items():
+        farm.vms[vm_id]["labels"] = {"name": name}
+        farm.vms[vm_id]["made_by"] = makers[name]
+    asked = swarm.run("%vers swarm teardown a", answer="n")
+    assert "Delete a, and what they made (child, grandchild), and all" in asked.stdout, asked
+    assert "a" in table(good(swarm, "%vers swarm"))
+    farm.stubborn = {"grandchild"}
+    torn = swarm.run("%vers swarm teardown -f a")
+    assert "Deleted a, child." in torn.stdout and torn.error is not None
+    assert {vm["labels"]["name"] for vm in farm.vms.values()} == {"b", "of-b", "users", "grandchild"}
+    farm.stubborn = set()
+    good(swarm, "%vers swarm teardown -f")
+    assert {vm["labels"]["name"] for vm in farm.vms.values()} == {"users"}
+    farm.delete(made["users"])
+
+
+def test_vms_of_a_spawn_that_was_killed_are_deleted_and_no_others(swarm: Kernel, agents_farm: Place) -> None:
+    farm = agents_farm[0]
+    before = set(farm.vms)
+    farm.telling.clear()
+    try:
+        with started(agents_farm[1]) as other:
+            other.run("%load_ext pi_v_jupyter")
+            other.start("%vers swarm spawn golden --labels c,d")
+            assert farm.withheld.wait(30) and len(farm.vms) == len(before) + 2
+            users = farm.make()  # of the same commit, and nameless as they are
+            process = psutil.Process(other.pid)
+            process.kill()
+            process.wait(10)
+    finally:
+        farm.telling.set()
+    assert set(table(good(swarm, "%vers swarm"))) == {"a", "b"}
+    assert set(farm.vms) == {*before, users}
+    farm.delete(users)

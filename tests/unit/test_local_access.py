@@ -249,6 +249,64 @@ def test_the_api_is_open_for_vms_with_a_key_alone(world: World) -> None:
 
 
 @pytest.fixture
+def sister(world: World) -> Caller:
+    """One of the agent's swarm, asking with its key."""
+    keys = world.access()
+    world.add("sister", origin="golden")
+    world.add("niece", "sister")
+    world.add("stranger")
+    for vm_id, swarm in (("agent", "s"), ("stranger", "t"), ("other", "")):
+        keys.grant(vm_id, 3, swarm)
+    caller = keys.caller(keys.grant("sister", 3, "s"))
+    assert caller is not None
+    return caller
+
+
+def test_agents_of_one_spawn_reach_each_other(world: World, sister: Caller) -> None:
+    for what in (
+        "GET vm/agent/status",
+        "GET vm/agent/metadata",
+        "GET vm/agent/ssh_key",
+        "GET vm/agent/files",
+    ):
+        assert world.permitted(sister, what)
+    for what in ("POST vm/agent/exec", "POST vm/agent/exec/stream", "PUT vm/agent/files"):
+        assert world.permitted(sister, what)
+        assert not world.permitted(sister, what.replace("agent", "stranger"))
+        assert not world.permitted(sister, what.replace("agent", "other"))
+        assert not world.permitted(sister, what.replace("agent", "child"))
+    with access.asking(sister):
+        seen = {vm.vm_id for vm in access.seen_vms(world.vms.values())}
+    assert seen == {"agent", "sister", "niece"}
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        *("DELETE vm/agent", "PATCH vm/agent/state", "PATCH vm/agent/label", "PATCH vm/agent/disk"),
+        *(
+            "POST vm/agent/branch",
+            "POST vm/branch/by_vm/agent",
+            "POST vm/agent/commit",
+            "PUT vm/agent/labels",
+        ),
+        *("POST vm/agent/api_key", "DELETE vm/agent/api_key", "DELETE vm/agent/label/name"),
+    ],
+)
+def test_but_change_only_what_they_made(world: World, sister: Caller, request_: str) -> None:
+    assert not world.permitted(sister, request_)
+
+
+def test_no_vm_lets_another_into_a_swarm(world: World, sister: Caller) -> None:
+    keys = world.access()
+    with access.asking(sister), pytest.raises(NotAllowedError, match="into a swarm"):
+        keys.grant("niece", 1, "t")
+    with access.asking(sister):
+        niece = keys.caller(keys.grant("niece", 1))
+    assert niece is not None and niece.sisters == frozenset()
+
+
+@pytest.fixture
 async def api(world: World) -> AsyncIterator[httpx.AsyncClient]:
     app = FastAPI()
     app.state.replay = Replay(lambda answer: len(answer.body))

@@ -255,7 +255,7 @@ async def test_both_vintages_list_the_same_vms(api: httpx.AsyncClient) -> None:
     await new_vm(api, labels={"name": "build"})
     (vm,) = told(await api.get("/vm"))
     assert told(await api.get("/vms")) == [vm]
-    assert set(vm) == {"vm_id", "owner_id", "state", "created_at", "labels", "reason"}
+    assert set(vm) == {"vm_id", "owner_id", "state", "created_at", "labels", "made_by", "reason"}
     assert (vm["state"], vm["labels"]) == ("running", {"name": "build"})
     assert told(await api.get(f"/vm/{vm['vm_id']}/status")) == vm
 

@@ -150,12 +150,29 @@ async def test_a_vm_that_becomes_no_agent_is_deleted_and_its_label_says_why(vers
     assert await vers.list() == [] and vers.swarm.records.all() == {}
 
 
-@pytest.mark.xfail(strict=True, reason="a VM's own key does not reach the registry on its root's VM")
-async def test_every_agent_of_a_spawn_reaches_the_registry_of_its_swarm(vers: Vers) -> None:
-    for agent in ready(await vers.swarm.spawn("golden", 2, labels=["ann", "bob"], model=MODEL)):
-        await follow(agent, {"content": [{"call": "vers_vms", "with": {}}]}, "I have seen them.")
-        await agent.task("Which VMs are there?")
-        await agent.finished()
-        assert agent.run is not None
-        (call,) = agent.run.calls
-        assert not call.failed and "'ann'" in call.result and "'bob'" in call.result, call.result
+async def test_agents_use_their_tools_within_limits_and_have_the_users_configuration(
+    vers: Vers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    skill = tmp_path / "skills" / "tidy" / "SKILL.md"
+    skill.parent.mkdir(parents=True)
+    skill.write_text("---\nname: tidy\ndescription: Tidies a folder.\n---\nTidy it.\n")
+    (tmp_path / "settings.json").write_text('{"steeringMode": "all", "defaultModel": "nosuch"}')
+    monkeypatch.setenv("PI_CODING_AGENT_DIR", str(tmp_path))
+    spawned = await vers.swarm.spawn("golden", 2, labels=["ann", "bob"], model=MODEL, max_vms=2)
+    ann, bob = ready(spawned)
+    assert spawned.brought == ("settings.json", "skills/")
+    for agent in (ann, bob):
+        commands = (await agent.command("get_commands"))["commands"]
+        assert "skill:tidy" in {command["name"] for command in commands}
+        state = await agent.command("get_state")
+        assert (state["steeringMode"], state["model"]["id"]) == ("all", "rehearsal")
+
+    calls = ({"call": "vers_swarm_status", "with": {}}, {"call": "vers_vm_create", "with": {}})
+    await follow(bob, *({"content": [call]} for call in calls), "So it is.")
+    run = await bob.task("Look around.")
+    assert run is not None
+    assert (await bob.finished()).state == "done"
+    looked, refused = run.calls
+    assert "ann: idle" in looked.result and not looked.failed, looked  # the registry is on ann's VM
+    assert "maxVms: this swarm may have 2 VMs and has 2" in refused.result and refused.failed, refused
+    assert {vm.id for vm in await vers.list()} == {ann.vm.id, bob.vm.id}

@@ -15,6 +15,7 @@ from pi_v_jupyter.local.routes.refusals import refusals
 
 DEFAULT_VMS = 20
 MOST_VMS = 1000
+LONGEST_SWARM = 64
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,10 @@ class Address:
 
 
 class ApiKeyRequest(BaseModel):
-    """How many VMs may be there at a time that were made with the key."""
+    """How many VMs may be there at a time that were made with the key, and whose swarm its VM is of."""
 
     max_vms: Annotated[int, Field(ge=0, le=MOST_VMS)] = DEFAULT_VMS
+    swarm: Annotated[str, Field(max_length=LONGEST_SWARM)] = ""
 
 
 class ApiKey(BaseModel):
@@ -61,10 +63,11 @@ def router(access: Access, address: Address) -> APIRouter:
     """The paths, in front of `access`."""
     routes = APIRouter(route_class=Once, tags=["Keys of VMs"])
 
-    @routes.post("/vm/{vm_id}/api_key", responses=refusals(404, 507))
+    @routes.post("/vm/{vm_id}/api_key", responses=refusals(403, 404, 507))
     async def grant(vm_id: str, request: ApiKeyRequest | None = None) -> ApiKey:
+        wanted = request or ApiKeyRequest()
         return ApiKey(
-            api_key=access.grant(vm_id, (request or ApiKeyRequest()).max_vms),
+            api_key=access.grant(vm_id, wanted.max_vms, wanted.swarm),
             base_url=f"http://{HOST_SEEN}:{address.api_port}/api/v1",
             gateway=f"{HOST_SEEN}:{address.gateway_port}",
             ca_pem=address.ca_pem,

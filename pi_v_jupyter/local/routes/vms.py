@@ -23,7 +23,7 @@ from pi_v_jupyter.local.routes.refusals import refusals
 from pi_v_jupyter.local.routes.standing import SkipWaitBoot, known, settled
 
 SSH_PORT = 22
-_LISTED = {"vm_id", "owner_id", "state", "created_at", "labels", "reason"}
+_LISTED = {"vm_id", "owner_id", "state", "created_at", "labels", "made_by", "reason"}
 _METADATA = _LISTED | {
     "ip",
     "vcpu_count",
