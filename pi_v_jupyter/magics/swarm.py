@@ -61,6 +61,12 @@ def swarm(context: click.Context) -> Any:
     help="How many agents there may be in all.",
 )
 @click.option("--ttl", type=Lifetime(), metavar="4h", help="After that, any session may delete them.")
+@click.option(
+    "--budget",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="USD",
+    help="What each may cost before it stops and asks.",
+)
 @click.pass_obj
 def spawn(
     extension: Extension,
@@ -71,6 +77,7 @@ def spawn(
     key_env: str | None,
     max_vms: int,
     ttl: timedelta | None,
+    budget: float | None,
 ) -> Spawns:
     """Make agents of COMMIT, a golden image, all at once.
 
@@ -88,6 +95,7 @@ def spawn(
             key_env=key_env,
             max_vms=max_vms,
             ttl=ttl,
+            budget=budget,
         ),
         f"making {number} agent{'' if number == 1 else 's'} of {commit}",
         "Those that were not ready are deleted: `%vers swarm status` shows which are there.",

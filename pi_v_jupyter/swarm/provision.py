@@ -35,6 +35,7 @@ class Order:
     secrets: Secrets
     expires: int
     max_vms: int
+    budget: float | None = None  # US dollars, of each agent
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Provision:
         vm = await self.fleet.take_up(vm_id, self.order.commit, member.agent)
         await self._label(vm, member)
         await vm.connect()
-        await identity.introduce(vm, member, self.order.max_vms)
+        await identity.introduce(vm, member, self.order.max_vms, self.order.budget)
         await identity.entrust(vm, self.order.secrets)
         await identity.entrust(vm, await self._keys(vm))
         agent = self.make(vm, member)
@@ -125,7 +126,7 @@ class Provision:
         agent.member = replace(agent.member, swarm=root)
         self.records.keep(agent.vm.id, agent.member)
         await self._label(agent.vm, agent.member)
-        await identity.introduce(agent.vm, agent.member, self.order.max_vms)
+        await identity.introduce(agent.vm, agent.member, self.order.max_vms, self.order.budget)
 
     async def _undo(self, vm_id: str, member: Membership) -> str:
         """Delete it; what became of that, in words."""

@@ -76,11 +76,13 @@ class Swarm:
         key_env: str | None = None,
         max_vms: int = MOST,
         ttl: timedelta | None = None,
+        budget: float | None = None,
     ) -> Spawns:
         """Make `n` agents of a golden commit, all at once; what became of each.
 
         `model` is PROVIDER/ID; its key is read from the variable `key_env`, or the provider's usual one.
-        `max_vms` bounds the agents of the account; after `ttl` any session may delete them.
+        `max_vms` bounds the agents of the account; after `ttl` any session may delete them. An agent whose
+        session has cost `budget`, in US dollars, asks before it goes on.
 
         Raises:
             UsageError: a label cannot be one or is taken, or there would be too many agents.
@@ -99,7 +101,7 @@ class Swarm:
             raise UsageError(f"{n} agents need {n} labels, each once.", "`--labels a,b,c`, or leave it out.")
         await self.fleet.check_names(given)
         expires = int((datetime.now(UTC) + ttl).timestamp()) if ttl else 0
-        order = Order(commit, given, (provider, model_id) if model else None, keys, expires, max_vms)
+        order = Order(commit, given, (provider, model_id) if model else None, keys, expires, max_vms, budget)
         outcomes = await Provision(self.fleet, self.records, order, Agent).run()
         for outcome in outcomes:
             if outcome.agent is not None:
