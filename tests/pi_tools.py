@@ -7,81 +7,57 @@ import contextlib
 import json
 import os
 import sys
-import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from pis import programs
+from pis import programs, scripted_model
+
+from pi_v_jupyter.swarm.scripted import MODEL, PROVIDER, provider
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "golden"
 PATIENCE = 60  # seconds for an answer
 
 
+Turn = str | int | tuple[str, dict[str, Any]] | dict[str, Any]
+
+
 @dataclass
 class Model:
-    """Answers each request with the next of `turns`: a text, a tool's name and arguments, or a status."""
+    """Answers requests by its script."""
 
-    turns: list[str | int | tuple[str, dict[str, Any]]] = field(default_factory=list)
-    url: str = ""
+    url: str
+    script: Path
+    number: int = 0
 
-    def next(self) -> str | int | tuple[str, dict[str, Any]]:
-        """What it says now."""
-        return self.turns.pop(0) if self.turns else "Nothing else is to be done."
+    def says(self, *turns: Turn) -> None:
+        """Have it answer so, from the next request on: a text, a tool's name and arguments, a status, or
+        a turn as scripts have them.
+        """
+        self.number += 1  # what was written before begins anew all the same
+        told = {"turns": [*map(_told, turns)], "number": self.number}
+        self.script.write_text(json.dumps(told))
 
-    def events(self, turn: str | tuple[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """How it says that."""
-        usage = {"input_tokens": 1000, "output_tokens": 100}
-        message = {"id": "m", "type": "message", "role": "assistant", "content": [], "model": "rehearsal"}
-        yield {"type": "message_start", "message": {**message, "usage": usage, "stop_reason": None}}
-        if isinstance(turn, str):
-            block: dict[str, Any] = {"type": "text", "text": ""}
-            delta: dict[str, Any] = {"type": "text_delta", "text": turn}
-        else:
-            name, arguments = turn
-            block = {"type": "tool_use", "id": f"toolu_{os.urandom(8).hex()}", "name": name, "input": {}}
-            delta = {"type": "input_json_delta", "partial_json": json.dumps(arguments)}
-        yield {"type": "content_block_start", "index": 0, "content_block": block}
-        yield {"type": "content_block_delta", "index": 0, "delta": delta}
-        yield {"type": "content_block_stop", "index": 0}
-        reason = "end_turn" if isinstance(turn, str) else "tool_use"
-        yield {"type": "message_delta", "delta": {"stop_reason": reason}, "usage": usage}
-        yield {"type": "message_stop"}
+
+def _told(turn: Turn) -> dict[str, Any]:
+    usage = {"input_tokens": 1000, "output_tokens": 100, "cache_read_input_tokens": 0}
+    if isinstance(turn, int):
+        return {"status": turn}
+    if isinstance(turn, str):
+        return {"content": [{"say": turn}], "usage": usage}
+    if isinstance(turn, dict):
+        return turn
+    return {"content": [{"call": turn[0], "with": turn[1]}], "usage": usage}
 
 
 @contextlib.contextmanager
-def scripted() -> Iterator[Model]:
-    """A model that speaks Anthropic's event stream on this machine."""
-    model = Model()
-
-    class Answers(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            turn = model.next()
-            if isinstance(turn, int):
-                self.send_error(turn)
-                return
-            self.send_response(200)
-            self.send_header("Content-Type", "text/event-stream")
-            self.end_headers()
-            for event in model.events(turn):
-                self.wfile.write(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode())
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        model.url = f"http://127.0.0.1:{server.server_port}"
-        try:
-            yield model
-        finally:
-            server.shutdown()
-            thread.join()
+def scripted(folder: Path) -> Iterator[Model]:
+    """A model that follows a script, which is in that folder."""
+    script = folder / "script.json"
+    with scripted_model(folder, script) as url:
+        yield Model(url, script)
 
 
 @dataclass
@@ -127,11 +103,8 @@ def new_home(folder: Path, model: Model) -> Home:
     (library / "_resident").symlink_to(ROOT / "pi_v_jupyter" / "remote" / "_resident")
     (library / "swarm_agent").symlink_to(GOLDEN / "lib" / "swarm_agent")
     (agent / "extensions").symlink_to(GOLDEN / "extensions")
-    prices = {"input": 3, "output": 15, "cacheRead": 0.3, "cacheWrite": 3.75}
-    known = {"id": "rehearsal", "contextWindow": 200_000, "maxTokens": 8192, "cost": prices}
-    provider = {"baseUrl": model.url, "api": "anthropic-messages", "apiKey": "none", "models": [known]}
-    (agent / "models.json").write_text(json.dumps({"providers": {"scripted": provider}}))
-    settings = {"defaultProvider": "scripted", "defaultModel": "rehearsal"}
+    (agent / "models.json").write_text(json.dumps({"providers": {PROVIDER: provider(model.url)}}))
+    settings = {"defaultProvider": PROVIDER, "defaultModel": MODEL}
     (agent / "settings.json").write_text(json.dumps(settings))
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("VERS_", "XDG_", "PI_"))
@@ -168,11 +141,15 @@ class Agent:
             if event["type"] == "response" and event.get("id") == str(self.number):
                 return event
 
-    async def run(
-        self, *turns: str | tuple[str, dict[str, Any]], task: str = "Go on."
-    ) -> list[dict[str, Any]]:
+    async def answer(self, dialog: str, **answer: Any) -> None:
+        """Answer a question of its extension."""
+        assert self.process.stdin is not None
+        told = {"type": "extension_ui_response", "id": dialog, **answer}
+        self.process.stdin.write(json.dumps(told).encode() + b"\n")
+
+    async def run(self, *turns: Turn, task: str = "Go on.") -> list[dict[str, Any]]:
         """The events of a task in which the model says that."""
-        self.model.turns[:] = turns
+        self.model.says(*turns)
         accepted = await self.command(type="prompt", message=task)
         assert accepted["success"], accepted
         events = []
@@ -198,10 +175,10 @@ class Used:
 
 
 @contextlib.asynccontextmanager
-async def running(home: Home) -> AsyncIterator[Agent]:
+async def running(home: Home, *options: str) -> AsyncIterator[Agent]:
     """A pi in that home, until the end of the block."""
     process = await asyncio.create_subprocess_exec(
-        *("pi", "--mode", "rpc"),
+        *("pi", "--mode", "rpc", *options),
         cwd=home.folder / "workspace",
         env=home.env,
         stdin=asyncio.subprocess.PIPE,

@@ -64,6 +64,12 @@ def swarm(context: click.Context) -> Any:
 )
 @click.option("--ttl", type=Lifetime(), metavar="4h", help="After that, any session may delete them.")
 @click.option("--bare", is_flag=True, help="Without your own configuration of pi.")
+@click.option(
+    "--budget",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="USD",
+    help="What each may cost before it stops and asks.",
+)
 @click.pass_obj
 def spawn(
     extension: Extension,
@@ -75,6 +81,7 @@ def spawn(
     max_vms: int,
     ttl: timedelta | None,
     bare: bool,
+    budget: float | None,
 ) -> Spawns:
     """Make agents of COMMIT, a golden image, all at once.
 
@@ -94,6 +101,7 @@ def spawn(
             max_vms=max_vms,
             ttl=ttl,
             bare=bare,
+            budget=budget,
         ),
         f"making {number} agent{'' if number == 1 else 's'} of {commit}",
         "Those that were not ready are deleted: `%vers swarm status` shows which are there.",

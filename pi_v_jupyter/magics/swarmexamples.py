@@ -13,6 +13,7 @@ EXAMPLES = {
         team = %vers swarm spawn golden --labels api,web,docs --ttl 4h
         %vers swarm spawn golden --model scripted/rehearsal
         %vers swarm spawn golden --bare
+        %vers swarm spawn golden -n 3 --budget 5
         """,
     "%vers swarm task": """
         %vers swarm task api "Have the tests pass."

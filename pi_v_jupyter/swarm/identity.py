@@ -19,10 +19,10 @@ PRIVATE = 0o600
 MAX_DEPTH = 50
 
 
-async def introduce(vm: VM, member: Membership, max_vms: int) -> None:
-    """Tell an agent who it is."""
+async def introduce(vm: VM, member: Membership, max_vms: int, budget: float | None = None) -> None:
+    """Tell an agent who it is, and what it may cost, in US dollars."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    identity = {
+    identity: dict[str, Any] = {
         "vmId": vm.id,
         "agentId": member.agent,
         "rootVmId": member.swarm,
@@ -31,6 +31,7 @@ async def introduce(vm: VM, member: Membership, max_vms: int) -> None:
         "maxDepth": MAX_DEPTH,
         "maxVms": max_vms,
         "createdAt": now,
+        **({} if budget is None else {"budgetUsd": budget}),
     }
     await vm.write(".swarm/identity.json", json.dumps(identity, indent=1), mode=PRIVATE)
     await vm.write(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections import deque
 from typing import Any
 
@@ -23,6 +25,8 @@ from pi_v_jupyter.swarm.records import count, number, table, usage, word, words
 from pi_v_jupyter.swarm.runs import SHORT, bounded
 
 CLOCK = "pi-v-clock"  # key of a status by which our extension tells the time: milliseconds since the epoch
+BUDGET = "pi-v-budget"  # likewise, of one by which it tells what may be spent, once it was asked or begins
+ASKS_FOR_MORE = "Budget: "  # so its question for more begins
 CANCELLED = "Retry cancelled"  # what pi says of a retry that was aborted
 NOTICES = 50
 METHODS: dict[str, Method] = {
@@ -44,6 +48,7 @@ class Meanwhile:
         self.steering: tuple[str, ...] = ()
         self.follow_up: tuple[str, ...] = ()
         self.notices: deque[Notice] = deque(maxlen=NOTICES)
+        self.budget: float | None = None  # US dollars that it may cost, as far as it told
         self._dialogs: dict[str, tuple[Dialog, frozenset[str]]] = {}
         self._cancelled = False
 
@@ -113,6 +118,9 @@ class Meanwhile:
             if digits.isascii() and digits.isdigit():
                 self.conversation.tick(number(int(digits)) / 1000 or None)
             return []
+        if told == "setStatus" and record.get("statusKey") == BUDGET:
+            self._limited(word(record.get("statusText")))
+            return []
         method = METHODS.get(told)
         if method is None or not id or id in self._dialogs:
             return []
@@ -126,6 +134,15 @@ class Meanwhile:
         )
         self._dialogs[id] = dialog, frozenset(self.conversation.active)
         return [DialogAsked(dialog)]
+
+    def _limited(self, text: str) -> None:
+        """Our extension says what may be spent: when it was asked for more, that is answered."""
+        with contextlib.suppress(ValueError):
+            limit = float(text[:SHORT])
+            self.budget = limit if math.isfinite(limit) else self.budget
+        for id, (dialog, _) in list(self._dialogs.items()):
+            if dialog.title.startswith(ASKS_FOR_MORE):
+                del self._dialogs[id]
 
     def _extension_error(self, record: dict[str, Any], at: float | None) -> list[Change]:
         return self._notice("error", f"An extension failed: {word(record.get('error'))}")

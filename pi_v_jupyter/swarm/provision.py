@@ -38,6 +38,7 @@ class Order:
     expires: int
     max_vms: int
     config: PiConfig | None = None
+    budget: float | None = None  # US dollars, of each agent
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class Provision:
         vm = await self.fleet.take_up(vm_id, self.order.commit, member.agent)
         await label(self.fleet, vm, member)
         await vm.connect()
-        await identity.introduce(vm, member, self.order.max_vms)
+        await identity.introduce(vm, member, self.order.max_vms, self.order.budget)
         await identity.entrust(vm, self.order.secrets)
         await identity.entrust(vm, await self._keys(vm, member.swarm))
         if self.order.config is not None:  # before its pi begins a session, which is when that reads it
@@ -133,7 +134,7 @@ class Provision:
         agent.member = replace(agent.member, swarm=root)
         self.records.keep(agent.vm.id, agent.member)
         await label(self.fleet, agent.vm, agent.member)
-        await identity.introduce(agent.vm, agent.member, self.order.max_vms)
+        await identity.introduce(agent.vm, agent.member, self.order.max_vms, self.order.budget)
 
     async def _undo(self, vm_id: str, member: Membership) -> str:
         """Delete it; what became of that, in words."""

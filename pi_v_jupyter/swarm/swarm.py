@@ -86,11 +86,13 @@ class Swarm:
         max_vms: int = MOST,
         ttl: timedelta | None = None,
         bare: bool = False,
+        budget: float | None = None,
     ) -> Spawns:
         """Make `n` agents of a golden commit, all at once; what became of each.
 
         `model` is PROVIDER/ID; its key is read from the variable `key_env`, or the provider's usual one.
-        `max_vms` bounds the agents of the account; after `ttl` any session may delete them.
+        `max_vms` bounds the agents of the account; after `ttl` any session may delete them. An agent whose
+        session has cost `budget`, in US dollars, asks before it goes on.
         Each is given the configuration of pi that this computer's user has, without keys; not if `bare`.
 
         Raises:
@@ -113,7 +115,7 @@ class Swarm:
         expires = int((datetime.now(UTC) + ttl).timestamp()) if ttl else 0
         config = None if bare else await asyncio.to_thread(piconfig.pack, piconfig.folder())
         chosen = (provider, model_id) if model else None
-        order = Order(commit, given, chosen, keys, expires, max_vms, config)
+        order = Order(commit, given, chosen, keys, expires, max_vms, config, budget)
         outcomes = await Provision(self.fleet, self.records, order, Agent).run()
         for outcome in outcomes:
             if outcome.agent is not None:

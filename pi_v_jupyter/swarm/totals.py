@@ -11,7 +11,10 @@ from pi_v_jupyter.swarm.runs import Usage
 
 @dataclass(frozen=True)
 class Totals:
-    """What one agent, or several, have used; `seconds` is the time that their runs took, summed up."""
+    """What one agent, or several, have used; `seconds` is the time that their runs took, summed up.
+
+    `budget`: US dollars that an agent may cost; None: as much as it wants, or as is not known.
+    """
 
     label: str
     runs: int = 0
@@ -19,6 +22,7 @@ class Totals:
     calls: int = 0
     usage: Usage = field(default_factory=Usage)
     seconds: float = 0.0
+    budget: float | None = None
 
 
 class TotalsTable(list[Totals]):
@@ -55,6 +59,7 @@ def totals(agents: Iterable[Agent]) -> TotalsTable:
                 sum(len(run.calls) for run in runs),
                 usage,
                 sum(run.seconds or 0.0 for run in runs),
+                agent.story.budget,
             )
         )
     return table

@@ -68,9 +68,14 @@ def _row(agent: Agent) -> tuple[str, ...]:
         "; ".join(short(call_text(call), WIDE) for call in calls[:2]),
         words,
         f"{run.usage.total:,}" if run else "",
-        money(run.usage.cost) if run else "",
+        _of(run.usage.cost, story.budget) if run else "",
         clock(run.seconds) if run else "",
     )
+
+
+def _of(cost: float, budget: float | None) -> str:
+    """Such as "$0.0042", or "$0.0042 of $5.00"."""
+    return money(cost) if budget is None else f"{money(cost)} of {money(budget)}"
 
 
 def _questions(agents: Agents) -> list[tuple[str, str]]:
@@ -187,7 +192,7 @@ def _totals_row(totals: Totals) -> tuple[str, ...]:
     counts = (totals.runs, totals.turns, totals.calls)
     tokens = (usage.input, usage.output, usage.cache_read, usage.cache_write, usage.total)
     numbers = [f"{number:,}" for number in (*counts, *tokens)]
-    return (shown(totals.label), *numbers, money(usage.cost), clock(totals.seconds))
+    return (shown(totals.label), *numbers, _of(usage.cost, totals.budget), clock(totals.seconds))
 
 
 def totals_text(table: TotalsTable) -> str:

@@ -53,7 +53,9 @@ def strays(kernel: Kernel, cell: Cell, text: str) -> None:
 
 
 def test_a_spawn_shows_what_became_of_each_and_is_its_value(swarm: Kernel) -> None:
-    shown = good(swarm, "more = %vers swarm spawn golden -n 2 --model anthropic/some --max-vms 4 --ttl 4h")
+    shown = good(
+        swarm, "more = %vers swarm spawn golden -n 2 --model anthropic/some --max-vms 4 --ttl 4h --budget 5"
+    )
     assert {label: row.split()[1] for label, row in table(shown).items()} == {
         "agent-1": "idle",
         "agent-2": "idle",
@@ -63,6 +65,8 @@ def test_a_spawn_shows_what_became_of_each_and_is_its_value(swarm: Kernel) -> No
         ("agent-1", "idle"),
         ("agent-2", "idle"),
     ]
+    good(swarm, "told = (await more.agents[0].vm.read('.swarm/identity.json')).text")
+    assert swarm.value("'\"budgetUsd\": 5.0' in told")
     assert good(swarm, "more.agents").data[0].splitlines()[1].split() == ["○", "agent-1", "idle"]
 
 
@@ -74,6 +78,7 @@ def test_a_spawn_shows_what_became_of_each_and_is_its_value(swarm: Kernel) -> No
         ("golden --labels c,c", "UsageError", "2 agents need 2 labels, each once."),
         ("golden -n 3 --max-vms 4", "UsageError", "There are 2 agents, and 3 more would be more than 4."),
         ("golden --ttl soon", "UsageError", "'soon' is no span of time."),
+        ("golden --budget 0", "UsageError", "0"),
         ("golden --model rehearsal", "UsageError", "'rehearsal' names no model."),
         ("golden --key-env NOSUCH_KEY", "SettingsError", "NOSUCH_KEY is not set"),
         ("golden --labels c --model anthropic/nosuch", "AgentError", "Model not found: nosuch"),

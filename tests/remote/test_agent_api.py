@@ -75,7 +75,7 @@ def platform() -> Iterator[Platform]:
 
 @pytest.fixture
 def home(tmp_path: Path, platform: Platform) -> Iterator[Home]:
-    with scripted() as model:
+    with scripted(tmp_path) as model:
         home = new_home(tmp_path, model)
         home.secret("VERS_API_KEY", "key-1")
         home.secret("VERS_BASE_URL", platform.url)
@@ -175,7 +175,7 @@ async def test_the_key_goes_to_its_platform_only(platform: Platform, home: Home,
 
 async def test_a_call_is_stopped_with_its_run(platform: Platform, home: Home, agent: Agent) -> None:
     platform.says("GET /api/v1/vm", (SILENT, {}))
-    agent.model.turns[:] = [("vers_vms", {})]
+    agent.model.says(("vers_vms", {}))
     await agent.command(type="prompt", message="Look.")
     await until(lambda: platform.asked)
     assert (await agent.command(type="abort"))["success"]

@@ -18,8 +18,8 @@ from running import descriptors, until
 
 
 @pytest.fixture
-def model() -> Iterator[Model]:
-    with scripted() as model:
+def model(tmp_path: Path) -> Iterator[Model]:
+    with scripted(tmp_path) as model:
         yield model
 
 
@@ -69,7 +69,7 @@ async def test_a_task_is_sent_followed_and_read(home: Home, model: Model) -> Non
     assert (started["state"], started["model"]) == ("idle", "scripted/rehearsal")
     note = str(home.folder / "workspace" / "note.md")
     words = "Two lines.\u2028\u2029 And \x1b[1mmore." + "x" * 100_000
-    model.turns[:] = [("write", {"path": note, "content": "hi"}), words]
+    model.says(("write", {"path": note, "content": "hi"}), words)
     task = "Write a note, then say what you did. " + "é" * 100_000
     assert call(home, "send", given={"type": "prompt", "message": task})["success"]
     status = await state(home, "done")
@@ -95,7 +95,7 @@ async def test_how_a_run_ended_is_told(home: Home, model: Model) -> None:
     settings = home.folder / ".pi" / "agent" / "settings.json"
     settings.write_text(json.dumps({**json.loads(settings.read_text()), "retry": {"enabled": False}}))
     call(home, "start", "--model", "scripted/rehearsal")
-    model.turns[:] = [("bash", {"command": "sleep 300"})]
+    model.says(("bash", {"command": "sleep 300"}))
     call(home, "send", given={"type": "prompt", "message": "Wait."})
     assert call(home, "status")["state"] == "working"
     busy = call(home, "send", given={"type": "prompt", "message": "Again."})
@@ -104,7 +104,7 @@ async def test_how_a_run_ended_is_told(home: Home, model: Model) -> None:
     stopped = await state(home, "aborted")
     assert stopped["task"] == "Wait." and "why" not in stopped
     assert home.status("one")["status"] == "aborted"
-    model.turns[:] = [500]
+    model.says(500)
     call(home, "send", given={"type": "prompt", "message": "Fail."})
     failed = await state(home, "error")
     assert "500" in failed["why"]

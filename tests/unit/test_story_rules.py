@@ -257,3 +257,25 @@ def test_a_story_without_events_recalls_what_pi_kept() -> None:
     assert (two.outcome, three.outcome) == ("aborted", "error")
     assert told.totals.cost == 1.0 and told.state == "error"
     assert len(story(response("prompt"), response("get_entries", entries=entries)).runs) == 1
+
+
+def budget(text: str) -> Record:
+    return {
+        "type": "extension_ui_request",
+        "method": "setStatus",
+        "statusKey": "pi-v-budget",
+        "statusText": text,
+    }
+
+
+def test_a_question_for_more_is_answered_when_the_limit_is_told() -> None:
+    told = story(state(), START, user("Go."), asked("more") | {"title": "Budget: a has cost $5.02 of $5.00."})
+    told.feed(asked("other"))
+    assert told.state == "waiting"
+    told.feed(budget("10"))
+    assert told.budget == 10 and [dialog.id for dialog in told.dialogs] == ["other"]
+
+
+@pytest.mark.parametrize("text", ["", "much", "nan", "inf", "9" * 5000])
+def test_a_limit_that_is_none_changes_nothing(text: str) -> None:
+    assert story(state(), budget("5"), budget(text)).budget == 5

@@ -23,7 +23,7 @@ from pi_v_jupyter.views import swarm as views
 def agent(label: str = "a", state: str = "idle", *, runs: tuple[Run, ...] = (), **more: Any) -> Any:
     """What a view sees of one."""
     story: dict[str, Any] = {"runs": list(runs), "partial": "", "calls": [], "dialogs": [], "retry": None}
-    story |= {"error": "", "totals": Usage()}
+    story |= {"error": "", "totals": Usage(), "budget": None}
     story |= {key: more.pop(key) for key in list(more) if key in story}
     known: dict[str, Any] = {
         "label": label,
@@ -91,6 +91,14 @@ def test_questions_stand_below_the_table_with_how_to_answer() -> None:
     )
     seen = Seen(views.agents_html(asks))
     assert "? a asks: May I?" in seen.text and {"p", "code", "table"} <= seen.tags
+
+
+def test_what_an_agent_has_cost_is_told_with_its_budget() -> None:
+    held = agent(runs=(run(),), budget=5.0, totals=Usage(cost=4.5))
+    assert "$0.0042 of $5.00" in row(held)
+    table = totals([held, agent("b")])
+    assert cells(views.totals_text(table))[-2] == "$4.50 of $5.00"
+    assert " of " not in views.totals_text(table).splitlines()[-1]
 
 
 def test_no_agents_say_how_to_make_some() -> None:

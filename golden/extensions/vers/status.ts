@@ -77,6 +77,12 @@ export function follow(pi: ExtensionAPI): void {
     signal = ctx.signal;
     change(() => ({ status: "working" }));
   });
+  pi.on("message_end", (event, ctx) => {
+    const { message } = event;
+    // Stopped within a tool, it would be an error for whoever reads its events.
+    if (message.role !== "assistant" || message.stopReason !== "error" || !ctx.signal?.aborted) return;
+    return { message: { ...message, stopReason: "aborted" as const } };
+  });
   pi.on("agent_end", (event) => {
     last = (event.messages as Said[]).filter((message) => message.role === "assistant").at(-1) ?? last;
   });

@@ -2,6 +2,7 @@
 
 import { defineTool, type ExtensionContext } from "@earendil-works/pi-coding-agent";
 import { Type } from "typebox";
+import { account, give } from "./budget.ts";
 import { type Identity, member, Refusal, secrets, THERE } from "./place.ts";
 import * as platform from "./platform.ts";
 import * as registry from "./registry.ts";
@@ -23,24 +24,14 @@ interface Spawned {
 }
 
 /** US dollars that each of `count` children may have: what is left of this agent's, in equal shares with itself. */
-async function share(me: Identity, count: number, ctx: ExtensionContext, signal?: AbortSignal): Promise<number | undefined> {
-  if (me.budgetUsd === undefined) return undefined;
-  const given = (await registry.entries(signal)).filter((entry) => entry.parentVmId === me.vmId).reduce((sum, entry) => sum + (entry.budgetUsd ?? 0), 0);
-  const spent = cost(ctx);
-  const left = me.budgetUsd - spent - given;
+function share(count: number, ctx: ExtensionContext): number | undefined {
+  const now = account(ctx);
+  if (!now) return undefined;
+  const left = now.limit - now.cost - now.given;
   if (left > 0) return left / (count + 1);
   throw new Refusal(
-    `budgetUsd: you may cost $${me.budgetUsd}; you have cost $${spent.toFixed(2)}, and $${given.toFixed(2)} are your agents'. Delete agents that are done, do it yourself, or ask the user for more.`,
+    `budgetUsd: you may cost $${now.limit}; you have cost $${now.cost.toFixed(2)}, and $${now.given.toFixed(2)} are your agents'. Do it yourself, or ask the user for more.`,
   );
-}
-
-/** US dollars that this session has cost. */
-function cost(ctx: ExtensionContext): number {
-  const of = (entry: unknown) => {
-    const { message, usage } = entry as { message?: { usage?: { cost?: { total?: number } } }; usage?: { cost?: { total?: number } } };
-    return (message?.usage ?? usage)?.cost?.total ?? 0;
-  };
-  return ctx.sessionManager.getEntries().reduce((sum, entry) => sum + of(entry), 0);
 }
 
 /** Make a restored machine an agent's: who it is, its secrets, its pi. */
@@ -105,10 +96,12 @@ export const spawn = defineTool({
     if (me.depth + 1 > me.maxDepth) {
       throw new Refusal(`maxDepth: you are at depth ${me.depth}, and ${me.maxDepth} is the deepest. Do it yourself, or ask the user for a larger limit.`);
     }
-    const budgetUsd = await share(me, count, ctx, signal);
+    const budgetUsd = share(count, ctx);
     const places = await registry.reserve(labels ?? Array(count).fill(null), { role: "agent", budgetUsd }, signal);
+    if (budgetUsd !== undefined) give(budgetUsd * count);
     const found = await each(places, (place) => born(place, me, commitId, model, signal));
     const fine = found.filter((one) => one.vmId);
+    if (budgetUsd !== undefined && fine.length < count) give(budgetUsd * (fine.length - count));
     own.children(fine.map((one) => one.label));
     const lines = found.map((one) => (one.vmId ? `✓ ${one.label} on VM ${one.vmId}` : `✗ ${one.label}: ${one.error}`));
     if (fine.length === 0) throw new Refusal(lines.join("\n"));

@@ -1,0 +1,89 @@
+// The cost budget: once it is used up, the agent is held before its next step, until somebody says whether to go on.
+// What was granted beyond it, and what its agents were given, is in the session, as the costs are.
+
+import type { ExtensionAPI, ExtensionContext } from "@earendil-works/pi-coding-agent";
+import { identity } from "./place.ts";
+
+const BUDGET = "pi-v-budget"; // kind of our entries, and key of the status that tells the limit
+
+interface Booked {
+  granted?: number;
+  given?: number;
+}
+
+/** All in US dollars: what may be spent, what this session has cost, what was given to agents of its own. */
+export interface Account {
+  limit: number;
+  cost: number;
+  given: number;
+}
+
+/** What stands in the session and in `identity.json` now; undefined: no limit. */
+export function account(ctx: ExtensionContext): Account | undefined {
+  const budget = identity()?.budgetUsd;
+  if (budget === undefined) return undefined;
+  const found: Account = { limit: budget, cost: 0, given: 0 };
+  for (const entry of ctx.sessionManager.getEntries()) {
+    const { message, usage } = entry as { message?: { usage?: Spent }; usage?: Spent };
+    found.cost += (message?.usage ?? usage)?.cost?.total ?? 0;
+    if (entry.type !== "custom" || entry.customType !== BUDGET) continue;
+    const { granted = 0, given = 0 } = entry.data as Booked;
+    found.limit += granted;
+    found.given += given;
+  }
+  return found;
+}
+
+interface Spent {
+  cost?: { total?: number };
+}
+
+let book: (booked: Booked) => void = () => undefined;
+
+/** Note what agents of its own were given; less than nothing: what came back. */
+export function give(given: number): void {
+  book({ given });
+}
+
+/** Hold the agent whenever its budget is used up. */
+export function hold(pi: ExtensionAPI): void {
+  let asking: Promise<boolean> | undefined;
+  book = (booked) => pi.appendEntry(BUDGET, booked);
+
+  const tell = (ctx: ExtensionContext) => {
+    const limit = account(ctx)?.limit;
+    if (limit !== undefined) ctx.ui.setStatus(BUDGET, String(limit));
+  };
+
+  const ask = async (ctx: ExtensionContext): Promise<boolean> => {
+    for (let now = account(ctx); now && now.cost + now.given >= now.limit; now = account(ctx)) {
+      const me = identity();
+      const amount = me?.budgetUsd ?? 0;
+      const given = now.given ? `, and $${now.given.toFixed(4)} are its agents'` : "";
+      const title = `Budget: ${me?.agentId} has cost $${now.cost.toFixed(4)} of $${now.limit.toFixed(4)}${given}. Go on?`;
+      const more = await ctx.ui.confirm(title, `Yes: it may cost $${amount.toFixed(4)} more. No: it stops, and what it has done is kept.`, { signal: ctx.signal });
+      if (more) book({ granted: amount });
+      tell(ctx);
+      if (!more) return false;
+    }
+    return true;
+  };
+
+  /** May it go on? Steps that come while it is asked wait for the same answer. */
+  const mayGoOn = async (ctx: ExtensionContext): Promise<boolean> => {
+    asking ??= ask(ctx).finally(() => {
+      asking = undefined;
+    });
+    const going = await asking;
+    if (!going) ctx.abort();
+    return going;
+  };
+
+  pi.on("agent_start", (_event, ctx) => tell(ctx));
+  pi.on("context", async (_event, ctx) => {
+    await mayGoOn(ctx);
+  });
+  pi.on("tool_call", async (_event, ctx) => {
+    if (!(await mayGoOn(ctx))) return { block: true, reason: "The budget is used up." };
+  });
+}
