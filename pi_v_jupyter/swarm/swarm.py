@@ -14,10 +14,11 @@ from pi_v_jupyter.commits import Commit
 from pi_v_jupyter.errors import NotFoundError, UnknownAgentError, UsageError, VersError
 from pi_v_jupyter.fleet import Fleet
 from pi_v_jupyter.loops import at_home
-from pi_v_jupyter.swarm import adoption, identity, piconfig, secrets
+from pi_v_jupyter.swarm import identity, piconfig, secrets
 from pi_v_jupyter.swarm.agent import Agent, Result
 from pi_v_jupyter.swarm.intents import Intents
 from pi_v_jupyter.swarm.membership import Membership, Records
+from pi_v_jupyter.swarm.muster import Members, Muster
 from pi_v_jupyter.swarm.provision import Order, Provision, Spawned
 from pi_v_jupyter.swarm.registry_service import RegistryService
 from pi_v_jupyter.vm import VM
@@ -25,7 +26,6 @@ from pi_v_jupyter.vm import VM
 TAG = "golden"
 MOST = 20  # agents of an account, unless another number is given
 PATIENCE = 15.0  # seconds that finding agents again waits for each
-Members = list[tuple[VM, Membership]]
 Ending = Literal["finished", "timed out", "waiting for you"]
 
 
@@ -63,12 +63,13 @@ class Swarm:
         self.fleet = fleet
         self.home = fleet.home
         self.registry = RegistryService(fleet.settings, fleet.on_notice)
+        self._muster = Muster(fleet, self.registry)
         self._agents: dict[str, Agent] = {}  # by the id of the VM
 
     @property
     def records(self) -> Records:
         """The agents' VMs on record here."""
-        return Records(self.fleet.state, self.fleet.settings.base_url)
+        return self._muster.records
 
     def known(self) -> Agents:
         """Those seen so far, without asking."""
@@ -128,7 +129,7 @@ class Swarm:
         return spawns
 
     async def _room(self, n: int, max_vms: int) -> None:
-        there = len(await self._members())
+        there = len(await self._muster.members())
         if n < 1:
             raise UsageError("A swarm has one agent at least.", "`-n 1`.")
         if there + n > max_vms:
@@ -137,53 +138,13 @@ class Swarm:
                 "`%vers swarm teardown` deletes those there are, `--max-vms` allows more.",
             )
 
-    async def _members(self) -> Members:
-        """The VMs that are agents', as their labels, our own records or a registry service say."""
-        vms, entries = await asyncio.gather(self.fleet.all(), self.registry.entries())
-        found = self._recorded(vms)
-        known = {vm.id for vm, _ in found}
-        told = [
-            adoption.Stray(vm, entries[vm.id].metadata.agent, vm.id, entries[vm.id].metadata.commit)
-            for vm in vms
-            if vm.id in entries and vm.id not in known
-        ]
-        return await self._enroll(told, found) if told else found
-
-    def _recorded(self, vms: Iterable[VM]) -> Members:
-        recorded = self.records.all()
-        found = []
-        for vm in vms:
-            member = recorded.pop(vm.id, None) or Membership.of_labels(vm.info.labels)
-            if member is not None:
-                found.append((vm, member))
-        for vm_id in recorded:  # those are gone
-            self.records.forget(vm_id)
-        return found
-
-    async def _enroll(
-        self, strays: Iterable[adoption.Stray], known: list[tuple[VM, Membership]]
-    ) -> list[tuple[VM, Membership]]:
-        """Take those in; all members then."""
-        await adoption.enroll(self.fleet, self.records, strays, {member.agent for _, member in known})
-        return self._recorded(await self.fleet.all())
-
     @at_home
     async def discover(self) -> Agents:
         """All agents, as `agents` has them, and those that pi-v has spawned, which are ours from now on.
 
         Every VM that runs and is none is looked into for that.
         """
-        members = await self._members()
-        known = {vm.id for vm, _ in members}
-        looked = await adoption.look(vm for vm in await self.fleet.all() if vm.id not in known)
-        if looked.strays:
-            await self._enroll(looked.strays, members)
-            await self.registry.add(
-                (vm.id, member) for vm, member in await self._members() if vm.id not in known
-            )
-        if looked.shut:
-            called = ", ".join(names.shown(vm.label) for vm in looked.shut)
-            self.fleet.on_notice(f"Not looked into for agents of pi-v, as not to be reached: {called}.")
+        await self._muster.adopt()
         return await self.agents()
 
     @at_home
@@ -198,7 +159,7 @@ class Swarm:
                 f"A spawn was cut off, and may have left {', '.join(vm_id[:8] for vm_id in left)}. "
                 "If they are not yours, `%vers rm` deletes them."
             )
-        members = await self._members()
+        members = await self._muster.members()
         overdue = [(vm, member) for vm, member in members if member.overdue]
         if overdue:
             await self._end(overdue)
@@ -279,7 +240,7 @@ class Swarm:
     @at_home
     async def labels(self) -> list[str]:
         """Those of all agents, told without speaking to any."""
-        return sorted(member.agent for _, member in await self._members())
+        return sorted(member.agent for _, member in await self._muster.members())
 
     @at_home
     async def teardown(self, *labels: str) -> list[tuple[str, VersError | None]]:
@@ -289,36 +250,26 @@ class Swarm:
         deleted stays on record, and is shown until it is gone.
         """
         chosen = {agent.vm.id for agent in await self._chosen(labels)} if labels else None
-        members = [(vm, member) for vm, member in await self._members() if chosen is None or vm.id in chosen]
+        members = [
+            (vm, member) for vm, member in await self._muster.members() if chosen is None or vm.id in chosen
+        ]
         return await self._end(members)
 
     @at_home
     async def made(self, *labels: str) -> list[VM]:
         """The VMs that these agents, or all, have made with their keys, and those that these have made."""
         agents = await self._chosen(labels)
-        return [vm for vm, _ in await self._offspring({agent.vm.id for agent in agents})]
-
-    async def _offspring(self, makers: set[str]) -> Members:
-        recorded = self.records.all()
-        return [
-            (
-                vm,
-                recorded.get(vm.id)
-                or Membership(vm.name or vm.id[:8], commit=vm.info.parent_commit_id or ""),
-            )
-            for vm in await self.fleet.all()
-            if vm.id not in makers and makers & {*vm.info.made_by}
-        ]
+        return [vm for vm, _ in await self._muster.offspring({agent.vm.id for agent in agents})]
 
     async def _end(self, members: Members) -> list[tuple[str, VersError | None]]:
         """Delete agents, and then what they made: one that is there could make more."""
         makers = {vm.id for vm, _ in members}
-        doomed = await self._offspring(makers)
+        doomed = await self._muster.offspring(makers)
         for vm, member in doomed:  # should this end in between, nothing else would tell whose they were
             self.records.leave(vm.id, member)
         outcomes = await asyncio.gather(*(self._delete(vm, member) for vm, member in members))
         gone = [vm.id for (vm, _), outcome in zip(members, outcomes, strict=True) if outcome is None]
-        made = await self._offspring({*gone}) if gone else []
+        made = await self._muster.offspring({*gone}) if gone else []
         more = await asyncio.gather(*(self._delete(vm, member) for vm, member in made))
         for vm_id in {vm.id for vm, _ in doomed} - {vm.id for vm, _ in made}:
             self.records.forget(vm_id)
