@@ -181,7 +181,7 @@ class Agent:
             ConnectError: its VM cannot be reached.
         """
         await self.attach()
-        return await self._hearing.rpc.command(kind, timeout=timeout, **fields)
+        return await self._hearing.command(kind, timeout=timeout, **fields)
 
     @at_home
     async def task(self, prompt: str) -> Run | None:

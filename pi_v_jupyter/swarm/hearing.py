@@ -16,6 +16,7 @@ from pi_v_jupyter.errors import AgentEndedError, AgentError, UnknownProcessError
 from pi_v_jupyter.remote.background import BackgroundProcess
 from pi_v_jupyter.swarm import bridge
 from pi_v_jupyter.swarm.changes import Change, Death
+from pi_v_jupyter.swarm.feeds import Record
 from pi_v_jupyter.swarm.rpc import Rpc
 from pi_v_jupyter.swarm.story import QUIET, Story
 from pi_v_jupyter.vm import VM
@@ -79,6 +80,17 @@ class Hearing:
                 self.failure = str(error)
                 raise
 
+    async def command(self, kind: str, /, *, timeout: float, **fields: Any) -> Record:
+        """pi's answer, once all was heard that it wrote before that.
+
+        Raises:
+            AgentError: it refused, or has ended.
+            ConnectError: its machine cannot be reached.
+        """
+        answered, data = await self.rpc.ask(kind, timeout=timeout, **fields)
+        await self.until(lambda: self._at >= answered or self._listening is None)
+        return data
+
     async def begin(self, process: BackgroundProcess, timeout: float) -> None:
         """Hear another process, which has `timeout` seconds to say something.
 
@@ -108,9 +120,7 @@ class Hearing:
         assert self.process is not None  # noqa: S101  it is listened to
         try:
             if not self.process.exited:
-                before = await self.process.cursor()
-                await self.rpc.command("get_state", timeout=timeout)  # so something comes behind that
-                await self.until(lambda: self._at > before or self._listening is None)
+                await self.command("get_state", timeout=timeout)
         except AgentEndedError:
             await self.until(lambda: self._listening is None)
             self._live = True

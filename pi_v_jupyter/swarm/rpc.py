@@ -48,7 +48,7 @@ class Rpc:
     def __init__(self, process: BackgroundProcess) -> None:
         self.process = process
         self._name, self._numbers = secrets.token_hex(8), itertools.count(1)
-        self._answers: dict[str, asyncio.Future[Record]] = {}
+        self._answers: dict[str, asyncio.Future[Event]] = {}
         self._feeds: set[Feed] = set()
         self._reader: asyncio.Task[None] | None = None
         self._at = 0  # the cursor behind what it has passed on
@@ -65,7 +65,6 @@ class Rpc:
     def _called(self) -> str:
         return f"{self.process.id} on {self.process.machine.label}"
 
-    @at_home
     async def command(self, kind: str, /, *, timeout: float = TIMEOUT, **fields: Any) -> Record:
         """Have pi do it: the data of its answer, or {}. For "prompt" that is before it is done.
 
@@ -77,6 +76,11 @@ class Rpc:
             AgentEndedError: pi has ended, with its exit code and the end of its stderr.
             UsageError: a field cannot be said in JSON, or there is no such time.
         """
+        return (await self.ask(kind, timeout=timeout, **fields))[1]
+
+    @at_home
+    async def ask(self, kind: str, /, *, timeout: float = TIMEOUT, **fields: Any) -> tuple[int, Record]:
+        """The same, and the cursor behind the answer: all that was written before is before that."""
         name = f"{self._name}-{next(self._numbers)}"
         line = _line({**fields, "id": name, "type": kind})
         deadline = self.home.time() + seconds(timeout)
@@ -84,15 +88,14 @@ class Rpc:
         try:
             async with asyncio.timeout_at(deadline):
                 if self._reader is None:
-                    cursor = await self.process.cursor()
-                    self._read_from(cursor)
+                    self._read_from(await self.process.cursor())
                 try:
                     await self.process.write(line, timeout=timeout)
                 except StdinError:
                     await asyncio.wait([answer], timeout=PARTING)  # for the reader knows how it ended
                     if not answer.done():
                         raise
-                response = await answer
+                cursor, response = await answer
         except TimeoutError:
             raise AgentTimeoutError(
                 f"{self._called} has not answered {shown(kind)} in {timeout:g} s.",
@@ -107,7 +110,7 @@ class Rpc:
             words = shown(" ".join(str(response.get("error", "no reason was given")).split()))[:WORDS]
             raise AgentRefusedError(f"{self._called} refused {shown(kind)}: {words}")
         data = response.get("data")
-        return data if isinstance(data, dict) else {}
+        return cursor, data if isinstance(data, dict) else {}
 
     @at_home
     async def send(self, kind: str, /, *, timeout: float = TIMEOUT, **fields: Any) -> None:
@@ -221,10 +224,10 @@ class Rpc:
             if not feed.open:
                 self._feeds.discard(feed)
         if self._answers:
-            for _, record in found:
+            for cursor, record in found:
                 answer = self._answers.get(str(record.get("id")))
                 if answer is not None and record["type"] == "response" and not answer.done():
-                    answer.set_result(record)
+                    answer.set_result((cursor, record))
 
     def _over(self, rows: Rows) -> bool:
         """Has pi itself ended, and was all read that it wrote? What it has started may go on."""
