@@ -120,7 +120,7 @@ def test_a_kernel_that_is_killed_takes_no_agent_along_and_the_next_one_hears_the
             text, cost, seconds = second.value(f"(({told}).text, ({told}).cost, ({told}).seconds)")
             assert text.split() == NUMBERS, label
             assert cost == pytest.approx(COST)
-            assert HALF * PAUSE < seconds < took
+            assert MOST * PAUSE < seconds < took
         assert second.value("[each.run.prompt for each in found]") == ["Count.\n"] * 4
         made = good(second, f"%vm --on {','.join(LABELS)} cat workspace/made.txt").text
         assert all(f"made by {label}" in made for label in LABELS)
@@ -185,7 +185,7 @@ async def test_nothing_that_agents_say_is_lost_or_doubled_while_their_connection
         assert heard[result.label].split() == NUMBERS
         assert result.text.split() == NUMBERS and result.state == "done"
         assert result.cost == pytest.approx(COST)
-        assert HALF * PAUSE < result.seconds < time.time() - began
+        assert MOST * PAUSE < result.seconds < time.time() - began
     assert [len(agent.story.runs) for agent in agents] == [1] * 4
 
 
