@@ -1,4 +1,4 @@
-"""What agents come to while nobody waits for them, told once in the cell that gave them their task."""
+"""What agents come to, told once in the cell that gave them their task, unless that shows it already."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Notices:
 
     @contextmanager
     def waiting(self, agents: Iterable[Agent]) -> Iterator[None]:
-        """A cell shows what comes of these: no notices of them meanwhile."""
+        """The cell that gave these their task shows what comes of it: no notices of them meanwhile."""
         waited = list(agents)
         self._waited.update(waited)
         try:
@@ -34,7 +34,7 @@ class Notices:
             self._waited.subtract(waited)
 
     def waited(self, agent: Agent) -> bool:
-        """Does a cell show what it does?"""
+        """Does the cell of its task show what it does?"""
         return self._waited[agent] > 0
 
     def expect(self, agent: Agent, callback: Callback[str]) -> None:
@@ -66,8 +66,7 @@ class Expected:
             if isinstance(change, DialogAsked):
                 self._tell(telling.question_text(agent.label, change.dialog).rstrip("\n"))
             elif isinstance(change, RunEnded):
-                if change.run.outcome != "aborted":
-                    self._tell(telling.ended_text(agent.label, change.run))
+                self._tell(telling.ended_text(agent.label, change.run))
                 self._notices.forget(agent)
 
     def _tell(self, text: str) -> None:

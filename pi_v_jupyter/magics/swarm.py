@@ -180,7 +180,7 @@ def wait(extension: Extension, labels: Sequence[str], timeout: float) -> Waited:
     screen = loops.Screen()
 
     async def follow() -> Waited:
-        with extension.notices.waiting(agents), tasks.Following(agents, screen, milestones=True):
+        with tasks.Following(agents, screen, milestones=True):
             return await extension.vers.swarm.wait(*(agent.label for agent in agents), timeout=timeout)
 
     waited = extension.wait(follow(), f"waiting for {called}", going_on(agents), screen=screen)

@@ -68,9 +68,17 @@ def _row(agent: Agent) -> tuple[str, ...]:
         "; ".join(short(call_text(call), WIDE) for call in calls[:2]),
         words,
         f"{run.usage.total:,}" if run else "",
-        _of(run.usage.cost, story.budget) if run else "",
+        _cost(agent),
         clock(run.seconds) if run else "",
     )
+
+
+def _cost(agent: Agent) -> str:
+    """Of its last run; where there is a budget, of all, as that is."""
+    story = agent.story
+    if story.budget is not None:
+        return _of(story.totals.cost, story.budget)
+    return money(agent.run.usage.cost) if agent.run else ""
 
 
 def _of(cost: float, budget: float | None) -> str:

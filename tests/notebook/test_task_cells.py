@@ -138,16 +138,22 @@ def test_a_failure_and_a_question_are_told_there_too(swarm: Kernel, task: str, t
     strays(swarm, cell, told)
 
 
-def test_nothing_is_told_of_what_a_cell_waits_for_or_the_user_aborted(swarm: Kernel) -> None:
+def test_nothing_is_told_beside_a_cell_that_shows_it(swarm: Kernel) -> None:
     swarm.strays.clear()
-    good(swarm, "%%task a\nhold")
-    good(swarm, "%vers swarm abort a")
     good(swarm, "%%task a --wait\nsay seen")
-    good(swarm, "%%task b\nask confirm May I?")
-    good(swarm, "%vers swarm wait b\n%vers swarm answer b yes\n%vers swarm wait b")
     good(swarm, "import time; time.sleep(0.2)")
-    streams = [each["content"]["text"] for each in swarm.strays if each["msg_type"] == "stream"]
-    assert [text for text in streams if not text.startswith("? b asks")] == []
+    assert [each for each in swarm.strays if each["msg_type"] == "stream"] == []
+
+
+def test_a_cell_is_told_also_of_what_another_waits_for_or_the_user_aborted(swarm: Kernel) -> None:
+    given = swarm.start("%%task a\nhold")
+    given.finish()
+    good(swarm, "%vers swarm abort a")
+    strays(swarm, given, "⊘ a: aborted")
+    given = swarm.start("%%task b\nrun sleep 1\nsay All is well.")
+    given.finish()
+    assert "All is well." in good(swarm, "%vers swarm wait b").text
+    strays(swarm, given, "✓ b: done")
 
 
 @pytest.mark.parametrize(

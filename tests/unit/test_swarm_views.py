@@ -95,7 +95,7 @@ def test_questions_stand_below_the_table_with_how_to_answer() -> None:
 
 def test_what_an_agent_has_cost_is_told_with_its_budget() -> None:
     held = agent(runs=(run(),), budget=5.0, totals=Usage(cost=4.5))
-    assert "$0.0042 of $5.00" in row(held)
+    assert "$4.50 of $5.00" in row(held)
     table = totals([held, agent("b")])
     assert cells(views.totals_text(table))[-2] == "$4.50 of $5.00"
     assert " of " not in views.totals_text(table).splitlines()[-1]
