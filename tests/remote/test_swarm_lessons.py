@@ -242,6 +242,36 @@ async def test_a_wait_ends_finished_timed_out_cancelled_or_waiting_for_you(vers:
     assert idle.state == "idle"
 
 
+async def test_a_wait_goes_on_for_the_others_and_names_who_is_not_heard_and_why(
+    vers: Vers, platform: tuple[Farm, dict[str, str]]
+) -> None:
+    agent = await one(vers)
+    stranger = platform[0].make()
+    platform[0].vms[stranger]["labels"] = {"name": "w", "agent": "w"}
+    await agent.task("hold")
+    waiting = asyncio.create_task(vers.swarm.wait(timeout=0))
+    await until(lambda: any(each.trouble for each in vers.swarm.known()))
+    assert await agent.command("get_state") and not waiting.done(), "the other one works"
+    await agent.abort()
+    over = await waiting
+    assert (over.ending, over.unfinished) == ("not heard", ("w",))
+    assert over.unheard == (("w", "no pi runs on its VM"),)
+
+
+async def test_who_waits_for_one_that_is_torn_down_is_told_so(vers: Vers) -> None:
+    agent = await one(vers)
+    await agent.task("hold")
+    waiting = asyncio.create_task(vers.swarm.wait(timeout=0))
+    finishing = asyncio.create_task(agent.finished())
+    await until(lambda: agent._hearing._listeners)
+    assert await vers.swarm.teardown() == [("a", None)]
+    async with asyncio.timeout(20):
+        over = await waiting
+        with pytest.raises(AgentError, match="heard no more: it was deleted"):
+            await finishing
+    assert (over.ending, over.unfinished) == ("not heard", ("a",))
+
+
 # The end of pi, and what is written to it.
 
 
