@@ -22,7 +22,7 @@ from farm import Farm, farm
 from running import until
 
 from pi_v_jupyter import Vers
-from pi_v_jupyter.errors import AgentEndedError, AgentError, ConflictError
+from pi_v_jupyter.errors import AgentEndedError, AgentError, ConflictError, UsageError
 from pi_v_jupyter.machine import Machine
 from pi_v_jupyter.settings import Settings
 from pi_v_jupyter.swarm import provision
@@ -270,6 +270,24 @@ async def test_who_waits_for_one_that_is_torn_down_is_told_so(vers: Vers) -> Non
         with pytest.raises(AgentError, match="heard no more: it was deleted"):
             await finishing
     assert (over.ending, over.unfinished) == ("not heard", ("a",))
+
+
+async def test_agents_have_a_blocking_form_too(platform: tuple[Farm, dict[str, str]]) -> None:
+    def script() -> None:
+        sync = Vers(Settings(environ=platform[1])).sync
+        try:
+            (spawned,) = sync.swarm.spawn("golden", 1, labels=["a"])
+            spawned.agent.task("say Done.")
+            assert spawned.agent.finished().state == "done"
+            assert sync.swarm.wait().ending == "finished"
+            assert [agent.vm.run("echo hi").stdout for agent in sync.swarm.known()] == ["hi\n"]
+            with pytest.raises(UsageError, match=r"changes has no blocking form.  Use `finished`"):
+                _ = spawned.agent.changes
+            assert sync.swarm.teardown() == [("a", None)]
+        finally:
+            sync.close()
+
+    await asyncio.to_thread(script)
 
 
 # The end of pi, and what is written to it.
