@@ -11,12 +11,16 @@ from pi_v_jupyter import loops
 from pi_v_jupyter.errors import UsageError
 from pi_v_jupyter.golden import Golden
 from pi_v_jupyter.machine import Machine
-from pi_v_jupyter.remote.background import BackgroundProcess, BackgroundProcesses
-from pi_v_jupyter.remote.tunnel import Tunnel, Tunnels
-from pi_v_jupyter.roster import VMs
+from pi_v_jupyter.remote.background import BackgroundProcess
+from pi_v_jupyter.remote.tunnel import Tunnel
 
 if TYPE_CHECKING:
     from pi_v_jupyter.session import Vers
+    from pi_v_jupyter.swarm.agent import Agent
+    from pi_v_jupyter.swarm.provision import Spawned
+    from pi_v_jupyter.swarm.swarm import Swarm
+
+SWARM = "pi_v_jupyter.swarm."  # in its modules are the classes of agents
 
 
 class Sync:
@@ -24,25 +28,27 @@ class Sync:
 
     def __init__(
         self,
-        target: Vers | Machine | Tunnel | BackgroundProcess | Golden,
+        target: Vers | Machine | Tunnel | BackgroundProcess | Golden | Swarm | Agent | Spawned,
         before: Callable[[], object] = lambda: None,
     ) -> None:
-        """`before` is called before anything is waited for."""
+        """`before` is called before anything of it is asked for."""
         self._target, self._before = target, before
 
     def __getattr__(self, name: str) -> Any:
+        self._before()
         value = getattr(self._target, name)
         if inspect.isasyncgenfunction(value):
             instead = "logs" if isinstance(self._target, BackgroundProcess) else "run"
+            instead = "finished" if hasattr(self._target, "finished") else instead  # an agent's
             raise UsageError(f"{name} has no blocking form.", f"Use `{instead}`.")
-        if not inspect.iscoroutinefunction(value):
+        if not inspect.ismethod(value):
             return _blocking(value)
 
         @wraps(value)
         def call(*args: Any, **kwargs: Any) -> Any:
             bare = [arg._target if isinstance(arg, Sync) else arg for arg in args]
-            self._before()
-            return _blocking(loops.wait(value(*bare, **kwargs)))
+            told = value(*bare, **kwargs)
+            return _blocking(loops.wait(told) if inspect.iscoroutine(told) else told)
 
         return call
 
@@ -60,8 +66,19 @@ class Sync:
 
 
 def _blocking(value: Any) -> Any:
-    if isinstance(value, Machine | Tunnel | BackgroundProcess | Golden):
+    if _waited_for(value):
         return Sync(value)
-    if isinstance(value, VMs | Tunnels | BackgroundProcesses):
-        return [Sync(one) for one in value]
+    if isinstance(value, list) and any(map(_waited_for, value)):
+        return [_blocking(one) for one in value]
     return value
+
+
+def _waited_for(value: Any) -> bool:
+    """Has it methods that are to be waited for?"""
+    if not type(value).__module__.startswith(SWARM):  # who has no agents need not load what they are
+        return isinstance(value, Machine | Tunnel | BackgroundProcess | Golden)
+    from pi_v_jupyter.swarm.agent import Agent
+    from pi_v_jupyter.swarm.provision import Spawned
+    from pi_v_jupyter.swarm.swarm import Swarm
+
+    return isinstance(value, Swarm | Agent | Spawned)

@@ -7,6 +7,7 @@ retry TEXT        the model is away for a moment
 ask METHOD TEXT   an extension asks: confirm, select (options with |) or input; the answer is said
 hold              goes on until it is aborted, or told something
 fail TEXT         the model's answer is an error
+spout FILE        writes the lines of a file where pi writes its records, as what it has started can
 die               pi ends, with words on stderr
 strand            likewise, and what it has started lives on, with its pipes
 """
@@ -152,6 +153,11 @@ class Pi:
         if self.stop.is_set():
             self.message([], "aborted", "Request was aborted.")
 
+    def do_spout(self, name: str) -> None:
+        with _lock:
+            sys.stdout.buffer.write(Path(name).read_bytes())
+            sys.stdout.buffer.flush()
+
     def do_fail(self, text: str) -> None:
         self.message([], "error", text)
 
@@ -165,7 +171,7 @@ class Pi:
         self.do_die("")
 
 
-STEPS = ("say", "write", "run", "retry", "ask", "hold", "fail", "die", "strand")
+STEPS = ("say", "write", "run", "retry", "ask", "hold", "spout", "fail", "die", "strand")
 
 
 def main() -> None:

@@ -172,8 +172,8 @@ def read(extension: Extension, label: str, tail: int | None) -> views.Answer:
 def wait(extension: Extension, labels: Sequence[str], timeout: float) -> Waited:
     """Wait until agents have finished; without labels, all of them.
 
-    It ends `finished`, `timed out`, or `waiting for you` when all that are left ask something. The stop
-    button ends the wait, not the agents.
+    It ends `finished`, `timed out`, `waiting for you` when all that are left ask something, or `not heard`
+    when nothing more will be heard of some that are left. The stop button ends the wait, not the agents.
     """
     agents = chosen(extension, labels)
     called = ", ".join(names.shown(agent.label) for agent in agents)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -36,6 +36,7 @@ CLOSE_TIMEOUT = 20.0  # seconds
 ANSWER_LATE = (
     0.2  # seconds an answer may come after "idle", by its other way, before the kernel is asked of it
 )
+ASKED_LATE = 5.0  # seconds until the kernel has said that, unless it runs a cell of somebody else's
 # The answer to a cell that an interrupt ended beside the cell's own code.
 INTERRUPTED: Message = {"status": "error", "ename": "KeyboardInterrupt", "evalue": "", "traceback": []}
 # What each message's content holds that is made use of.
@@ -70,7 +71,7 @@ class KernelLink:
         self.about: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self.asked: dict[str, Execution] = {}
         self._turn = asyncio.Lock()  # of this client's cells; what waits for it need never run
-        self._interrupting: set[asyncio.Task[None]] = set()
+        self._aside: set[asyncio.Task[None]] = set()
         self.absent = False  # was no keeper there?
         self.end: KernelError | None = None
         self.silent_end = False  # did the kernel end while nobody waited for it?
@@ -244,13 +245,19 @@ class KernelLink:
         """Until the answer to a cell is there, whose kernel is idle; or it is known that none will come.
 
         ipykernel sends none when an interrupt comes after `execute_input` and before the cell's own code, or
-        just after that. Its answers come in order, so one to a later question tells.
+        just after that. Its answers come in order, so one to a later question tells; so does time, when that
+        question waits for another client's cell.
         """
         await asyncio.wait([asked.reply], timeout=ANSWER_LATE)
         if not asked.reply.done():
-            await self.ask("kernel_info_request", {})
+            awaited: list[asyncio.Future[Any]] = [asked.reply, self._beside(self._asked_after())]
+            await asyncio.wait(awaited, timeout=ASKED_LATE, return_when=asyncio.FIRST_COMPLETED)
         if not asked.reply.done():
             asked.reply.set_result({"content": INTERRUPTED})
+
+    async def _asked_after(self) -> None:
+        with suppress(KernelError):
+            await self.ask("kernel_info_request", {})
 
     def _interrupt_soon(self) -> None:
         """Nobody waits for what runs now: nothing goes on unseen."""
@@ -259,9 +266,14 @@ class KernelLink:
             with suppress(KernelError):
                 await self.order(do="interrupt")
 
-        task = asyncio.create_task(interrupt())
-        self._interrupting.add(task)
-        task.add_done_callback(self._interrupting.discard)
+        self._beside(interrupt())
+
+    def _beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Have `work` done, whoever is cancelled meanwhile: one that is, while it writes, ends the link."""
+        task = asyncio.create_task(work)
+        self._aside.add(task)
+        task.add_done_callback(self._aside.discard)
+        return task
 
     async def close(self) -> None:
         """Talk no more; who waits for an answer is told that none will come."""

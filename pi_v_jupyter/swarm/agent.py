@@ -23,7 +23,7 @@ from pi_v_jupyter.loops import at_home, cross
 from pi_v_jupyter.remote.background import BackgroundProcess
 from pi_v_jupyter.swarm import bridge, scripted
 from pi_v_jupyter.swarm.changes import Change
-from pi_v_jupyter.swarm.hearing import ANSWER_TIMEOUT, NO_ANSWER, PI, Hearing
+from pi_v_jupyter.swarm.hearing import ANSWER_TIMEOUT, PI, Hearing
 from pi_v_jupyter.swarm.membership import Membership
 from pi_v_jupyter.swarm.runs import Run
 from pi_v_jupyter.swarm.story import Story
@@ -66,12 +66,17 @@ class Agent:
     @property
     def trouble(self) -> str:
         """Why it cannot be heard, for good or just now."""
-        return self._hearing.failure or (NO_ANSWER if self._hearing.away else "")
+        return self._hearing.trouble
 
     @property
     def heard(self) -> bool:
         """Is it heard, or will it be when its VM answers again?"""
         return not self._hearing.failure
+
+    @property
+    def listened_to(self) -> bool:
+        """Is it being heard now, or as soon as its VM answers, and may more come?"""
+        return self._hearing.hears
 
     @property
     def label(self) -> str:
@@ -204,8 +209,15 @@ class Agent:
             ) from None
         if told.get("disposition") == "handled":
             return None
-        await self._hearing.until(lambda: len(self.story.runs) > before)
-        return self.story.runs[-1]
+        # One that was accepted in the last moment of another run is part of that.
+        await self._hearing.until(
+            lambda: len(self.story.runs) > before or self.story.run is not None or not self.busy,
+            silence=ANSWER_TIMEOUT,
+        )
+        if len(self.story.runs) > before or self.story.run is not None:
+            return self.run
+        self._hearing.check()
+        return None
 
     @at_home
     async def steer(self, message: str) -> None:
@@ -262,9 +274,11 @@ class Agent:
 
     @at_home
     async def finished(self) -> Result:
-        """Wait until it has nothing to do."""
+        """Wait until it has nothing to do. Raises AgentError when nothing more will be heard of it."""
         await self.attach()
         await self._hearing.until(lambda: not self.busy)
+        if self.busy:
+            self._hearing.check()
         return self.result()
 
     def listen(self, listener: Callable[[list[Change]], object]) -> Callable[[], None]:

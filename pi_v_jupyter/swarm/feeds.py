@@ -11,6 +11,7 @@ from pi_v_jupyter.remote.journals import Rows
 
 SPACE = " \t\r\n"
 decode = json.JSONDecoder().raw_decode
+OURS = "process_"  # so begin the types of records that are none of pi's
 QUEUED = 10_000  # events that wait for one who reads them late; the next are read again later
 
 Record = dict[str, Any]
@@ -20,7 +21,8 @@ Event = tuple[int, Record]
 def events(rows: Rows, cursor: int) -> list[Event]:
     """The records of some rows, each with the cursor behind it; `cursor`: where the rows begin.
 
-    Four types are none of pi's: "process_noise", a line that is no record: its `text`; "process_missed":
+    Four types are none of pi's, and none that its machine can write: "process_noise", a line that is no
+    record: its `text`; "process_missed":
     `bytes` that were let go unread; "process_again": pi was started again; "process_end".
     """
     found: list[Event] = [(cursor, {"type": "process_missed", "bytes": rows.missed})] if rows.missed else []
@@ -34,10 +36,16 @@ def events(rows: Rows, cursor: int) -> list[Event]:
             record = record if end == len(text) else None
         except (ValueError, RecursionError):
             record = None
-        if not isinstance(record, dict) or not isinstance(record.get("type"), str):
+        if not _is_pis(record):
             record = {"type": "process_noise", "text": row.text}
         found.append((row.cursor, record))
     return found
+
+
+def _is_pis(record: Any) -> bool:
+    """Is it one that pi may have written? Whatever it has started can write there too."""
+    kind = record.get("type") if isinstance(record, dict) else None
+    return isinstance(kind, str) and not kind.startswith(OURS)
 
 
 class Feed:

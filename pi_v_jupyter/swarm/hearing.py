@@ -8,11 +8,18 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
-from pi_v_jupyter.errors import AgentEndedError, AgentError, UnknownProcessError, VersError
+from pi_v_jupyter.errors import (
+    AgentEndedError,
+    AgentError,
+    AgentTimeoutError,
+    UnknownProcessError,
+    VersError,
+)
 from pi_v_jupyter.remote.background import BackgroundProcess
 from pi_v_jupyter.swarm import bridge
 from pi_v_jupyter.swarm.changes import Change, Death
@@ -21,9 +28,12 @@ from pi_v_jupyter.swarm.rpc import Rpc
 from pi_v_jupyter.swarm.story import QUIET, Story
 from pi_v_jupyter.vm import VM
 
+log = logging.getLogger("pi_v_jupyter")
+
 PI = "pi"  # the id of its background process
 ANSWER_TIMEOUT = 30.0  # seconds for an answer of a pi that runs
 NO_ANSWER = "its VM does not answer"
+LET_GO = "it was deleted, restarted or closed meanwhile"
 
 
 class Hearing:
@@ -45,6 +55,24 @@ class Hearing:
         self._listeners: set[Callable[[list[Change]], object]] = set()
 
     @property
+    def hears(self) -> bool:
+        """May more be heard of it?"""
+        return self._listening is not None and not self.failure and self.story.death is None
+
+    @property
+    def trouble(self) -> str:
+        """Why it cannot be heard, for good or just now."""
+        return self.failure or (NO_ANSWER if self.away else "")
+
+    def check(self) -> None:
+        """Raise AgentError when it is alive, for all that is known, and nothing more will be heard of it."""
+        if not self.hears and self.story.death is None:
+            raise AgentError(
+                f"{self._label} was {self.story.state}, and is heard no more: {self.trouble or LET_GO}.",
+                "It may work on: `%vers swarm status` looks for it again.",
+            )
+
+    @property
     def rpc(self) -> Rpc:
         """What it is told by."""
         assert self._rpc is not None  # noqa: S101  attached
@@ -58,15 +86,15 @@ class Hearing:
             ConnectError: its machine cannot be reached.
         """
         async with self._catching_up:
-            listening = self._listening is not None and not self._listening.done()
+            listening = self._listening is not None
             if listening and self._live:
                 return
             try:
+                self.failure = ""
                 if not listening:
                     process = await bridge.process(self._vm, PI)
                     known = self.process is not None and self.process.status.run == process.status.run
                     if known and self.story.death is not None:  # it says no more than that
-                        self.failure = ""
                         return
                     self._listen_to(process)
                 with contextlib.suppress(AgentEndedError):
@@ -81,14 +109,15 @@ class Hearing:
                 raise
 
     async def command(self, kind: str, /, *, timeout: float, **fields: Any) -> Record:
-        """pi's answer, once all was heard that it wrote before that.
+        """pi's answer, once all was heard that it wrote before that: a long story may take longer than
+        `timeout`, in seconds, as long as that much time does not pass without a word of it.
 
         Raises:
-            AgentError: it refused, or has ended.
+            AgentError: it refused, or has ended, or did not answer in time.
             ConnectError: its machine cannot be reached.
         """
         answered, data = await self.rpc.ask(kind, timeout=timeout, **fields)
-        await self.until(lambda: self._at >= answered or self._listening is None)
+        await self.until(lambda: self._at >= answered, silence=timeout)
         return data
 
     async def begin(self, process: BackgroundProcess, timeout: float) -> None:
@@ -98,8 +127,8 @@ class Hearing:
             AgentError: it does not, or has ended.
             ConnectError: its machine cannot be reached.
         """
-        self.leave()
         async with self._catching_up:
+            self.leave()  # whoever was before in this may hear the one before
             self._listen_to(process)
             await self._catch_up(timeout)
 
@@ -108,7 +137,7 @@ class Hearing:
         if self._listening is not None:
             self._listening.cancel()
             self._listening = None
-            self._wake()
+            self.tell([])
 
     def _listen_to(self, process: BackgroundProcess) -> None:
         self.process, self._rpc, self.story = process, Rpc(process), Story()
@@ -122,12 +151,16 @@ class Hearing:
             if not self.process.exited:
                 await self.command("get_state", timeout=timeout)
         except AgentEndedError:
-            await self.until(lambda: self._listening is None)
+            await self._hear_out(timeout)
             self._live = True
             raise
         if self.process.exited:
-            await self.until(lambda: self._listening is None)
+            await self._hear_out(timeout)
         self._live = True
+
+    async def _hear_out(self, timeout: float) -> None:
+        """Until its end was heard."""
+        await self.until(lambda: not self.hears, silence=timeout)
 
     async def _listen(self) -> None:
         """Take in all that its pi writes, until that has ended."""
@@ -143,10 +176,12 @@ class Hearing:
                     asking = asyncio.create_task(_check(rpc)) if story.wants_check else None
         except VersError as error:
             self.failure = str(error)
-            self.tell([])
         finally:
             if asking is not None:
                 asking.cancel()
+            if self._rpc is rpc:
+                self._listening = None
+                self.tell([])
             for queue in self._followers:
                 queue.put_nowait(None)
 
@@ -159,7 +194,10 @@ class Hearing:
         """Tell all who follow; nothing, where only the way to it has changed."""
         self._wake()
         for listener in tuple(self._listeners) if self._live else ():
-            listener(changes)
+            try:
+                listener(changes)
+            except Exception:
+                log.exception("What %s does could not be told.", self._label)
         for queue in self._followers:
             for change in changes:
                 queue.put_nowait(change)
@@ -168,10 +206,21 @@ class Hearing:
         heard, self._heard = self._heard, asyncio.Event()
         heard.set()
 
-    async def until(self, holds: Callable[[], bool]) -> None:
-        """Until that holds, or nothing more will be heard."""
-        while not holds() and not self.failure and self.story.death is None:
-            await self._heard.wait()
+    async def until(self, holds: Callable[[], bool], *, silence: float | None = None) -> None:
+        """Until that holds, or nothing more will be heard, which `hears` tells.
+
+        Raises:
+            AgentTimeoutError: `silence` seconds have passed in which nothing was heard.
+        """
+        while not holds() and self.hears:
+            try:
+                async with asyncio.timeout(silence):
+                    await self._heard.wait()
+            except TimeoutError:
+                raise AgentTimeoutError(
+                    f"What {self._label} has written does not come: nothing for {silence:g} s.",
+                    "It may work on: `%vers swarm status` looks for it again.",
+                ) from None
 
     def listen(self, listener: Callable[[list[Change]], object]) -> Callable[[], None]:
         """Have `listener` told, until what is returned is called."""

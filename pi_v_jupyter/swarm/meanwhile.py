@@ -29,6 +29,7 @@ BUDGET = "pi-v-budget"  # likewise, of one by which it tells what may be spent, 
 ASKS_FOR_MORE = "Budget: "  # so its question for more begins
 CANCELLED = "Retry cancelled"  # what pi says of a retry that was aborted
 NOTICES = 50
+DIALOGS, OPTIONS = 50, 1000  # questions that are kept, and what one offers: pi asks few at once
 METHODS: dict[str, Method] = {
     "select": "select",
     "confirm": "confirm",
@@ -122,14 +123,14 @@ class Meanwhile:
             self._limited(word(record.get("statusText")))
             return []
         method = METHODS.get(told)
-        if method is None or not id or id in self._dialogs:
+        if method is None or not id or id in self._dialogs or len(self._dialogs) >= DIALOGS:
             return []
         dialog = Dialog(
             id,
             method,
             bounded(word(record.get("title")), SHORT),
             next((word(record[key]) for key in ("message", "placeholder", "prefill") if key in record), ""),
-            words(record.get("options")),
+            words(record.get("options"))[:OPTIONS],
             number(record.get("timeout")) / 1000 or None,
         )
         self._dialogs[id] = dialog, frozenset(self.conversation.active)

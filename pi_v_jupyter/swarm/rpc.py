@@ -107,7 +107,8 @@ class Rpc:
                 answer.exception()  # it is seen, whoever was first
             await self._rest()
         if response.get("success") is not True:
-            words = shown(" ".join(str(response.get("error", "no reason was given")).split()))[:WORDS]
+            why = response.get("error")
+            words = shown(" ".join((why if isinstance(why, str) else "no reason was given").split()))[:WORDS]
             raise AgentRefusedError(f"{self._called} refused {shown(kind)}: {words}")
         data = response.get("data")
         return cursor, data if isinstance(data, dict) else {}
@@ -225,8 +226,11 @@ class Rpc:
                 self._feeds.discard(feed)
         if self._answers:
             for cursor, record in found:
-                answer = self._answers.get(str(record.get("id")))
-                if answer is not None and record["type"] == "response" and not answer.done():
+                name = record.get("id")
+                if record["type"] != "response" or not isinstance(name, str):
+                    continue
+                answer = self._answers.get(name)
+                if answer is not None and not answer.done():
                     answer.set_result((cursor, record))
 
     def _over(self, rows: Rows) -> bool:

@@ -13,8 +13,7 @@ from typing import Any
 
 from pi_v_jupyter.swarm.changes import Change, Death, PromptRefused, State, StateChanged
 from pi_v_jupyter.swarm.meanwhile import Meanwhile
-from pi_v_jupyter.swarm.recall import recall
-from pi_v_jupyter.swarm.records import count, items, number, table, word
+from pi_v_jupyter.swarm.records import count, table, word
 from pi_v_jupyter.swarm.runs import SHORT, Run, ToolCall, Usage, bounded
 
 QUIET = 1.0  # seconds without a record, after which what `wants_check` says is to be done
@@ -30,7 +29,7 @@ class Story(Meanwhile):
         self.death: Death | None = None
         self.model = ""  # PROVIDER/ID
         self.session = ""  # the file in which pi keeps it, on the agent's machine
-        self.context: float | None = None  # percent of the model's window, when last asked for
+        self.noise = 0  # lines of which nothing could be made
         self._up = False  # has pi said anything?
         self._streaming = False
         self._unstarted = False  # is the open run no more than a prompt that was accepted?
@@ -110,11 +109,14 @@ class Story(Meanwhile):
         record = table(record)
         kind = word(record.get("type"))
         self._up = self._up or bool(kind)
-        changes = self._resume(record) if kind in TOLD else []
-        if kind in HANDLERS:
-            changes += HANDLERS[kind](self, record, at)
-        if at is not None:
-            self.conversation.tick(at)
+        try:
+            changes = self._resume(record) if kind in TOLD else []
+            if kind in HANDLERS:
+                changes += HANDLERS[kind](self, record, at)
+            if at is not None:
+                self.conversation.tick(at)
+        except Exception:  # noqa: BLE001  whatever its machine wrote there, what follows is heard
+            self.noise, changes = self.noise + 1, []
         return self._since(before, changes)
 
     def answered(self, id: str) -> list[Change]:
@@ -174,6 +176,10 @@ class Story(Meanwhile):
             return []
         return self.conversation.begin(Run())
 
+    def _noise(self, record: dict[str, Any], at: float | None) -> list[Change]:
+        self.noise += 1
+        return []
+
     def _agent_start(self, record: dict[str, Any], at: float | None) -> list[Change]:
         self._streaming, self._unstarted = True, False
         self.retry = None
@@ -222,13 +228,8 @@ class Story(Meanwhile):
             return self._accepted(word(record.get("id")), word(data.get("disposition")))
         if command == "get_state":
             return self._checked(data)
-        if command == "get_entries" and not self.runs and not self._streaming:
-            recall(self.conversation, items(data.get("entries")))
         if command == "set_model":
             self.model = _model(data)
-        if command == "get_session_stats":
-            percent = table(data.get("contextUsage")).get("percent")
-            self.context = None if percent is None else number(percent)
         return []
 
     def _accepted(self, id: str, disposition: str) -> list[Change]:
@@ -263,6 +264,7 @@ def _model(told: dict[str, Any]) -> str:
 
 
 HANDLERS: dict[str, Callable[[Story, dict[str, Any], float | None], list[Change]]] = {
+    "process_noise": Story._noise,
     "response": Story._response,
     "agent_start": Story._agent_start,
     "agent_end": Story._agent_end,

@@ -16,6 +16,7 @@ from pi_v_jupyter.fleet import Fleet
 from pi_v_jupyter.loops import at_home
 from pi_v_jupyter.swarm import identity, piconfig, secrets
 from pi_v_jupyter.swarm.agent import Agent, Result
+from pi_v_jupyter.swarm.hearing import LET_GO
 from pi_v_jupyter.swarm.intents import Intents
 from pi_v_jupyter.swarm.membership import Membership, Records
 from pi_v_jupyter.swarm.muster import Members, Muster
@@ -26,16 +27,20 @@ from pi_v_jupyter.vm import VM
 TAG = "golden"
 MOST = 20  # agents of an account, unless another number is given
 PATIENCE = 15.0  # seconds that finding agents again waits for each
-Ending = Literal["finished", "timed out", "waiting for you"]
+Ending = Literal["finished", "timed out", "waiting for you", "not heard"]
 
 
 @dataclass(frozen=True)
 class Waited:
-    """What a wait came to: its ending, one result per agent, and who had not finished."""
+    """What a wait came to: its ending, one result per agent, and who had not finished.
+
+    `unheard`: those of them of which nothing more would have been heard, each with why.
+    """
 
     ending: Ending
     results: tuple[Result, ...]
     unfinished: tuple[str, ...] = ()
+    unheard: tuple[tuple[str, str], ...] = ()
 
 
 class Agents(list[Agent]):
@@ -216,26 +221,31 @@ class Swarm:
         """Until each of these agents, or all, has nothing to do; `timeout` in seconds, 0 for any time.
 
         One that was given no task has finished; one that waits for an answer of yours has not, and is waited
-        for no longer when the others have.
+        for no longer when the others have. Nor is one that is not heard: it cannot be, or was deleted,
+        restarted or closed meanwhile.
         """
         agents = await self._chosen(labels)
         changed = asyncio.Event()
         ends = [agent.listen(lambda _: changed.set()) for agent in agents]
+        late = False
         try:
             async with asyncio.timeout(timeout or None):
                 await asyncio.gather(*(agent.attach() for agent in agents), return_exceptions=True)
-                while any(agent.busy and agent.state != "waiting" and agent.heard for agent in agents):
+                while any(agent.busy and agent.state != "waiting" and agent.listened_to for agent in agents):
                     changed.clear()
                     await changed.wait()
         except TimeoutError:
-            pass
+            late = True
         finally:
             for end in ends:
                 end()
         left = [agent for agent in agents if agent.busy]
-        asked = all(agent.state == "waiting" for agent in left)
-        ending: Ending = "finished" if not left else "waiting for you" if asked else "timed out"
-        return Waited(ending, tuple(agent.result() for agent in agents), tuple(agent.label for agent in left))
+        unheard = tuple((agent.label, agent.trouble or LET_GO) for agent in left if not agent.listened_to)
+        ending: Ending = "finished"
+        if left:
+            ending = "timed out" if late else "not heard" if unheard else "waiting for you"
+        results = tuple(agent.result() for agent in agents)
+        return Waited(ending, results, tuple(agent.label for agent in left), unheard)
 
     @at_home
     async def labels(self) -> list[str]:

@@ -7,6 +7,7 @@ that would change how the rest is shown are written as escapes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator
@@ -89,7 +90,8 @@ def _sum(story: Story) -> str:
 def _about(run: Run) -> str:
     parts = [run.outcome or OPEN]
     if run.began is not None:
-        parts.append(f"{datetime.fromtimestamp(run.began, UTC):%Y-%m-%d %H:%M:%S} UTC")
+        with contextlib.suppress(ValueError, OverflowError, OSError):  # its machine may tell any time
+            parts.append(f"{datetime.fromtimestamp(run.began, UTC):%Y-%m-%d %H:%M:%S} UTC")
     parts += [_span(run.seconds), f"{run.usage.total:,} tokens", f"${run.usage.cost:.4f}"]
     return " · ".join(part for part in parts if part)
 

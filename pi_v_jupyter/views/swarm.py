@@ -180,6 +180,13 @@ def ending_text(waited: Waited) -> str:
         return (
             f"waiting for you: {who}. `%vers swarm answer {shown(waited.unfinished[0])}` shows the question"
         )
+    if waited.ending == "not heard":
+        why = ", ".join(f"{shown(label)} ({short(reason, WIDE)})" for label, reason in waited.unheard)
+        whose = " ".join(shown(label) for label, _ in waited.unheard)
+        return (
+            f"not heard: {why}. `%vers swarm status` looks again, `%vers swarm restart {whose}` "
+            "starts a pi that has gone"
+        )
     return f"timed out: {who} not finished. `%vers swarm wait {who.replace(',', '')}` goes on waiting"
 
 

@@ -32,6 +32,7 @@ from pi_v_jupyter.views.files import PLAIN as UNCOLOURED
 from pi_v_jupyter.views.files import RED, coloured
 
 MOST_LINES = 60  # of a diff
+MOST_OPTIONS = 60  # of a question
 FAILED_LINES = 10  # of what a tool that failed has said
 LONGEST = 100  # characters of a line that tells of something in short
 TOLD = ("command", "path", "file_path", "pattern", "query", "url")  # arguments that say what a call is about
@@ -127,7 +128,11 @@ def question_text(label: str, dialog: Dialog) -> str:
     asked = [f"? {name_shown(label)} asks: {short(dialog.title, 400)}"]
     if dialog.text:
         asked += [f"    {line}" for line in harmless(dialog.text[:4000]).splitlines()[:FAILED_LINES]]
-    asked += [f"    {number}. {short(option)}" for number, option in enumerate(dialog.options, 1)]
+    asked += [
+        f"    {number}. {short(option)}" for number, option in enumerate(dialog.options[:MOST_OPTIONS], 1)
+    ]
+    if len(dialog.options) > MOST_OPTIONS:
+        asked.append(f"    … {len(dialog.options) - MOST_OPTIONS} more")
     return "\n".join([*asked, f"    {answering(label, dialog)}"]) + "\n"
 
 
@@ -158,7 +163,9 @@ def reply(dialog: Dialog, words: str, *, cancel: bool = False) -> dict[str, str 
     if dialog.method == "select" and words not in dialog.options:
         number = int(words) if words.isascii() and words.isdecimal() and len(words) < 6 else 0
         if not 1 <= number <= len(dialog.options):
-            offered = ", ".join(f"{at}. {short(option, 40)}" for at, option in enumerate(dialog.options, 1))
+            offered = ", ".join(
+                f"{at}. {short(option, 40)}" for at, option in enumerate(dialog.options[:MOST_OPTIONS], 1)
+            )
             raise UsageError(f"{short(words)!r} is none of the options.", f"They are: {offered}")
         return {"value": dialog.options[number - 1]}
     return {"value": words}

@@ -422,18 +422,18 @@ async def test_a_cell_that_waits_behind_anothers_is_not_what_is_interrupted(
     await other.close()
 
 
-async def test_a_stop_that_comes_just_before_a_cells_own_code_still_ends_it(kernel: Kernel) -> None:
-    await run(
-        kernel,
-        """
+HOLDING = """
 def held(*_):
     kernel._forward_input = before
     time.sleep(60)
 import time
 kernel = get_ipython().kernel
 before, kernel._forward_input = kernel._forward_input, held
-""",
-    )
+"""
+
+
+async def test_a_stop_that_comes_just_before_a_cells_own_code_still_ends_it(kernel: Kernel) -> None:
+    await run(kernel, HOLDING)
     execution: list[Execution] = []
     cell = asyncio.create_task(kernel.execute("while True: pass", on_asked=execution.append))
     await until(lambda: bool(execution))
@@ -441,6 +441,30 @@ before, kernel._forward_input = kernel._forward_input, held
     async with asyncio.timeout(30):
         assert (await cell)["ename"] == "KeyboardInterrupt"
         assert texts((await run(kernel, "print('usable')"))[1]) == "usable\n"
+
+
+async def test_a_stop_that_comes_so_early_ends_the_cell_though_anothers_runs_next(
+    machine: Reached, kernel: Kernel
+) -> None:
+    await run(kernel, HOLDING)
+    execution: list[Execution] = []
+    cell = asyncio.create_task(kernel.execute("while True: pass", on_asked=execution.append))
+    await until(lambda: bool(execution))
+    async with asyncio.timeout(30):
+        await execution[0].begun.wait()
+    other = Kernel(machine, kernel.name)
+    await other.attach()
+    sent: list[Execution] = []
+    code = "import time\nwhile True: time.sleep(0.05)"
+    after = asyncio.create_task(other.execute(code, on_asked=sent.append))
+    await until(lambda: bool(sent) and sent[0].sent)
+    await execution[0].interrupt()
+    async with asyncio.timeout(30):
+        assert (await cell)["ename"] == "KeyboardInterrupt"
+    assert not after.done(), "it waited for nobody"
+    await other.interrupt()
+    assert (await after)["ename"] == "KeyboardInterrupt"
+    await other.close()
 
 
 async def test_a_large_output_arrives(kernel: Kernel) -> None:

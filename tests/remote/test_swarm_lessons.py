@@ -22,7 +22,7 @@ from farm import Farm, farm
 from running import until
 
 from pi_v_jupyter import Vers
-from pi_v_jupyter.errors import AgentEndedError, AgentError, ConflictError
+from pi_v_jupyter.errors import AgentEndedError, AgentError, ConflictError, UsageError
 from pi_v_jupyter.machine import Machine
 from pi_v_jupyter.settings import Settings
 from pi_v_jupyter.swarm import provision
@@ -240,6 +240,54 @@ async def test_a_wait_ends_finished_timed_out_cancelled_or_waiting_for_you(vers:
     await agent.answer(agent.story.dialogs[0].id, confirmed=True)
     assert (await vers.swarm.wait()).ending == "finished"
     assert idle.state == "idle"
+
+
+async def test_a_wait_goes_on_for_the_others_and_names_who_is_not_heard_and_why(
+    vers: Vers, platform: tuple[Farm, dict[str, str]]
+) -> None:
+    agent = await one(vers)
+    stranger = platform[0].make()
+    platform[0].vms[stranger]["labels"] = {"name": "w", "agent": "w"}
+    await agent.task("hold")
+    waiting = asyncio.create_task(vers.swarm.wait(timeout=0))
+    await until(lambda: any(each.trouble for each in vers.swarm.known()))
+    assert await agent.command("get_state") and not waiting.done(), "the other one works"
+    await agent.abort()
+    over = await waiting
+    assert (over.ending, over.unfinished) == ("not heard", ("w",))
+    assert over.unheard == (("w", "no pi runs on its VM"),)
+
+
+async def test_who_waits_for_one_that_is_torn_down_is_told_so(vers: Vers) -> None:
+    agent = await one(vers)
+    await agent.task("hold")
+    waiting = asyncio.create_task(vers.swarm.wait(timeout=0))
+    finishing = asyncio.create_task(agent.finished())
+    await until(lambda: agent._hearing._listeners)
+    assert await vers.swarm.teardown() == [("a", None)]
+    async with asyncio.timeout(20):
+        over = await waiting
+        with pytest.raises(AgentError, match="heard no more: it was deleted"):
+            await finishing
+    assert (over.ending, over.unfinished) == ("not heard", ("a",))
+
+
+async def test_agents_have_a_blocking_form_too(platform: tuple[Farm, dict[str, str]]) -> None:
+    def script() -> None:
+        sync = Vers(Settings(environ=platform[1])).sync
+        try:
+            (spawned,) = sync.swarm.spawn("golden", 1, labels=["a"])
+            spawned.agent.task("say Done.")
+            assert spawned.agent.finished().state == "done"
+            assert sync.swarm.wait().ending == "finished"
+            assert [agent.vm.run("echo hi").stdout for agent in sync.swarm.known()] == ["hi\n"]
+            with pytest.raises(UsageError, match=r"changes has no blocking form.  Use `finished`"):
+                _ = spawned.agent.changes
+            assert sync.swarm.teardown() == [("a", None)]
+        finally:
+            sync.close()
+
+    await asyncio.to_thread(script)
 
 
 # The end of pi, and what is written to it.

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -156,6 +157,16 @@ def test_a_command_larger_than_the_fifo_arrives_whole_once_pi_reads(joined: tupl
     place.append(b"meanwhile\n")  # it is not held up by what pi does not read
     until(lambda: place.out == b"meanwhile\n")
     until(lambda: got() == line + b"next\n")
+
+
+def test_a_command_larger_than_what_may_wait_arrives_whole(joined: tuple[Bridge, int]) -> None:
+    place, reader = joined
+    got = taken(reader)
+    line = b"x" * (bridge.WAITING + bridge.WAITING // 2) + b"\n"
+    saying = threading.Thread(target=place.say, args=(line + b"next\n",), daemon=True)
+    saying.start()
+    until(lambda: got() == line + b"next\n")
+    saying.join(SLOW)
 
 
 def test_when_pi_has_ended_it_tells_all_and_ends_though_commands_wait(joined: tuple[Bridge, int]) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+
+import pytest
 
 from pi_v_jupyter.remote.journals import Row, Rows
 from pi_v_jupyter.swarm.feeds import QUEUED, Event, Feed, events
@@ -71,3 +74,11 @@ def test_rows_are_records_or_told_for_what_they_are() -> None:
         (16, {"type": "process_noise", "text": '{"type": "a"} b'}),
         (20, {"type": "process_again", "text": "— started again —"}),
     ]
+
+
+@pytest.mark.parametrize(
+    "kind", ["process_end", "process_again", "process_missed", "process_noise", "process_x"]
+)
+def test_what_is_told_of_a_process_cannot_be_written_by_it(kind: str) -> None:
+    line = json.dumps({"type": kind, "exit_code": 0, "signal": None, "stderr": ""})
+    assert events(Rows([Row(9, "stdout", line)]), 0) == [(9, {"type": "process_noise", "text": line})]

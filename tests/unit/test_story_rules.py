@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pi_v_jupyter.swarm.changes import Death, PromptRefused, RunStarted
-from pi_v_jupyter.swarm.runs import SHORT, SHOWN, Text
+from pi_v_jupyter.swarm.runs import SHORT, SHOWN
 from pi_v_jupyter.swarm.story import Story
 
 Record = dict[str, Any]
@@ -231,32 +231,20 @@ def test_many_long_answers_take_time_in_proportion() -> None:
     assert len(told.partial) == 10_000_000
 
 
-def test_a_story_without_events_recalls_what_pi_kept() -> None:
-    call = {"type": "toolCall", "id": "t", "name": "bash", "arguments": {"command": "ls"}}
-    usage = {"input": 10, "output": 5, "cost": {"total": 0.5}}
-    messages = [
-        user("One.")["message"],
-        {"role": "assistant", "timestamp": 2000, "content": [call], "stopReason": "toolUse", "usage": usage},
-        {"role": "toolResult", "timestamp": 3000, "toolCallId": "t", "content": "a b", "isError": False},
-        user("Steered.", 3500)["message"],
-        model("Two files.", 4000)["message"],
-        user("Two.", 10_000)["message"],
-        {"role": "assistant", "timestamp": 11_000, "content": [], "stopReason": "aborted"},
-        user("Three.", 20_000)["message"],
-    ]
-    entries: list[Any] = [
-        {"type": "message", "id": str(n), "timestamp": f"1970-01-01T00:01:{n:02}.000Z", "message": message}
-        for n, message in enumerate(messages)
-    ]
-    entries[5:5] = [{"type": "compaction", "tokensBefore": 7, "usage": usage}, {"type": "label"}, 3]
-    told = story(state(), response("get_entries", entries=entries))
-    one, two, three = told.runs
-    assert one.prompts == ["One.", "Steered."] and one.answer == "Two files." and one.outcome == "done"
-    assert one.calls[0].result == "a b" and one.calls[0].failed is False and one.ended == 64
-    assert one.steps[-1] == Text("note", "The conversation was summed up: it had 7 tokens.")
-    assert (two.outcome, three.outcome) == ("aborted", "error")
-    assert told.totals.cost == 1.0 and told.state == "error"
-    assert len(story(response("prompt"), response("get_entries", entries=entries)).runs) == 1
+def test_a_record_that_cannot_be_folded_changes_nothing_and_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: Any) -> None:
+        raise TypeError("unhashable")
+
+    told = story(response("prompt"), START, user("Go."))
+    with monkeypatch.context() as patched:
+        patched.setattr(told.conversation, "message_ended", fail)
+        assert told.feed(model("Lost.")) == [] and told.noise == 1
+    told.feed({"type": "process_noise", "text": "no record"})
+    for record in (model("Done."), END, SETTLED):
+        told.feed(record)
+    assert told.state == "done" and told.runs[0].answer == "Done." and told.noise == 2
 
 
 def budget(text: str) -> Record:

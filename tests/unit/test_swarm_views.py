@@ -133,6 +133,11 @@ RESULT = Result("a", "done", "One.\nTwo.", "", 0.0042, 1204, 12.0)
             Waited("waiting for you", (RESULT,), ("a",)),
             "waiting for you: a. `%vers swarm answer a` shows the question",
         ),
+        (
+            Waited("not heard", (RESULT,), ("a", "b"), (("b", "no pi runs on its VM"),)),
+            "not heard: b (no pi runs on its VM). `%vers swarm status` looks again, "
+            "`%vers swarm restart b` starts a pi that has gone",
+        ),
     ],
 )
 def test_a_wait_names_its_ending(waited: Waited, told: str) -> None:

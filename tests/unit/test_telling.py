@@ -223,3 +223,15 @@ def test_a_call_is_told_by_its_first_telling_argument_or_by_all() -> None:
     assert telling.call_text(ToolCall("1", "odd", {"a": [1]})) == 'odd  {"a": [1]}'
     assert telling.call_text(ToolCall("1", "now")) == "now"
     assert len(telling.call_text(ToolCall("1", "n" * 999, {"path": "p" * 9999}))) <= 142
+
+
+def test_a_question_that_offers_very_much_shows_its_first_options() -> None:
+    story = Story()
+    story.feed({"type": "agent_start"})
+    asked = {"type": "extension_ui_request", "method": "select", "title": "Which?"}
+    for number in range(100):
+        story.feed({**asked, "id": str(number), "options": [f"option {n}" for n in range(5000)]})
+    assert len(story.dialogs) == 50 and story.dialogs[0].id == "0"
+    lines = telling.question_text("a", story.dialogs[0]).splitlines()
+    assert lines[60].strip() == "60. option 59" and lines[61].strip() == "… 940 more" and len(lines) == 63
+    assert telling.reply(story.dialogs[0], "1000") == {"value": "option 999"}

@@ -146,3 +146,11 @@ def test_markdown_renders_nothing_that_an_agent_wrote() -> None:
     assert "evil.example" not in code.sub("", rendered) and "script" not in code.sub("", rendered)
     assert "&lt;b&gt;/&lt;i&gt;" in rendered
     assert not set("\x1b\x07\u202e") & set(text)
+
+
+def test_a_time_that_no_calendar_has_is_left_out() -> None:
+    story = Story()
+    story.feed({"type": "agent_start"})
+    story.feed({"type": "message_end", "message": {"role": "user", "content": "Go.", "timestamp": 9e15}})
+    for told in (markdown(story), html(story)):
+        assert "Go." in told and "UTC" not in told

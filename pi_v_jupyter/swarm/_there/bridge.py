@@ -140,7 +140,7 @@ def join(folder: str) -> int:
         busy = sum(copy.step() for copy in copies)  # of all: each has its turn
         poll = select.poll()
         poll.register(way.file, select.POLLOUT if way.ready else 0)
-        if listening and len(way.waiting) < WAITING:
+        if listening and (len(way.waiting) < WAITING or not way.ready):  # the rest of a line must come
             poll.register(0, select.POLLIN)
         for file, event in poll.poll(0 if busy else PAUSE):
             if file == 0:
