@@ -47,8 +47,19 @@ class State:
                 return platform, value
         return None
 
+    @contextmanager
+    def changing(self, platform: str) -> Iterator[dict[str, dict[str, Any]]]:
+        """All values of a platform by their kinds, to be read and changed while nobody else changes them.
+
+        What was changed is kept, unless the block raises. It waits for a lock, as all that changes values.
+        """
+        with self._changing() as state:
+            yield state.setdefault(platform, {})
+
     def set(self, platform: str, kind: str, key: str, value: str | None) -> None:
         """Remember a value; None forgets it."""
+        if self._read().get(platform, {}).get(kind, {}).get(key) == value:
+            return  # nothing to wait for the lock for
         with self._changing() as state:
             values = state.setdefault(platform, {}).setdefault(kind, {})
             if value is None:
