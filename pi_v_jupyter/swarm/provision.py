@@ -8,12 +8,11 @@ tries again.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from pi_v_jupyter.commits import Commit
-from pi_v_jupyter.errors import ApiError, NotFoundError, SettingsError, SpawnError, VersError
+from pi_v_jupyter.errors import ApiError, SpawnError, VersError
 from pi_v_jupyter.fleet import Fleet
 from pi_v_jupyter.swarm import identity
 from pi_v_jupyter.swarm.agent import Agent
@@ -21,11 +20,11 @@ from pi_v_jupyter.swarm.intents import Choose, Intents, to_its_end
 from pi_v_jupyter.swarm.membership import Membership, Records
 from pi_v_jupyter.swarm.piconfig import PiConfig
 from pi_v_jupyter.swarm.secrets import Secrets
+from pi_v_jupyter.swarm.undoing import Undoing
 from pi_v_jupyter.vm import VM
 
 AT_ONCE = 16  # VMs that are made ready at the same time
 READY_TIMEOUT = 240.0  # seconds for one; a pi that starts in an emulated VM takes 35
-LONG_SINCE = 1  # seconds since the epoch: a time that is up by any clock
 KEEPS_NO_LABELS = (400, 404, 405, 501)  # answers of a platform that has none
 
 
@@ -119,7 +118,7 @@ class Provision:
             else:
                 del self._open[vm_id]
                 return Spawned(member.agent, agent)
-            await self._doom({vm_id: member})
+            await self._undoing.mark({vm_id: member})
             return Spawned(member.agent, None, error, await self._undo(vm_id))
 
     async def _ready(self, vm_id: str, member: Membership) -> Agent:
@@ -166,30 +165,20 @@ class Provision:
 
     async def _give_up(self) -> None:
         """Delete those that are not ready. When this is cancelled too, a later look does it."""
-        doomed = dict(self._open)
-        if doomed:
-            await self._doom(doomed)
-            await asyncio.gather(*map(self._undo, doomed))
-
-    async def _doom(self, doomed: Mapping[str, Membership]) -> None:
-        """Have it on record that these are to be deleted, which any look does with what is overdue."""
-
-        def leave() -> None:
-            for vm_id, member in doomed.items():
-                self.records.leave(vm_id, replace(member, expires=LONG_SINCE))
-
-        with contextlib.suppress(SettingsError):  # they are deleted all the same
-            await to_its_end(leave)
+        if self._open:
+            await self._undoing.mark(dict(self._open))
+            await asyncio.gather(*map(self._undo, [*self._open]))
 
     async def _undo(self, vm_id: str) -> str:
         """Delete it; what became of that, in words."""
         try:
-            with contextlib.suppress(NotFoundError):
-                await self.fleet.client.delete_vm(vm_id)
+            await self._undoing.delete(vm_id)
+            told = "was deleted"
         except VersError as error:
-            self._open.pop(vm_id, None)
-            return f"its VM {vm_id[:8]} could not be deleted: {error.message}"
-        self._open.pop(vm_id, None)
-        with contextlib.suppress(SettingsError):  # a later look sees that it is gone
-            await to_its_end(self.records.forget, vm_id)
-        return f"its VM {vm_id[:8]} was deleted"
+            told = f"could not be deleted: {error.message}"
+        del self._open[vm_id]
+        return f"its VM {vm_id[:8]} {told}"
+
+    @property
+    def _undoing(self) -> Undoing:
+        return Undoing(self.fleet, self.records)

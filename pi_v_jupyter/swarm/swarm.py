@@ -22,6 +22,7 @@ from pi_v_jupyter.swarm.muster import Members, Muster
 from pi_v_jupyter.swarm.provision import Order, Provision, Spawned
 from pi_v_jupyter.swarm.registry_service import RegistryService
 from pi_v_jupyter.swarm.room import Room
+from pi_v_jupyter.swarm.undoing import Undoing
 from pi_v_jupyter.vm import VM
 
 TAG = "golden"
@@ -151,6 +152,7 @@ class Swarm:
 
         Those whose time is up are deleted. VMs that may be of a spawn which was cut off are told of.
         """
+        await Undoing(self.fleet, self.records).retry()
         left = await Intents(self.fleet, self.records).settle()
         if left:
             self.fleet.on_notice(
