@@ -17,7 +17,7 @@ from running import until
 from pi_v_jupyter import Vers
 from pi_v_jupyter.errors import ConflictError, ConnectError, UsageError
 from pi_v_jupyter.settings import Settings
-from pi_v_jupyter.swarm import identity, provision
+from pi_v_jupyter.swarm import identity, provision, swarm
 
 PI = f"{sys.executable} {Path(__file__).parents[1] / 'stand_in_pi.py'}"
 Start = Callable[[], Awaitable[Vers]]
@@ -38,6 +38,7 @@ def vms(_platform: tuple[Farm, dict[str, str]], monkeypatch: pytest.MonkeyPatch)
     for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
         monkeypatch.setenv(name, env[name])
     monkeypatch.setenv("ANTHROPIC_API_KEY", "key-of-the-model")
+    monkeypatch.setattr(swarm, "PATIENCE", 0.5)  # for a pi that never says a word
     yield made
     made.pi = PI
     made.stubborn = set()
