@@ -31,7 +31,7 @@ class State:
         self._cached: tuple[tuple[int, int, int], dict[str, Any]] | None = None
 
     def get(self, platform: str, kind: str, key: str) -> str | None:
-        """One value: `kind` is "names", "host_keys", "sessions" (of commits), "active", "seats", "agents"."""
+        """One value: `kind` is such as "names", "host_keys", "sessions" (of commits), "active" or "seats"."""
         value = self._read().get(platform, {}).get(kind, {}).get(key)
         return value if isinstance(value, str) else None
 
@@ -106,6 +106,7 @@ class State:
             known.get("names", {}).pop(vm_id, None)
             known.get("host_keys", {}).pop(vm_id, None)
             known.get("agents", {}).pop(vm_id, None)
+            known.get("undone", {}).pop(vm_id, None)
             seats = known.get("seats", {})
             for seat in [seat for seat in seats if seat.startswith(f"{vm_id} ")]:
                 seats.pop(seat)
