@@ -31,7 +31,7 @@ class State:
         self._cached: tuple[tuple[int, int, int], dict[str, Any]] | None = None
 
     def get(self, platform: str, kind: str, key: str) -> str | None:
-        """One value: `kind` is "names", "host_keys", "sessions" (of commits), "active", "seats", "agents"."""
+        """One value: `kind` is such as "names", "host_keys", "sessions" (of commits), "active" or "seats"."""
         value = self._read().get(platform, {}).get(kind, {}).get(key)
         return value if isinstance(value, str) else None
 
@@ -47,8 +47,19 @@ class State:
                 return platform, value
         return None
 
+    @contextmanager
+    def changing(self, platform: str) -> Iterator[dict[str, dict[str, Any]]]:
+        """All values of a platform by their kinds, to be read and changed while nobody else changes them.
+
+        What was changed is kept, unless the block raises. It waits for a lock, as all that changes values.
+        """
+        with self._changing() as state:
+            yield state.setdefault(platform, {})
+
     def set(self, platform: str, kind: str, key: str, value: str | None) -> None:
         """Remember a value; None forgets it."""
+        if self._read().get(platform, {}).get(kind, {}).get(key) == value:
+            return  # nothing to wait for the lock for
         with self._changing() as state:
             values = state.setdefault(platform, {}).setdefault(kind, {})
             if value is None:
@@ -95,6 +106,7 @@ class State:
             known.get("names", {}).pop(vm_id, None)
             known.get("host_keys", {}).pop(vm_id, None)
             known.get("agents", {}).pop(vm_id, None)
+            known.get("undone", {}).pop(vm_id, None)
             seats = known.get("seats", {})
             for seat in [seat for seat in seats if seat.startswith(f"{vm_id} ")]:
                 seats.pop(seat)

@@ -1,57 +1,119 @@
-"""VMs that were asked for and not answered for: on record before the call, and settled by a later look.
+"""VMs that were asked for and not answered for: on record before the call, and told of by a later look.
 
 A kernel may be killed, or an answer lost, after the platform has begun. What it made then is in no list of
 ours, and looks like any VM of that commit, which may be the user's own. So nothing is deleted for its looks:
-the same call is made again under the same `X-Idempotency-Key`, and only what is answered to that is deleted.
-A platform that keeps the key answers with the VMs of the first call, one that does not with new ones of ours.
+the user is told which VMs these may be. The agents of a call under way have their labels and places already.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import json
 import os
+import platform
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import psutil
 
 from pi_v_jupyter.api.exchange import new_key
 from pi_v_jupyter.commits import Commit
-from pi_v_jupyter.errors import ApiError, NotFoundError, VersError
+from pi_v_jupyter.errors import ApiError
 from pi_v_jupyter.fleet import Fleet
-from pi_v_jupyter.swarm.membership import Records
+from pi_v_jupyter.swarm import membership
+from pi_v_jupyter.swarm.membership import Membership, Records
 from pi_v_jupyter.vm import VM
 
 KIND = "intents"  # in our state
 SETTLED = 300.0  # seconds after which a call that nobody waits for has come to its end
-SKEW = 60.0  # seconds by which the platform's clock may be behind ours
+SKEW = 60.0  # seconds by which the platform's clock may be behind ours, and ours set while a process runs
 SURE_NOT = {*range(400, 500)} - {408, 409}  # answers which say that nothing was made
+# The labels of new agents, from the agents on record by their VMs and the labels of those being made.
+Choose = Callable[[Mapping[str, Membership], Sequence[str]], Sequence[str]]
+P = ParamSpec("P")
+T = TypeVar("T")
 _here: set[str] = set()  # keys of calls that this process waits for
+
+
+async def to_its_end(what: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do what waits for a file's lock aside from the loop, and all of it, also when this is cancelled."""
+    doing = asyncio.ensure_future(asyncio.to_thread(what, *args, **kwargs))
+    try:
+        return await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        await asyncio.wait([doing])
+        raise
+
+
+@functools.cache
+def host() -> str:
+    """Where a process id means what it means here: this computer since its start, or a container."""
+    parts = [platform.node()]
+    with contextlib.suppress(OSError):  # where there is no /proc, the name has to do
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return " ".join(parts)
 
 
 @dataclass(frozen=True)
 class Intent:
-    """`count` VMs are asked for, of a commit; `since` is in seconds since the epoch, `key` the call's."""
+    """Agents of these labels are asked for, of a commit. `key` is the call's idempotency key.
 
+    `since` is in seconds since the epoch, as is `started`, the beginning of the process that asks. `told` are
+    the ids of VMs of which the user was told that they may have come of it.
+    """
+
+    key: str
     commit: str
-    count: int
+    labels: tuple[str, ...]
+    host: str = field(default_factory=host)
     pid: int = field(default_factory=os.getpid)
+    started: float = field(default_factory=lambda: psutil.Process().create_time())
     since: float = field(default_factory=time.time)
-    key: str = field(default_factory=new_key)
+    told: tuple[str, ...] = ()
+
+    @property
+    def settled(self) -> bool:
+        """Has it had the time to come to its end?"""
+        return time.time() - self.since > SETTLED
 
     @property
     def waited_for(self) -> bool:
-        """Is there somebody who will take up what comes of it?"""
+        """Is there somebody who will take up what comes of it, as far as can be told from here?"""
+        if self.host != host():
+            return not self.settled
         if self.pid == os.getpid():
             return self.key in _here
         try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
+            process = psutil.Process(self.pid)
+            runs = process.status() != psutil.STATUS_ZOMBIE
+            return runs and abs(process.create_time() - self.started) < SKEW
+        except psutil.NoSuchProcess:
             return False
-        except PermissionError:
-            return True
-        return True
+
+    def may_have_made(self, vm: VM) -> bool:
+        """Is a VM of that commit and that time?"""
+        age = vm.created_at.timestamp() - self.since
+        return vm.info.parent_commit_id in (self.commit, None) and -SKEW < age < SETTLED + SKEW
+
+    def dump(self) -> str:
+        """As a text for our state."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def load(cls, text: str) -> Intent | None:
+        """Of such a text, unless that is damaged."""
+        try:
+            kept: dict[str, Any] = json.loads(text)
+            return cls(**{**kept, "labels": tuple(kept["labels"]), "told": tuple(kept["told"])})
+        except (ValueError, TypeError, KeyError):
+            return None
 
 
 @dataclass(frozen=True)
@@ -62,84 +124,85 @@ class Intents:
     records: Records
 
     @asynccontextmanager
-    async def asking(self, commit: Commit, count: int) -> AsyncIterator[str]:
-        """For the time of a call and of taking down what it answered: its key."""
-        intent = Intent(commit.id, count)
-        self._keep(intent.key, json.dumps(asdict(intent)))
-        _here.add(intent.key)
+    async def asking(self, commit: Commit, choose: Choose) -> AsyncIterator[Intent]:
+        """For the time of a call, and until its answer is on record: see `answered`.
+
+        Raises:
+            UsageError: `choose` does.
+        """
+        key, asked = new_key(), False
+        _here.add(key)
         try:
-            yield intent.key
-        except ApiError as error:
-            if error.status in SURE_NOT:
-                self._keep(intent.key, None)
+            intent = await to_its_end(self._reserve, key, commit, choose)
+            asked = True
+            yield intent
+        except BaseException as error:
+            if not asked or (isinstance(error, ApiError) and error.status in SURE_NOT):
+                await to_its_end(self._keep, key, None)
             raise
-        else:
-            self._keep(intent.key, None)
         finally:
-            _here.discard(intent.key)
+            _here.discard(key)
+
+    def _reserve(self, key: str, commit: Commit, choose: Choose) -> Intent:
+        with self.fleet.state.changing(self.fleet.settings.base_url) as known:
+            kept = known.setdefault(KIND, {})
+            others = [each for each in map(Intent.load, kept.values()) if each and each.waited_for]
+            coming = [label for each in others for label in each.labels]
+            intent = Intent(key, commit.id, tuple(choose(self.records.all(), coming)))
+            kept[key] = intent.dump()
+        return intent
+
+    async def answered(self, intent: Intent, made: Mapping[str, Membership]) -> None:
+        """These VMs have come of it, and are on record from now on: at no time both, or neither."""
+        await to_its_end(self._answered, intent, made)
+
+    def _answered(self, intent: Intent, made: Mapping[str, Membership]) -> None:
+        with self.fleet.state.changing(self.fleet.settings.base_url) as known:
+            records = known.setdefault(membership.KIND, {})
+            records.update({vm_id: json.dumps(asdict(member)) for vm_id, member in made.items()})
+            known.get(KIND, {}).pop(intent.key, None)
 
     async def settle(self) -> list[str]:
-        """Delete what came of calls that nobody waits for; ids of VMs that may be of one, and were left.
+        """Ids of VMs that may have come of calls that nobody waits for; of none it is told twice.
 
         Raises:
             VersError: the platform cannot be asked.
         """
         left = []
-        for intent in self._left():
-            if suspects := await self._suspects(intent):
-                try:
-                    ours = await self._again(intent)
-                except VersError:  # the next look tries again
-                    continue
-                left += [vm.id for vm in suspects if vm.id not in ours]
-            elif time.time() - intent.since < SETTLED:
-                continue  # the platform may be at it still
-            self._keep(intent.key, None)
-        return left
-
-    def _left(self) -> list[Intent]:
-        found = []
         for key, text in self.fleet.state.all(self.fleet.settings.base_url, KIND).items():
-            try:
-                found.append(Intent(**json.loads(text)))
-            except (ValueError, TypeError):  # damaged: it cannot be asked again
-                self._keep(key, None)
-        return [intent for intent in found if not intent.waited_for]
+            intent = Intent.load(text)
+            if intent is None:
+                await to_its_end(self._keep, key, None)
+            elif not intent.waited_for:
+                left.append(intent)
+        strays = await self._strays() if left else []
+        found: list[str] = []
+        for intent in left:
+            new = [vm.id for vm in strays if intent.may_have_made(vm) and vm.id not in intent.told]
+            found += new
+            if intent.settled:
+                await to_its_end(self._keep, intent.key, None)
+            elif new:
+                await to_its_end(self._keep, intent.key, replace(intent, told=(*intent.told, *new)).dump())
+        return list(dict.fromkeys(found))
 
-    async def _suspects(self, intent: Intent) -> list[VM]:
-        """VMs of that commit, made since, that nobody has named or on record."""
-        known = self.records.all()
-        nameless = [
+    async def _strays(self) -> list[VM]:
+        """VMs that nobody has named, made with a VM's key, taken into use or on record."""
+        state, url, recorded = self.fleet.state, self.fleet.settings.base_url, self.records.all()
+        used = {
+            *state.all(url, "active").values(),
+            *(seat.partition(" ")[0] for seat in state.all(url, "seats")),
+        }
+        strays = [
             vm
             for vm in await self.fleet.all()
-            if not vm.info.labels
-            and not vm.name
-            and vm.id not in known
-            and vm.created_at.timestamp() > intent.since - SKEW
+            if not (
+                vm.info.labels or vm.name or vm.info.made_by or vm.connected or vm.id in {*used, *recorded}
+            )
         ]
-        await asyncio.gather(*(vm.refresh() for vm in nameless), return_exceptions=True)
-        return [vm for vm in nameless if vm.info.parent_commit_id in (intent.commit, None)]
-
-    async def _again(self, intent: Intent) -> set[str]:
-        """Make the same call, and delete what it answers, but for what is on record by now."""
-        client = self.fleet.client
-        try:
-            if intent.count == 1:
-                ids = [await client.restore_commit(intent.commit, key=intent.key)]
-            else:
-                ids = await client.restore_copies(intent.commit, intent.count, key=intent.key)
-        except ApiError:  # such as: the commit is no more, or there is no room
-            return set()
-        known = self.records.all()
-        answered = {vm.id: vm for vm in await self.fleet.all() if vm.id in ids and vm.id not in known}
-        ours = {vm_id for vm_id, vm in answered.items() if not vm.info.labels}
-        gone = await asyncio.gather(*map(client.delete_vm, ours), return_exceptions=True)
-        failed = [
-            each for each in gone if isinstance(each, VersError) and not isinstance(each, NotFoundError)
-        ]
-        if failed:
-            raise failed[0]
-        return ours
+        # A list does not tell what they were made of.
+        await asyncio.gather(*(vm.refresh() for vm in strays), return_exceptions=True)
+        return strays
 
     def _keep(self, key: str, text: str | None) -> None:
         self.fleet.state.set(self.fleet.settings.base_url, KIND, key, text)

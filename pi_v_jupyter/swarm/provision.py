@@ -1,25 +1,26 @@
 """From one commit to agents that are ready: machines all at once, each told who it is, each with its outcome.
 
 That VMs are asked for is on record before that is done, and each VM before anything is done with it. One that
-does not become an agent is deleted; what cannot be deleted stays on record, and is shown until it is gone.
+does not become an agent is on record as to be deleted first: what is not gone then is shown, and a later look
+tries again.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from pi_v_jupyter.commits import Commit
-from pi_v_jupyter.errors import ApiError, NotFoundError, SpawnError, VersError
+from pi_v_jupyter.errors import ApiError, SpawnError, VersError
 from pi_v_jupyter.fleet import Fleet
 from pi_v_jupyter.swarm import identity
 from pi_v_jupyter.swarm.agent import Agent
-from pi_v_jupyter.swarm.intents import Intents
+from pi_v_jupyter.swarm.intents import Choose, Intents, to_its_end
 from pi_v_jupyter.swarm.membership import Membership, Records
 from pi_v_jupyter.swarm.piconfig import PiConfig
 from pi_v_jupyter.swarm.secrets import Secrets
+from pi_v_jupyter.swarm.undoing import Undoing
 from pi_v_jupyter.vm import VM
 
 AT_ONCE = 16  # VMs that are made ready at the same time
@@ -29,10 +30,11 @@ KEEPS_NO_LABELS = (400, 404, 405, 501)  # answers of a platform that has none
 
 @dataclass(frozen=True)
 class Order:
-    """What is wanted. `model` is provider and id; `expires` in seconds since the epoch, 0: never."""
+    """What is wanted. `choose` tells the labels; `model` is provider and id; `expires` in seconds since the
+    epoch, 0: never."""
 
     commit: Commit
-    labels: Sequence[str]
+    choose: Choose
     model: tuple[str, str] | None
     secrets: Secrets
     expires: int
@@ -62,41 +64,44 @@ async def label(fleet: Fleet, vm: VM, member: Membership) -> None:
 
 @dataclass
 class Provision:
-    """One spawn. `made` is called with each agent's VM and membership; `on_progress` with a line of words."""
+    """One spawn. `make` is called with the VM and the membership of each."""
 
     fleet: Fleet
     records: Records
     order: Order
     make: Callable[[VM, Membership], Agent]
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+    _open: dict[str, Membership] = field(default_factory=dict)  # VMs that are neither agents nor gone
 
     async def run(self) -> list[Spawned]:
         """All of them, in order. Cancelling it deletes what is not ready yet.
 
         Raises:
+            UsageError: these agents cannot be.
             VersError: no VM could be made.
         """
-        order = self.order
-        async with Intents(self.fleet, self.records).asking(order.commit, len(order.labels)) as key:
-            ids = await self.fleet.make_of(order.commit, len(order.labels), key)
-            members = [Membership(label, ids[0], order.commit.id, order.expires) for label in order.labels]
-            for vm_id, member in zip(ids, members, strict=True):
-                self.records.keep(vm_id, member)
-        outcomes = await asyncio.gather(*map(self._one, ids, members))
-        ready = [outcome.agent for outcome in outcomes if outcome.agent is not None]
-        if ready and ready[0].vm.id != ids[0]:  # the root did not become one
-            await asyncio.gather(*(self._join(agent, ready[0].vm.id) for agent in ready))
-        if ready:
-            await identity.register(
-                ready[0].vm, add=[identity.entry(agent.vm, agent.member) for agent in ready]
-            )
-        return list(outcomes)
+        order, intents = self.order, Intents(self.fleet, self.records)
+        try:
+            async with intents.asking(order.commit, order.choose) as intent:
+                ids = await self.fleet.make_of(order.commit, len(intent.labels), intent.key)
+                root, commit = ids[0], order.commit.id
+                members = [Membership(label, root, commit, order.expires) for label in intent.labels]
+                self._open.update(zip(ids, members, strict=True))
+                await intents.answered(intent, self._open)
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._one(*each)) for each in zip(ids, members, strict=True)]
+        except BaseException:
+            await self._give_up()
+            raise
+        outcomes = [task.result() for task in tasks]
+        await self._introduce([outcome.agent for outcome in outcomes if outcome.agent is not None])
+        return outcomes
 
     async def _one(self, vm_id: str, member: Membership) -> Spawned:
         async with self._turns:
             try:
                 async with asyncio.timeout(READY_TIMEOUT):
-                    return Spawned(member.agent, await self._ready(vm_id, member))
+                    agent = await self._ready(vm_id, member)
             except TimeoutError:
                 error: VersError = SpawnError(
                     f"{member.agent} was not ready after {READY_TIMEOUT:g} s.",
@@ -104,10 +109,17 @@ class Provision:
                 )
             except VersError as failure:
                 error = failure
-            except BaseException:
-                await asyncio.shield(self._undo(vm_id, member))
-                raise
-            return Spawned(member.agent, None, error, await self._undo(vm_id, member))
+            except Exception as failure:  # noqa: BLE001  whatever it is, the others go on
+                error = SpawnError(
+                    f"{member.agent} could not be made: {type(failure).__name__}: {failure}.",
+                    "`%vers swarm spawn` makes another.",
+                )
+                error.__cause__ = failure
+            else:
+                del self._open[vm_id]
+                return Spawned(member.agent, agent)
+            await self._undoing.mark({vm_id: member})
+            return Spawned(member.agent, None, error, await self._undo(vm_id))
 
     async def _ready(self, vm_id: str, member: Membership) -> Agent:
         vm = await self.fleet.take_up(vm_id, self.order.commit, member.agent)
@@ -132,17 +144,41 @@ class Provision:
 
     async def _join(self, agent: Agent, root: str) -> None:
         agent.member = replace(agent.member, swarm=root)
-        self.records.keep(agent.vm.id, agent.member)
+        await to_its_end(self.records.keep, agent.vm.id, agent.member)
         await label(self.fleet, agent.vm, agent.member)
         await identity.introduce(agent.vm, agent.member, self.order.max_vms, self.order.budget)
 
-    async def _undo(self, vm_id: str, member: Membership) -> str:
+    async def _introduce(self, ready: Sequence[Agent]) -> None:
+        """Have them know of each other, by the registry of their swarm."""
+        if not ready:
+            return
+        root = ready[0].vm
+        try:
+            if ready[0].member.swarm != root.id:  # the root did not become one
+                await asyncio.gather(*(self._join(agent, root.id) for agent in ready))
+            await identity.register(root, add=[identity.entry(agent.vm, agent.member) for agent in ready])
+        except Exception as error:  # noqa: BLE001  they are there, and can be spoken to
+            self.fleet.on_notice(
+                f"The new agents are ready, but do not know of each other, as their registry on {root.label} "
+                f"could not be written: {error} `%vers swarm teardown` and a new spawn mend that."
+            )
+
+    async def _give_up(self) -> None:
+        """Delete those that are not ready. When this is cancelled too, a later look does it."""
+        if self._open:
+            await self._undoing.mark(dict(self._open))
+            await asyncio.gather(*map(self._undo, [*self._open]))
+
+    async def _undo(self, vm_id: str) -> str:
         """Delete it; what became of that, in words."""
         try:
-            with contextlib.suppress(NotFoundError):
-                await self.fleet.client.delete_vm(vm_id)
+            await self._undoing.delete(vm_id)
+            told = "was deleted"
         except VersError as error:
-            self.records.leave(vm_id, member)
-            return f"its VM {vm_id[:8]} could not be deleted: {error.message}"
-        self.records.forget(vm_id)
-        return f"its VM {vm_id[:8]} was deleted"
+            told = f"could not be deleted: {error.message}"
+        del self._open[vm_id]
+        return f"its VM {vm_id[:8]} {told}"
+
+    @property
+    def _undoing(self) -> Undoing:
+        return Undoing(self.fleet, self.records)

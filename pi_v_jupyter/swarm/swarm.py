@@ -22,6 +22,8 @@ from pi_v_jupyter.swarm.membership import Membership, Records
 from pi_v_jupyter.swarm.muster import Members, Muster
 from pi_v_jupyter.swarm.provision import Order, Provision, Spawned
 from pi_v_jupyter.swarm.registry_service import RegistryService
+from pi_v_jupyter.swarm.room import Room
+from pi_v_jupyter.swarm.undoing import Undoing
 from pi_v_jupyter.vm import VM
 
 TAG = "golden"
@@ -113,15 +115,11 @@ class Swarm:
         if model is not None and not model_id:
             raise UsageError(f"{model!r} names no model.", "`--model PROVIDER/ID`.")
         keys = secrets.of_provider(provider, key_env)
-        await self._room(n, max_vms)
-        given = list(labels) or await self.fleet.free_names("agent", n)
-        if len(given) != n or len(set(given)) != n:
-            raise UsageError(f"{n} agents need {n} labels, each once.", "`--labels a,b,c`, or leave it out.")
-        await self.fleet.check_names(given)
+        room = await self._room(n, labels, max_vms)
         expires = int((datetime.now(UTC) + ttl).timestamp()) if ttl else 0
         config = None if bare else await asyncio.to_thread(piconfig.pack, piconfig.folder())
         chosen = (provider, model_id) if model else None
-        order = Order(commit, given, chosen, keys, expires, max_vms, config, budget)
+        order = Order(commit, room.choose, chosen, keys, expires, max_vms, config, budget)
         outcomes = await Provision(self.fleet, self.records, order, Agent).run()
         for outcome in outcomes:
             if outcome.agent is not None:
@@ -133,15 +131,16 @@ class Swarm:
         spawns.brought = config.contents if config is not None else ()
         return spawns
 
-    async def _room(self, n: int, max_vms: int) -> None:
-        there = len(await self._muster.members())
+    async def _room(self, n: int, labels: Sequence[str], max_vms: int) -> Room:
         if n < 1:
             raise UsageError("A swarm has one agent at least.", "`-n 1`.")
-        if there + n > max_vms:
-            raise UsageError(
-                f"There are {there} agents, and {n} more would be more than {max_vms}.",
-                "`%vers swarm teardown` deletes those there are, `--max-vms` allows more.",
-            )
+        if labels and (len(labels) != n or len(set(labels)) != n):
+            raise UsageError(f"{n} agents need {n} labels, each once.", "`--labels a,b,c`, or leave it out.")
+        members = {vm.id for vm, _ in await self._muster.members()}
+        vms = await self.fleet.all()
+        room = Room(n, labels, max_vms, members, [vm.id for vm in vms], {vm.name for vm in vms})
+        room.choose({}, ())  # what is clear already is told at once
+        return room
 
     @at_home
     async def discover(self) -> Agents:
@@ -156,13 +155,14 @@ class Swarm:
     async def agents(self) -> Agents:
         """All agents of the account, whoever spawned them, by label: found again where need be.
 
-        Those whose time is up are deleted, and VMs of a spawn that was cut off before it learnt their ids.
+        Those whose time is up are deleted. VMs that may be of a spawn which was cut off are told of.
         """
+        await Undoing(self.fleet, self.records).retry()
         left = await Intents(self.fleet, self.records).settle()
         if left:
             self.fleet.on_notice(
-                f"A spawn was cut off, and may have left {', '.join(vm_id[:8] for vm_id in left)}. "
-                "If they are not yours, `%vers rm` deletes them."
+                "A spawn was cut off, and may have left VMs that have no name. If these are not yours, "
+                f"`%vers rm {' '.join(vm_id[:8] for vm_id in left)}` deletes them."
             )
         members = await self._muster.members()
         overdue = [(vm, member) for vm, member in members if member.overdue]

@@ -8,6 +8,7 @@ import subprocess
 import threading
 from pathlib import Path
 
+import filelock
 import pytest
 
 from pi_v_jupyter.errors import SettingsError
@@ -47,11 +48,29 @@ def test_what_another_kernel_wrote_is_seen_at_once(path: Path) -> None:
         assert mine.get(HERE, "names", "1") == f"name{number}"
 
 
+def test_a_value_that_is_kept_already_waits_for_nobody(path: Path) -> None:
+    state = State(path)
+    state.set(HERE, "names", "1", "build")
+    with filelock.FileLock(path.with_suffix(".lock")):
+        state.set(HERE, "names", "1", "build")
+        state.set(HERE, "names", "2", None)
+
+
+def test_what_is_changed_is_kept_whole_or_not_at_all(path: Path) -> None:
+    state = State(path)
+    with state.changing(HERE) as known:
+        known["names"] = {"1": "build"}
+    with pytest.raises(ZeroDivisionError), state.changing(HERE) as known:
+        known["names"]["1"] = str(1 / 0)
+    assert state.all(HERE, "names") == {"1": "build"}
+
+
 def test_a_vm_is_forgotten_with_all_that_was_known_of_it(path: Path) -> None:
     state = State(path)
     for kind, key, value in (
         ("names", "1", "a"),
         ("host_keys", "1", "f"),
+        ("undone", "1", "a"),
         ("active", "/a", "1"),
         ("active", "/b", "2"),
         ("names", "2", "b"),
@@ -61,6 +80,7 @@ def test_a_vm_is_forgotten_with_all_that_was_known_of_it(path: Path) -> None:
     assert json.loads(path.read_text())[HERE] == {
         "names": {"2": "b"},
         "host_keys": {},
+        "undone": {},
         "active": {"/b": "2"},
     }
 
