@@ -70,18 +70,24 @@ class Patch:
             raise UsageError(
                 f"There is a branch {names.shown(name)} already.", "Delete it, or give another name."
             )
-        top /= (await _must(top, "rev-parse", "--show-cdup")).strip()
+        own = (await _must(top, "rev-parse", "--absolute-git-dir")).removesuffix("\n")
         with tempfile.TemporaryDirectory(prefix="pi-v-") as scratch:
-            commit = await self._commit(top, Path(scratch) / "index")
+            commit = await self._commit(own, Path(scratch))
         await _must(top, "branch", "--no-track", name, commit)
         return name
 
-    async def _commit(self, top: Path, index: Path) -> str:
-        """The id of a commit of it. It is made in an index of its own, and no file of the agent's is written:
-        what the user's configuration of git names by a relative path would be run from among those.
+    async def _commit(self, own: str, scratch: Path) -> str:
+        """The id of a commit of it, in the repository at `own`.
+
+        It is made in an index of its own, and no file of the agent's is written: what the user's
+        configuration of git names by a relative path would be run from among those.
         """
+        top = scratch / "tree"  # git compares an added file with what is checked out: nothing is
+        top.mkdir()
         env = {
-            "GIT_INDEX_FILE": str(index),
+            "GIT_DIR": own,
+            "GIT_WORK_TREE": str(top),
+            "GIT_INDEX_FILE": str(scratch / "index"),
             **{f"GIT_{role}_NAME": self.agent for role in ("AUTHOR", "COMMITTER")},
             **{f"GIT_{role}_EMAIL": f"{self.agent}@swarm.invalid" for role in ("AUTHOR", "COMMITTER")},
         }

@@ -82,6 +82,19 @@ async def test_what_does_not_fit_is_named_and_leaves_no_branch(repository: Path,
     assert git(repository, "branch", "--format=%(refname:short)") == b"main\n"
 
 
+async def test_a_file_that_both_have_added_does_not_fit_and_a_checkout_stays_as_it_is(
+    repository: Path, tmp_path: Path
+) -> None:
+    made = patch(repository, tmp_path, {"b.txt": "theirs\n"})
+    (repository / "b.txt").write_text("mine\n")
+    git(repository, "-c", "core.hooksPath=/dev/null", "add", "b.txt")
+    git(repository, "-c", "core.hooksPath=/dev/null", "commit", "-qam", "mine")
+    (repository / "b.txt").unlink()
+    with pytest.raises(PatchError, match=r"does not fit: b\.txt"):
+        await made.apply(repository)
+    assert not (repository / "b.txt").exists()
+
+
 async def test_git_ends_with_whoever_waits_for_it(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
