@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import ssl
+import time
 from collections.abc import Awaitable, Callable
+from email.utils import parsedate_to_datetime
 from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
@@ -48,6 +50,11 @@ class Calls:
         self._clients: dict[bool, httpx.AsyncClient] = {}  # by: is it for loopback?
         self._vintages: dict[tuple[str, str], str] = {}  # which word the platform at a base URL takes
         self._closed = False
+        self._ahead = 0.0  # seconds by which the platform's clock is ahead of ours, as its last answer says
+
+    def now(self) -> float:
+        """What time it is by the platform's clock, as its last answer told it; in seconds since the epoch."""
+        return time.time() + self._ahead
 
     async def __aenter__(self) -> Self:
         return self
@@ -148,6 +155,7 @@ class Calls:
                     timeout=httpx.Timeout(seconds, connect=self._timeout / 3),
                 ) as response,
             ):
+                self._ahead = _seconds_ahead(response.headers, self._ahead)
                 body = bytearray()
                 async for chunk in response.aiter_bytes():
                     body += chunk
@@ -173,6 +181,13 @@ class Calls:
                 )
             self._clients[loopback] = client
         return self._clients[loopback]
+
+
+def _seconds_ahead(headers: httpx.Headers, known: float) -> float:
+    try:
+        return parsedate_to_datetime(headers["Date"]).timestamp() - time.time()
+    except (KeyError, ValueError, OverflowError, OSError):
+        return known
 
 
 def _http_client(transport: httpx.AsyncBaseTransport | None, *, trust_env: bool) -> httpx.AsyncClient | None:

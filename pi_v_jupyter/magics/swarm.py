@@ -276,21 +276,20 @@ def stats(extension: Extension, labels: Sequence[str]) -> TotalsTable:
 @click.pass_obj
 def teardown(extension: Extension, labels: Sequence[str], force: bool) -> None:
     """Delete agents with their VMs, all that is on these, and the VMs they have made; without labels, all."""
-    named = tasks.split(labels)
-    doomed = named or extension.wait(extension.vers.swarm.labels(), "looking for agents")
-    called = ", ".join(map(names.shown, doomed))
+    doomed: dict[str, VM] = extension.wait(
+        extension.vers.swarm.machines(*tasks.split(labels)), "looking for agents"
+    )
     if not doomed:
         print("There are no agents.")
         return
+    called = ", ".join(map(names.shown, doomed))
     if not force:
-        made: list[VM] = extension.wait(extension.vers.swarm.made(*named), "looking for what they have made")
-        more = f", and what they made ({', '.join(names.shown(vm.label) for vm in made)})" if made else ""
-        extension.ask(
-            f"Delete {called}{more}, and all that is on {'its VM' if len(doomed) == 1 else 'their VMs'}?",
-            "%vers swarm teardown -f",
+        made: tuple[list[VM], list[VM]] = extension.wait(
+            extension.vers.swarm.made(*doomed), "looking for what they have made"
         )
+        extension.ask(telling.farewell_text(doomed, *made), "%vers swarm teardown -f")
     outcomes: list[tuple[str, VersError | None]] = extension.wait(
-        extension.vers.swarm.teardown(*named),
+        extension.vers.swarm.teardown(*doomed),
         f"deleting {called}",
         "The platform may delete them all the same: `%vers swarm status` shows which are left.",
     )

@@ -46,14 +46,14 @@ class Looked:
     shut: Sequence[VM]
 
 
-async def look(vms: Iterable[VM]) -> Looked:
-    """Which of these VMs run an agent of pi-v's? Those that do not run are left alone."""
+async def look(vms: Iterable[VM], *, of_pi_v: bool = True) -> Looked:
+    """Which of these VMs run an agent of pi-v's, or any agent? Those that do not run are left alone."""
     running = [vm for vm in vms if vm.state is VMState.RUNNING]
     turns = asyncio.Semaphore(AT_ONCE)
 
     async def one(vm: VM) -> Stray | None:
         async with turns, asyncio.timeout(PATIENCE):
-            return await _look_into(vm)
+            return await _look_into(vm, of_pi_v)
 
     tasks = [asyncio.create_task(one(vm)) for vm in running]
     try:
@@ -67,8 +67,10 @@ async def look(vms: Iterable[VM]) -> Looked:
     return Looked([outcome for outcome in outcomes if isinstance(outcome, Stray)], shut)
 
 
-async def _look_into(vm: VM) -> Stray | None:
-    command = f"test -e {shlex.quote(bridge.PLACE)}/out && head -c {LARGEST} ~/.swarm/identity.json"
+async def _look_into(vm: VM, of_pi_v: bool) -> Stray | None:
+    command = f"head -c {LARGEST} ~/.swarm/identity.json"
+    if of_pi_v:
+        command = f"test -e {shlex.quote(bridge.PLACE)}/out && {command}"
     async with await login(vm, vm) as ssh:  # not the VM's own connection, which brings a program of ours
         told = await ssh.run(command, encoding=None)
     return _stray(vm, told.stdout if isinstance(told.stdout, bytes) and told.exit_status == 0 else b"")

@@ -6,16 +6,17 @@ import asyncio
 import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Literal
 
 from pi_v_jupyter import names
 from pi_v_jupyter.commits import Commit
-from pi_v_jupyter.errors import NotFoundError, UnknownAgentError, UsageError, VersError
+from pi_v_jupyter.errors import UnknownAgentError, UsageError, VersError
 from pi_v_jupyter.fleet import Fleet
 from pi_v_jupyter.loops import at_home
-from pi_v_jupyter.swarm import identity, piconfig, secrets
+from pi_v_jupyter.swarm import piconfig, secrets
 from pi_v_jupyter.swarm.agent import Agent, Result
+from pi_v_jupyter.swarm.farewell import Farewell, Outcomes, told_of
 from pi_v_jupyter.swarm.hearing import LET_GO
 from pi_v_jupyter.swarm.intents import Intents
 from pi_v_jupyter.swarm.membership import Membership, Records
@@ -72,6 +73,7 @@ class Swarm:
         self.registry = RegistryService(fleet.settings, fleet.on_notice)
         self._muster = Muster(fleet, self.registry)
         self._agents: dict[str, Agent] = {}  # by the id of the VM
+        self._farewell = Farewell(fleet, self._muster, self.registry, self._agents)
 
     @property
     def records(self) -> Records:
@@ -116,7 +118,7 @@ class Swarm:
             raise UsageError(f"{model!r} names no model.", "`--model PROVIDER/ID`.")
         keys = secrets.of_provider(provider, key_env)
         room = await self._room(n, labels, max_vms)
-        expires = int((datetime.now(UTC) + ttl).timestamp()) if ttl else 0
+        expires = int(self.fleet.client.now() + ttl.total_seconds()) if ttl else 0
         config = None if bare else await asyncio.to_thread(piconfig.pack, piconfig.folder())
         chosen = (provider, model_id) if model else None
         order = Order(commit, room.choose, chosen, keys, expires, max_vms, config, budget)
@@ -164,14 +166,10 @@ class Swarm:
                 "A spawn was cut off, and may have left VMs that have no name. If these are not yours, "
                 f"`%vers rm {' '.join(vm_id[:8] for vm_id in left)}` deletes them."
             )
-        members = await self._muster.members()
-        overdue = [(vm, member) for vm, member in members if member.overdue]
-        if overdue:
-            await self._end(overdue)
-        there = [(vm, member) for vm, member in members if not member.overdue]
+        there = await self._farewell.sweep(await self._muster.members())
         await asyncio.gather(*(self._meet(vm, member) for vm, member in there))
-        kept = {vm.id for vm, _ in there}
-        self._agents = {vm_id: agent for vm_id, agent in self._agents.items() if vm_id in kept}
+        for vm_id in self._agents.keys() - {vm.id for vm, _ in there}:
+            await self._agents.pop(vm_id).close()
         return self.known()
 
     async def _meet(self, vm: VM, member: Membership) -> None:
@@ -201,10 +199,7 @@ class Swarm:
             known = {agent.label: agent for agent in await self.agents()}
         for label in wanted:
             if label not in known:
-                raise UnknownAgentError(
-                    f"There is no agent {names.shown(label)!r}.{names.nearest(label, known)}",
-                    "`%vers swarm status` shows them all.",
-                )
+                raise _unknown(label, known)
         return Agents(known[label] for label in wanted or sorted(known))
 
     @at_home
@@ -250,67 +245,62 @@ class Swarm:
     @at_home
     async def labels(self) -> list[str]:
         """Those of all agents, told without speaking to any."""
-        return sorted(member.agent for _, member in await self._muster.members())
+        return sorted(await self.machines())
 
     @at_home
-    async def teardown(self, *labels: str) -> list[tuple[str, VersError | None]]:
+    async def machines(self, *labels: str) -> dict[str, VM]:
+        """The VMs of these agents, or of all, by label; told without speaking to any.
+
+        Raises:
+            UnknownAgentError: there is none of a label.
+        """
+        members = sorted(await self._members(labels), key=lambda each: each[1].agent)
+        return {member.agent: vm for vm, member in members}
+
+    async def _members(self, labels: Iterable[str]) -> Members:
+        members = await self._muster.members()
+        there = {member.agent for _, member in members}
+        wanted = {*labels} or there
+        for label in wanted - there:
+            raise _unknown(label, there)
+        return [(vm, member) for vm, member in members if member.agent in wanted]
+
+    @at_home
+    async def teardown(self, *labels: str) -> Outcomes:
         """Delete these agents, or all, with their VMs: the label of each, and why it could not be.
 
-        The VMs that they have made go with them, where the platform tells which those are. What could not be
-        deleted stays on record, and is shown until it is gone.
+        The VMs that they have made go with them, where the platform tells which those are. Where only the
+        registry on a VM of theirs does, they stay, and a notice names them. What could not be deleted stays
+        on record, and is shown until it is gone.
+
+        Raises:
+            UnknownAgentError: there is none of a label.
         """
-        chosen = {agent.vm.id for agent in await self._chosen(labels)} if labels else None
-        members = [
-            (vm, member) for vm, member in await self._muster.members() if chosen is None or vm.id in chosen
-        ]
-        return await self._end(members)
+        members = await self._members(labels)
+        stays = await self._farewell.staying(members) if members else []
+        outcomes = await self._farewell.end(members)
+        if stays:
+            self.fleet.on_notice(told_of(stays))
+        return outcomes
 
     @at_home
-    async def made(self, *labels: str) -> list[VM]:
-        """The VMs that these agents, or all, have made with their keys, and those that these have made."""
-        agents = await self._chosen(labels)
-        return [vm for vm, _ in await self._muster.offspring({agent.vm.id for agent in agents})]
-
-    async def _end(self, members: Members) -> list[tuple[str, VersError | None]]:
-        """Delete agents, and then what they made: one that is there could make more."""
-        makers = {vm.id for vm, _ in members}
-        doomed = await self._muster.offspring(makers)
-        for vm, member in doomed:  # should this end in between, nothing else would tell whose they were
-            self.records.leave(vm.id, member)
-        outcomes = await asyncio.gather(*(self._delete(vm, member) for vm, member in members))
-        gone = [vm.id for (vm, _), outcome in zip(members, outcomes, strict=True) if outcome is None]
-        made = await self._muster.offspring({*gone}) if gone else []
-        more = await asyncio.gather(*(self._delete(vm, member) for vm, member in made))
-        for vm_id in {vm.id for vm, _ in doomed} - {vm.id for vm, _ in made}:
-            self.records.forget(vm_id)
-        ended = [*zip([*members, *made], [*outcomes, *more], strict=True)]
-        gone += [vm.id for (vm, _), outcome in ended[len(members) :] if outcome is None]
-        await self._unregister(gone, {member.swarm for _, member in members})
-        return [(member.agent, outcome) for (_, member), outcome in ended]
-
-    async def _delete(self, vm: VM, member: Membership) -> VersError | None:
-        self.records.leave(vm.id, member)
-        agent = self._agents.get(vm.id)
-        if agent is not None:
-            await agent.close()
-        try:
-            with contextlib.suppress(NotFoundError):
-                await self.fleet.delete(vm)
-        except VersError as error:
-            return error
-        self.records.forget(vm.id)
-        self._agents.pop(vm.id, None)
-        await self.registry.remove(vm.id)
-        return None
-
-    async def _unregister(self, gone: Sequence[str], roots: set[str]) -> None:
-        for vm in await self.fleet.all():
-            if gone and vm.id in roots:
-                with contextlib.suppress(VersError):  # a registry on a VM that cannot be reached
-                    await identity.register(vm, remove=gone)
+    async def made(self, *labels: str) -> tuple[list[VM], list[VM]]:
+        """The VMs that these agents, or all, have made, and those that these have made: those that a teardown
+        deletes with them, and those that it leaves.
+        """
+        members = await self._members(labels)
+        going = await self._muster.offspring({vm.id for vm, _ in members})
+        return [vm for vm, _ in going], await self._farewell.staying(members)
 
     async def close(self) -> None:
         """Listen to them no longer. They work on."""
         await asyncio.gather(*(agent.close() for agent in self._agents.values()))
         self._agents.clear()
         await self.registry.close()
+
+
+def _unknown(label: str, known: Iterable[str]) -> UnknownAgentError:
+    return UnknownAgentError(
+        f"There is no agent {names.shown(label)!r}.{names.nearest(label, known)}",
+        "`%vers swarm status` shows them all.",
+    )

@@ -7,8 +7,10 @@ clones hides nothing. Files that a repository there ignores are left out; `.git`
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,8 @@ from pi_v_jupyter.swarm._there import source
 
 WORKSPACE = "workspace"  # of the user's home
 PATIENCE = 600.0  # seconds for a large workspace
+GIT_PATIENCE = 120.0  # seconds for one call of git here
+QUIET = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false")  # those would run programs
 HEADER = re.compile(rb"^diff --git a/(.*) b/\1$", re.MULTILINE)
 
 
@@ -66,21 +70,31 @@ class Patch:
             raise UsageError(
                 f"There is a branch {names.shown(name)} already.", "Delete it, or give another name."
             )
+        own = (await _must(top, "rev-parse", "--absolute-git-dir")).removesuffix("\n")
         with tempfile.TemporaryDirectory(prefix="pi-v-") as scratch:
-            there = Path(scratch) / "tree"
-            try:
-                await _must(top, "worktree", "add", "-q", "--detach", str(there), "HEAD")
-                await self._commit(there)
-                commit = await _must(there, "rev-parse", "HEAD")
-                await _must(top, "branch", name, commit.strip())
-            finally:
-                await _git(top, "worktree", "remove", "--force", str(there))
+            commit = await self._commit(own, Path(scratch))
+        await _must(top, "branch", "--no-track", name, commit)
         return name
 
-    async def _commit(self, there: Path) -> None:
-        code, _, errors = await _git(there, "apply", "--3way", "--index", "--binary", "-", stdin=self.data)
-        left = (await _must(there, "diff", "--name-only", "--diff-filter=U", "-z")).split("\0")
-        unfit = [name for name in left if name]
+    async def _commit(self, own: str, scratch: Path) -> str:
+        """The id of a commit of it, in the repository at `own`.
+
+        It is made in an index of its own, and no file of the agent's is written: what the user's
+        configuration of git names by a relative path would be run from among those.
+        """
+        top = scratch / "tree"  # git compares an added file with what is checked out: nothing is
+        top.mkdir()
+        env = {
+            "GIT_DIR": own,
+            "GIT_WORK_TREE": str(top),
+            "GIT_INDEX_FILE": str(scratch / "index"),
+            **{f"GIT_{role}_NAME": self.agent for role in ("AUTHOR", "COMMITTER")},
+            **{f"GIT_{role}_EMAIL": f"{self.agent}@swarm.invalid" for role in ("AUTHOR", "COMMITTER")},
+        }
+        await _must(top, "read-tree", "HEAD", env=env)
+        code, _, errors = await _git(top, "apply", "--3way", "--cached", "-", stdin=self.data, env=env)
+        left = await _must(top, "ls-files", "--unmerged", "-z", env=env)
+        unfit = list(dict.fromkeys(entry.partition("\t")[2] for entry in left.split("\0") if entry))
         if code or unfit:
             raise PatchError(
                 f"What {self.agent} changed does not fit: "
@@ -88,13 +102,9 @@ class Patch:
                 "Nothing was changed. `%vers swarm diff` without --apply shows all of it.",
                 files=unfit,
             )
-        author = f"{self.agent} <{self.agent}@swarm.invalid>"
-        await _must(
-            there,
-            *("-c", f"user.name={self.agent}", "-c", f"user.email={self.agent}@swarm.invalid"),
-            *("commit", "-q", "--no-verify", "--no-gpg-sign", "--author", author),
-            *("-m", f"What the agent {self.agent} changed"),
-        )
+        tree = (await _must(top, "write-tree", env=env)).strip()
+        words = ("-p", "HEAD", "-m", f"What the agent {self.agent} changed")
+        return (await _must(top, "commit-tree", tree, *words, env=env)).strip()
 
 
 async def mark(machine: Machine) -> None:
@@ -112,22 +122,37 @@ async def changes(machine: Machine, agent: str, path: str = "") -> Patch:
     return Patch(agent, result.stdout_bytes)
 
 
-async def _git(folder: Path, *words: str, stdin: bytes = b"") -> tuple[int, str, str]:
+async def _git(
+    folder: Path, *words: str, stdin: bytes = b"", env: Mapping[str, str] | None = None
+) -> tuple[int, str, str]:
+    """The exit code of git, and what it wrote; it is ended with whoever waits for it, and runs no hook."""
     process = await asyncio.create_subprocess_exec(
         "git",
+        *QUIET,
         *words,
         cwd=folder,
+        env={**os.environ, **(env or {})},
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, errors = await process.communicate(stdin)
+    try:
+        async with asyncio.timeout(GIT_PATIENCE):
+            out, errors = await process.communicate(stdin)
+    except TimeoutError:
+        raise PatchError(
+            f"git {words[0]} did not end in {GIT_PATIENCE:g} s.", "Look at the repository."
+        ) from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     assert process.returncode is not None  # noqa: S101  it has ended
     return process.returncode, out.decode(errors="replace"), errors.decode(errors="replace")
 
 
-async def _must(folder: Path, *words: str) -> str:
-    code, out, errors = await _git(folder, *words)
+async def _must(folder: Path, *words: str, env: Mapping[str, str] | None = None) -> str:
+    code, out, errors = await _git(folder, *words, env=env)
     if code:
         raise PatchError(f"git {words[0]} failed: {names.shown(errors.strip())}", "Look at the repository.")
     return out

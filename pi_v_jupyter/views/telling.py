@@ -6,7 +6,7 @@ All of it comes from its machine, and may be hostile: nothing of it steers a ter
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pi_v_jupyter.errors import UsageError
@@ -30,6 +30,7 @@ from pi_v_jupyter.swarm.runs import Run, ToolCall
 from pi_v_jupyter.views.background import STEERING
 from pi_v_jupyter.views.files import PLAIN as UNCOLOURED
 from pi_v_jupyter.views.files import RED, coloured
+from pi_v_jupyter.vm import VM
 
 MOST_LINES = 60  # of a diff
 MOST_OPTIONS = 60  # of a question
@@ -253,3 +254,18 @@ class Telling:
             mark = f"{RED}✗{UNCOLOURED}"
             return self._line(f"  {mark} {short(call.name, 40)} failed{took}") + said + more
         return self._line(f"  ✓ {short(call.name, 40)}{took}") + (diff_text(call.diff) if call.diff else "")
+
+
+def farewell_text(doomed: Mapping[str, VM], made: Sequence[VM], stays: Sequence[VM]) -> str:
+    """The question whether to delete agents, by their labels, with what they made; and what stays of that."""
+
+    def named(vms: Sequence[VM]) -> str:
+        return ", ".join(name_shown(vm.label) for vm in vms)
+
+    called = ", ".join(
+        name_shown(label if vm.label == label else f"{label} (VM {vm.label})") for label, vm in doomed.items()
+    )
+    more = f", and what they made ({named(made)})" if made else ""
+    whose = "its VM" if len(doomed) == 1 else "their VMs"
+    left = f"Made by agents, these stay: {named(stays)}.\n" if stays else ""
+    return f"{left}Delete {called}{more}, and all that is on {whose}?"

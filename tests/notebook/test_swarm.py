@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -299,6 +300,48 @@ def test_a_teardown_asks_and_deletes_what_was_named(swarm: Kernel, agents_farm: 
     assert kept.error == "UsageError" and len(agents_farm[0].vms) == 2
     assert "Deleted a." in swarm.run("%vers swarm teardown a", answer="y", timeout=60).stdout
     assert table(good(swarm, "%vers swarm")) == {"b": "idle"}
+
+
+LATE = """
+from pi_v_jupyter.swarm.swarm import Swarm
+
+made = Swarm.made
+
+async def as_the_question_stands(self, *labels):
+    told = await made(self, *labels)
+    await self.fleet.client.label_vm({!r}, dict([("pi-v-agent", "late")]))
+    return told
+
+Swarm.made = as_the_question_stands
+"""
+
+
+def test_a_teardown_deletes_what_it_asked_about_and_no_agent_that_came_since(
+    swarm: Kernel, agents_farm: Place
+) -> None:
+    farm = agents_farm[0]
+    named, late = farm.make(), farm.make()
+    farm.vms[named]["labels"] = {"name": "prod-db", "pi-v-agent": "browser"}
+    good(swarm, LATE.format(late))
+    try:
+        shown = swarm.run("%vers swarm teardown", answer="y", timeout=60)
+    finally:
+        good(swarm, "Swarm.made = made")
+    assert "Delete a, b, browser (VM prod-db), and all that is on their VMs?" in shown.stdout, shown
+    assert "Deleted a, b, browser." in shown.stdout and {*farm.vms} == {late}
+
+
+def test_a_teardown_names_what_agents_made_and_it_leaves(swarm: Kernel, agents_farm: Place) -> None:
+    farm = agents_farm[0]
+    child = farm.make()
+    registry = farm.of("a") / ".swarm" / "registry.json"
+    told = json.loads(registry.read_text())
+    (root,) = (key for key, vm in farm.vms.items() if vm["labels"].get("name") == "a")
+    registry.write_text(json.dumps({**told, "vms": [*told["vms"], {"vmId": child, "parentVmId": root}]}))
+    stays = f"Made by agents, these stay: {child[:8]}."
+    assert swarm.run("%vers swarm teardown a", answer="n").stdout.startswith(f"{stays}\nDelete a, and all")
+    assert stays in good(swarm, "%vers swarm teardown -f a").text and child in farm.vms
+    farm.delete(child)
 
 
 def test_what_cannot_be_deleted_is_told_and_stays_on_show(swarm: Kernel, agents_farm: Place) -> None:

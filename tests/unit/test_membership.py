@@ -10,7 +10,7 @@ import pytest
 from pi_v_jupyter.errors import SettingsError, UsageError
 from pi_v_jupyter.state import State
 from pi_v_jupyter.swarm import secrets
-from pi_v_jupyter.swarm.membership import Membership, Records, lifetime
+from pi_v_jupyter.swarm.membership import Membership, Records, distinct, lifetime
 
 URL = "http://127.0.0.1:1/api/v1"
 ANN = Membership("ann", "root-id", "commit-id", 1_800_000_000)
@@ -19,18 +19,35 @@ ANN = Membership("ann", "root-id", "commit-id", 1_800_000_000)
 def test_a_membership_goes_to_labels_and_back() -> None:
     assert Membership.of_labels(ANN.labels()) == ANN
     assert Membership.of_labels({"name": "build"}) is None
+    assert Membership.of_labels({"agent": "ann"}) is None, "labels of that name are anyone's"
+
+
+@pytest.mark.parametrize("agent", ["", ".", "../evil", "a/b", "a b", "a\n", "é\u0301", "x" * 65])
+def test_a_label_that_is_no_name_makes_no_agent(agent: str) -> None:
+    assert Membership.of_labels({"pi-v-agent": agent}) is None
+
+
+def test_of_several_with_one_label_the_one_on_record_keeps_it() -> None:
+    claims = [("1234-5", ANN), ("1234-6", ANN), ("1234-7", Membership("ann-1234")), ("9", Membership("bob"))]
+
+    def called(*recorded: str) -> list[str]:
+        return [member.agent for member in distinct(claims, recorded)]
+
+    assert called("1234-6") == ["ann-1234-", "ann", "ann-1234", "bob"]
+    assert called() == ["ann-1234-", "ann-1234-6", "ann-1234", "bob"]
+    assert distinct(claims, ["1234-6"])[0].swarm == ANN.swarm
 
 
 @pytest.mark.parametrize("expires", ["", "soon", "-1", "²", "9" * 40, "1.5"])
 def test_a_time_that_is_none_never_comes(expires: str) -> None:
-    member = Membership.of_labels({"agent": "ann", "expires": expires})
+    member = Membership.of_labels({"pi-v-agent": "ann", "pi-v-expires": expires})
     assert member is not None
-    assert member.expires == 0 and not member.overdue
+    assert member.expires == 0 and not member.overdue(1e12)
 
 
 def test_its_time_is_up_when_that_has_come() -> None:
-    assert Membership("ann", expires=1).overdue
-    assert not Membership("ann", expires=40_000_000_000).overdue
+    assert Membership("ann", expires=10).overdue(10)
+    assert not Membership("ann", expires=11).overdue(10) and not Membership("ann").overdue(10)
 
 
 def test_records_outlive_a_session_until_the_vm_is_surely_gone(tmp_path: Path) -> None:
@@ -71,6 +88,12 @@ def test_a_lifetime_is_read(text: str, span: timedelta) -> None:
 @pytest.mark.parametrize("text", ["", "0h", "-1h", "4 weeks", "h", "1e3s"])
 def test_what_is_no_lifetime_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is no span of time"):
+        lifetime(text)
+
+
+@pytest.mark.parametrize("text", ["99999999999999d", "4000000d", "9" * 400, "3651d"])
+def test_what_is_longer_than_anything_lives_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is over ten years"):
         lifetime(text)
 
 
