@@ -56,7 +56,7 @@ def swarm(context: click.Context) -> Any:
 @click.option("--key-env", metavar="NAME", help="The variable that has the model's key.")
 @click.option(
     "--max-vms",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 1000),
     default=MOST,
     show_default=True,
     metavar="N",

@@ -97,11 +97,12 @@ class Swarm:
         Each is given the configuration of pi that this computer's user has, without keys; not if `bare`.
 
         Raises:
-            UsageError: a label cannot be one or is taken, there would be too many agents, or the
-                configuration of pi is too large or damaged.
+            UsageError: a label cannot be one or is taken, there would be too many agents, a limit is out of
+                bounds, or the configuration of pi is too large or damaged.
             SettingsError: there is no key.
             UnknownCommitError: there is no such commit.
         """
+        identity.check_limits(max_vms, budget)
         if isinstance(commit, str):
             commit = await self.fleet.commits.find_anyhow(commit)
         provider, _, model_id = (model or "anthropic/").partition("/")
