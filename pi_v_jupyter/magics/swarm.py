@@ -87,7 +87,7 @@ def spawn(
 
     The key of their model is taken from ANTHROPIC_API_KEY, or the variable that is usual with another
     provider. What does not become an agent is deleted. They have your skills, settings, instructions and
-    extensions of pi, from ~/.pi/agent; not your keys.
+    extensions of pi, from ~/.pi/agent; not files named as keys are.
     """
     called = [label.strip() for label in labels.split(",")] if labels else []
     number = count or len(called) or 1

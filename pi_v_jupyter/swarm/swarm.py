@@ -94,7 +94,7 @@ class Swarm:
         `model` is PROVIDER/ID; its key is read from the variable `key_env`, or the provider's usual one.
         `max_vms` bounds the agents of the account; after `ttl` any session may delete them. An agent whose
         session has cost `budget`, in US dollars, asks before it goes on.
-        Each is given the configuration of pi that this computer's user has, without keys; not if `bare`.
+        Each is given this computer's configuration of pi, without files named as keys are; not if `bare`.
 
         Raises:
             UsageError: a label cannot be one or is taken, there would be too many agents, a limit is out of
