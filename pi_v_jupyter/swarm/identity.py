@@ -45,6 +45,7 @@ async def introduce(vm: VM, member: Membership, max_vms: int, budget: float | No
         "depth": 0 if member.swarm == vm.id else 1,
         "maxDepth": MAX_DEPTH,
         "maxVms": max_vms,
+        "asks": True,  # and a notebook answers; of agents that agents make, none knows
         "createdAt": now,
         **({} if budget is None else {"budgetUsd": budget}),
     }
