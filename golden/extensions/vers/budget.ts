@@ -45,7 +45,7 @@ export function hold(pi: ExtensionAPI): void {
       const given = now.given ? `, and $${now.given.toFixed(4)} are its agents'` : "";
       const spent = `$${now.cost.toFixed(4)} of $${now.limit.toFixed(4)}${given}`;
       if (!me?.asks || !ctx.hasUI) {
-        own.stopped(`budget used up: ${spent}`);
+        if (ctx.hasUI) own.stopped(`budget used up: ${spent}`); // the status file is not that of a `pi -p` beside it
         return false;
       }
       const title = `Budget: ${me.agentId} has cost ${spent}. Go on?`;
