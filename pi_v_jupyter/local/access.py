@@ -267,8 +267,11 @@ class Access:
         return Caller(vm.vm_id, makers, limits, vm.parent_commit_id, frozenset(sisters - {vm.vm_id}))
 
     def _keep(self, grants: dict[str, Grant]) -> None:
-        # Ids are never used again: keys of VMs that are gone open nothing, and go when another is kept.
-        grants = {vm_id: grant for vm_id, grant in grants.items() if self._vm(vm_id) is not None}
+        # Ids are never used again: keys of VMs that are gone open nothing, and go when another is kept. But
+        # what one that is gone allowed bounds those that it made, which could delete it to be rid of that.
+        there = {vm_id: vm for vm_id in grants if (vm := self._vm(vm_id)) is not None}
+        bounding = there.keys() | {maker for vm in there.values() for maker in vm.made_by}
+        grants = {vm_id: grant for vm_id, grant in grants.items() if vm_id in bounding}
         kept.write(self._file, _GRANTS.dump_json(list(grants.values())).decode())
         self._grants = grants
 

@@ -56,7 +56,7 @@ def swarm(context: click.Context) -> Any:
 @click.option("--key-env", metavar="NAME", help="The variable that has the model's key.")
 @click.option(
     "--max-vms",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 1000),
     default=MOST,
     show_default=True,
     metavar="N",
@@ -87,7 +87,7 @@ def spawn(
 
     The key of their model is taken from ANTHROPIC_API_KEY, or the variable that is usual with another
     provider. What does not become an agent is deleted. They have your skills, settings, instructions and
-    extensions of pi, from ~/.pi/agent; not your keys.
+    extensions of pi, from ~/.pi/agent; not files named as keys are.
     """
     called = [label.strip() for label in labels.split(",")] if labels else []
     number = count or len(called) or 1

@@ -6,10 +6,12 @@ The first agent of a spawn is the root of its swarm: the registry of all is on i
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from pi_v_jupyter.errors import UsageError
 from pi_v_jupyter.swarm._there import source
 from pi_v_jupyter.swarm.membership import Membership
 from pi_v_jupyter.swarm.secrets import FOLDER, Secrets
@@ -17,6 +19,19 @@ from pi_v_jupyter.vm import VM
 
 PRIVATE = 0o600
 MAX_DEPTH = 50
+MAX_VMS = 1000  # as many as a key of a VM can be good for
+
+
+def check_limits(max_vms: int, budget: float | None) -> None:
+    """See that agents can be told these limits; `budget` in US dollars.
+
+    Raises:
+        UsageError: one is out of bounds.
+    """
+    if not 1 <= max_vms <= MAX_VMS:
+        raise UsageError(f"{max_vms} is no number of VMs from 1 to {MAX_VMS}.", "`--max-vms 20`.")
+    if budget is not None and not 0 < budget < math.inf:  # not a number is refused, too
+        raise UsageError(f"{budget} is no sum of US dollars above 0.", "`--budget 5`, or leave it out.")
 
 
 async def introduce(vm: VM, member: Membership, max_vms: int, budget: float | None = None) -> None:
@@ -30,10 +45,11 @@ async def introduce(vm: VM, member: Membership, max_vms: int, budget: float | No
         "depth": 0 if member.swarm == vm.id else 1,
         "maxDepth": MAX_DEPTH,
         "maxVms": max_vms,
+        "asks": True,  # and a notebook answers; of agents that agents make, none knows
         "createdAt": now,
         **({} if budget is None else {"budgetUsd": budget}),
     }
-    await vm.write(".swarm/identity.json", json.dumps(identity, indent=1), mode=PRIVATE)
+    await vm.write(".swarm/identity.json", json.dumps(identity, indent=1, allow_nan=False), mode=PRIVATE)
     await vm.write(
         f".swarm/status/{member.agent}.json",
         json.dumps(

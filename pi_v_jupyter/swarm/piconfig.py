@@ -1,12 +1,12 @@
 """The user's own configuration of pi, as agents are given it: packed once per spawn, merged on each VM.
 
-Taken are instructions, settings and resources; never keys, models with keys, sessions, repositories or what a
-package manager can bring again. Settings that mean nothing on another machine, or that could leave an agent
-without a model, stay here.
+Taken are instructions, resources and the settings that an agent works by. Sessions, models, repositories,
+what a package manager can bring again and files named as keys are stay here; what else a resource has goes.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import io
 import json
 import os
@@ -26,14 +26,27 @@ SETTINGS = "settings.json"
 INSTRUCTIONS = ("AGENTS.override.md", "AGENTS.md", "AGENTS.MD", "CLAUDE.md", "CLAUDE.MD")
 PROMPTS = ("SYSTEM.md", "APPEND_SYSTEM.md")
 FOLDERS = ("skills", "extensions", "prompts", "themes")
-LEFT = {".git", "node_modules", "__pycache__", ".cache", ".venv", "auth.json", ".env", ".DS_Store"}
+LEFT = (
+    *(".git", "node_modules", "__pycache__", ".cache", ".venv", ".ds_store", "auth.json"),
+    # Keys and passwords, by the names that programs look for them under.
+    *(".env*", "*.env", ".netrc", "_netrc", ".npmrc", ".yarnrc*", ".pypirc", ".pgpass", ".htpasswd"),
+    *(".git-credentials", ".credentials*", "credentials", "client_secret*.json", "service[-_]account*.json"),
+    *(
+        f"{word}.{kind}"
+        for word in ("credentials", "secrets")
+        for kind in ("json", "y*ml", "toml", "ini", "txt")
+    ),
+    *("id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", "*.pem", "*.key", "*.ppk", "*.p12", "*.pfx"),
+    *("*.jks", "*.keystore", "*.kdbx", ".secrets*", ".ssh", ".gnupg", ".aws", ".azure", ".docker", ".kube"),
+)
 OURS = {"extensions/vers", "extensions/vers.ts"}  # the golden image's own stay as they are
-# Which model is for the spawn to say, whose key is there; paths and programs are of this computer; packages
-# would be fetched by each agent; the rest is what the golden image needs in order to run unattended.
-NOT_THERE = {
-    *("defaultProvider", "defaultModel", "enabledModels", "modelThinkingLevels"),
-    *("packages", "sessionDir", "shellPath", "shellCommandPrefix", "npmCommand", "externalEditor"),
-    *("httpProxy", "defaultProjectTrust", "enableInstallTelemetry", "enableAnalytics"),
+# Settings by name (pi's "Settings Reference"), for extensions keep keys of theirs among them. Not those that
+# choose a model, which is for the spawn to say; nor paths and programs of this computer; nor packages, which
+# each agent would fetch; nor what the golden image needs in order to run unattended.
+WANTED = {
+    *("defaultThinkingLevel", "thinkingBudgets", "cacheWarming", "defaultTools", "images"),
+    *("steeringMode", "followUpMode", "compaction", "branchSummary", "retry", "theme"),
+    *("transport", "httpIdleTimeoutMs", "websocketConnectTimeoutMs", "enableSkillCommands", *FOLDERS),
 }
 RUN_TIMEOUT = 120.0  # seconds to send and merge it
 HINT = "`--bare` spawns without your configuration of pi."
@@ -123,12 +136,16 @@ def _files(at: Path, name: str, above: tuple[str, ...]) -> Iterator[tuple[str, P
         return
     for path in sorted(at.iterdir()):
         below = f"{name}/{path.name}"
-        if below in OURS or {path.name, Path(os.path.realpath(path)).name} & LEFT:
+        if below in OURS or _left(path.name) or _left(Path(os.path.realpath(path)).name):
             continue
         if path.is_dir():
             yield from _files(path, below, (*above, real))
         elif path.is_file():
             yield below, path
+
+
+def _left(name: str) -> bool:
+    return any(fnmatch.fnmatchcase(name.lower(), pattern) for pattern in LEFT)
 
 
 def _settings(path: Path) -> dict[str, Any]:
@@ -140,7 +157,7 @@ def _settings(path: Path) -> dict[str, Any]:
         told = None
     if not isinstance(told, dict):
         raise UsageError(f"{path} is no JSON object.", f"Mend it; {HINT}")
-    kept = {name: value for name, value in told.items() if name not in NOT_THERE}
+    kept = {name: value for name, value in told.items() if name in WANTED}
     for name in FOLDERS:
         if isinstance(kept.get(name), list):
             kept[name] = [each for each in kept[name] if _within(each)]

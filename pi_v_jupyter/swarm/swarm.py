@@ -103,14 +103,15 @@ class Swarm:
         `model` is PROVIDER/ID; its key is read from the variable `key_env`, or the provider's usual one.
         `max_vms` bounds the agents of the account; after `ttl` any session may delete them. An agent whose
         session has cost `budget`, in US dollars, asks before it goes on.
-        Each is given the configuration of pi that this computer's user has, without keys; not if `bare`.
+        Each is given this computer's configuration of pi, without files named as keys are; not if `bare`.
 
         Raises:
-            UsageError: a label cannot be one or is taken, there would be too many agents, or the
-                configuration of pi is too large or damaged.
+            UsageError: a label cannot be one or is taken, there would be too many agents, a limit is out of
+                bounds, or the configuration of pi is too large or damaged.
             SettingsError: there is no key.
             UnknownCommitError: there is no such commit.
         """
+        identity.check_limits(max_vms, budget)
         if isinstance(commit, str):
             commit = await self.fleet.commits.find_anyhow(commit)
         provider, _, model_id = (model or "anthropic/").partition("/")

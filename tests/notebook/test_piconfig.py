@@ -63,13 +63,13 @@ def test_agents_have_the_users_configuration_over_the_images(
     home = agents_farm[0].of("c") / ".pi" / "agent"
     assert json.loads((home / "settings.json").read_text()) == {
         **{"defaultProvider": "anthropic", "retry": {"enabled": True, "maxRetries": 7}},
-        **{"steeringMode": "all", "skills": ["!skills/draft"], "apiToken": "theirs-1"},
+        **{"steeringMode": "all", "skills": ["!skills/draft"]},
     }
     assert (home / "AGENTS.md").read_text() == "The image's.\n\nMine too.\n"
     assert (home / "skills/tidy/SKILL.md").read_text() == THEIRS["skills/tidy/SKILL.md"]
     assert (home / "extensions/hello.ts").exists() and (home / "prompts/greet.md").exists()
     everything = [file.read_text() for file in home.rglob("*") if file.is_file()]
-    assert not [text for text in everything if "secret-of" in text]
+    assert not [text for text in everything if "secret-of" in text or "theirs-1" in text]
     assert (home / "models.json").read_text() == (home / "auth.json").read_text() == "{}"
 
 

@@ -80,6 +80,8 @@ def test_a_spawn_shows_what_became_of_each_and_is_its_value(swarm: Kernel) -> No
         ("golden -n 3 --max-vms 4", "UsageError", "There are 2 agents, and 3 more would be more than 4."),
         ("golden --ttl soon", "UsageError", "'soon' is no span of time."),
         ("golden --budget 0", "UsageError", "0"),
+        ("golden --budget nan", "UsageError", "nan is no sum of US dollars"),
+        ("golden --max-vms 1001", "UsageError", "1001"),
         ("golden --model rehearsal", "UsageError", "'rehearsal' names no model."),
         ("golden --key-env NOSUCH_KEY", "SettingsError", "NOSUCH_KEY is not set"),
         ("golden --labels c --model anthropic/nosuch", "AgentError", "Model not found: nosuch"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -196,3 +197,28 @@ async def test_what_others_say_is_bounded_and_marked(platform: Platform, home: H
         assert len(said.text) < 21_000
     platform.says("POST /api/v1/vm/vm-2/exec", (500, {"error": "no " * 10_000}))
     assert len((await agent.use("vers_vm_exec", vmId="vm-2", command="x")).text) < 600
+
+
+def budgets(platform: Platform) -> list[float]:
+    """What those who were made were told that they may cost."""
+    files = [body for what, _, body in platform.asked if what.startswith("PUT") and what.endswith("/files")]
+    identities = [file for file in files if file["path"].endswith("identity.json")]
+    return [json.loads(base64.b64decode(file["content_b64"]))["budgetUsd"] for file in identities]
+
+
+async def test_agents_asked_for_at_once_cost_no_more_than_there_is_and_those_that_come_to_nothing_nothing(
+    platform: Platform, home: Home, agent: Agent
+) -> None:
+    home.identify(vmId="vm-1", agentId="lead", rootVmId="vm-1", budgetUsd=1.0)
+    platform.says("POST /api/v1/vm/from_commit", (500, {"error": "no"}))
+    call = {"call": "vers_swarm_spawn", "with": {"commitId": "c-1", "count": 1}}
+    usage = {"input_tokens": 1000, "output_tokens": 100, "cache_read_input_tokens": 0}
+    await agent.run({"content": [call] * 4, "usage": usage}, "None.")
+    assert budgets(platform) == [] and platform.times("POST /api/v1/vm/from_commit") == 4
+    platform.says("POST /api/v1/vm/from_commit", (200, {"vm_id": "vm-2"}))
+    platform.says("GET /api/v1/vm/vm-2/status", (200, VM))
+    platform.says("POST /api/v1/vm/vm-2/exec", (200, {"exit_code": 0, "stdout": "{}", "stderr": ""}))
+    platform.says("PUT /api/v1/vm/vm-2/files", (200, {}))
+    await agent.run({"content": [call] * 4, "usage": usage}, "All.")
+    left = 1 - 3 * 0.0045
+    assert sorted(budgets(platform)) == pytest.approx([left / 16, left / 8, left / 4, left / 2])

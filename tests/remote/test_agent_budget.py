@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,7 @@ BUDGET = 0.004
 def home(tmp_path: Path) -> Iterator[Home]:
     with scripted(tmp_path) as model:
         home = new_home(tmp_path, model)
-        home.identify(vmId="vm-1", agentId="ann", rootVmId="vm-1", budgetUsd=BUDGET)
+        home.identify(vmId="vm-1", agentId="ann", rootVmId="vm-1", asks=True, budgetUsd=BUDGET)
         yield home
 
 
@@ -76,7 +79,7 @@ async def test_it_is_held_before_its_next_tool_until_it_may_cost_as_much_again(h
 
 
 async def test_it_stops_when_it_may_not_and_its_work_is_kept(home: Home, ann: Told) -> None:
-    home.identify(vmId="vm-1", agentId="ann", rootVmId="vm-1", budgetUsd=2 * ANSWER)
+    home.identify(vmId="vm-1", agentId="ann", rootVmId="vm-1", asks=True, budgetUsd=2 * ANSWER)
     await ann.task(WRITES, WRITES, "Written.")
     await ann.agent.answer((await ann.asked()).id, confirmed=False)
     assert await ann.over() == "aborted" and note(home).read_text() == "hi"
@@ -123,6 +126,59 @@ async def test_an_agent_without_a_budget_is_never_held(home: Home, ann: Told) ->
     home.identify(vmId="vm-1", agentId="ann", rootVmId="vm-1")
     await ann.task(WRITES, "Written.")
     assert await ann.over() == "done" and ann.story.budget is None
+
+
+async def test_one_that_an_agent_made_asks_nobody_but_stops_and_tells_its_maker_why(
+    home: Home, ann: Told
+) -> None:
+    home.identify(vmId="vm-1", agentId="ann", rootVmId="vm-0", parentVmId="vm-0", budgetUsd=BUDGET)
+    await ann.task(WRITES, "Written.")
+    assert await ann.over() == "aborted" and not note(home).exists()
+    told = home.status("ann")
+    assert told["status"] == "aborted" and told["why"] == "budget used up: $0.0045 of $0.0040"
+    home.identify(vmId="vm-1", agentId="ann", rootVmId="vm-0", parentVmId="vm-0", budgetUsd=3 * ANSWER)
+    await ann.task(WRITES, "Written.", task="Go on: you may cost more.")
+    assert await ann.over() == "done" and note(home).exists()
+    assert "why" not in home.status("ann")
+
+
+def answered(home: Home, *options: str) -> str:
+    """What a pi beside the agent's says, as a tool of its may have one."""
+    home.model.says("Hello.")
+    return subprocess.run(
+        ["pi", *options, "-p", "Hi."],
+        cwd=home.folder / "workspace",
+        env=home.env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    ).stdout.strip()
+
+
+async def test_another_pi_of_its_machine_spends_of_the_same_budget(home: Home, ann: Told) -> None:
+    home.identify(vmId="vm-1", agentId="ann", rootVmId="vm-1", asks=True, budgetUsd=3 * ANSWER)
+    await ann.task("Hello.")
+    assert await ann.over() == "done"
+    for _ in range(2):
+        assert await asyncio.to_thread(answered, home) == "Hello."
+    assert await asyncio.to_thread(answered, home) == "", "it is held as well, and asks nobody"
+    await ann.task("I am here.", task="Are you there?")
+    assert "$0.0135 of $0.0135" in (await ann.asked()).title
+
+
+async def test_what_was_spent_on_its_machine_before_it_was_there_is_none_of_its_own(home: Home) -> None:
+    (home.swarm / "identity.json").unlink()
+    for _ in range(2):  # by whoever lived on the VM that its commit was made of
+        assert await asyncio.to_thread(answered, home) == "Hello."
+    home.identify(vmId="vm-2", agentId="bob", rootVmId="vm-2", asks=True, budgetUsd=BUDGET)
+    async with running(home) as agent:
+        bob = Told(agent)
+        await bob.task(WRITES, "Written.")
+        assert "bob has cost $0.0045 of $0.0040" in (await bob.asked()).title
+    forked = str(max((home.folder / ".pi/agent/sessions").rglob("*.jsonl"), key=os.path.getmtime))
+    home.identify(vmId="vm-2", agentId="bob", rootVmId="vm-2", asks=True, budgetUsd=2 * ANSWER)
+    assert await asyncio.to_thread(answered, home, "--fork", forked) == "Hello.", "no copy is paid for twice"
 
 
 async def test_what_happens_without_a_time_of_its_own_is_told_with_one(home: Home, ann: Told) -> None:

@@ -111,6 +111,14 @@ async def test_how_a_run_ended_is_told(home: Home, model: Model) -> None:
     assert home.status("one")["status"] == "error" and "500" in home.status("one")["summary"]
 
 
+async def test_why_a_run_was_stopped_for_its_budget_is_told(home: Home, model: Model) -> None:
+    home.identify(vmId="vm-1", agentId="one", rootVmId="vm-0", budgetUsd=0.004)
+    call(home, "start", "--model", "scripted/rehearsal")
+    model.says(("bash", {"command": "true"}), "Done.")
+    call(home, "send", given={"type": "prompt", "message": "Go on."})
+    assert (await state(home, "aborted"))["why"] == "budget used up: $0.0045 of $0.0040"
+
+
 async def test_a_pi_that_is_gone_is_known_at_once(home: Home) -> None:
     call(home, "start")
     (pi,) = [each for each in psutil.process_iter(["cmdline", "environ"]) if named_pi(each, home)]

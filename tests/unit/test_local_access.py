@@ -195,6 +195,25 @@ def test_what_a_vm_makes_counts_for_its_makers_too(world: World) -> None:
         access.claim(1, world.vms.values())
 
 
+def test_what_a_maker_was_allowed_bounds_what_it_made_when_it_is_gone_too(world: World) -> None:
+    keys = world.access()
+    first = keys.grant("agent", 3)
+    key = keys.grant("child", 1000)
+    del world.vms["agent"]
+    keys.grant("other", 1)
+    keys = world.access()
+    child = keys.caller(key)
+    with access.asking(child):
+        access.claim(1, world.vms.values())
+        with pytest.raises(NotAllowedError, match="VM agent allows 3"):
+            access.claim(2, world.vms.values())
+    assert keys.caller(first) is None
+    for gone in ("child", "grandchild"):
+        del world.vms[gone]
+    keys.grant("other", 1)
+    assert "agent" not in world.file.read_text(), "there is nobody whom it bounds"
+
+
 def test_vms_are_made_of_commits_that_the_caller_may_see(world: World, agent: Caller) -> None:
     with access.asking(agent):
         for known in ("golden", "mine", "below"):
@@ -229,7 +248,7 @@ def test_no_key_is_kept_and_what_is_kept_is_private(world: World) -> None:
     assert key not in world.file.read_text()
     del world.vms["agent"]
     keys = world.access()
-    keys.grant("child", 1)
+    keys.grant("other", 1)
     assert "agent" not in world.file.read_text()
     assert stat.S_IMODE(world.file.stat().st_mode) == 0o600
     for wrong in ("", "wrong", key[:-1], "\udc80", "ä"):

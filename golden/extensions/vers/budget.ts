@@ -1,44 +1,27 @@
 // The cost budget: once it is used up, the agent is held before its next step, until somebody says whether to go on.
-// What was granted beyond it, and what its agents were given, is in the session, as the costs are.
+// One whom nobody hears, for another agent made it, stops there, and its status says why.
 
 import type { ExtensionAPI, ExtensionContext } from "@earendil-works/pi-coding-agent";
+import { BUDGET, type Sums, since } from "./costs.ts";
 import { identity } from "./place.ts";
+import { own } from "./status.ts";
 
-const BUDGET = "pi-v-budget"; // kind of our entries, and key of the status that tells the limit
-
-interface Booked {
-  granted?: number;
-  given?: number;
-}
-
-/** All in US dollars: what may be spent, what this session has cost, what was given to agents of its own. */
+/** All in US dollars: what may be spent, what was, and what was given to agents of its own. */
 export interface Account {
   limit: number;
   cost: number;
   given: number;
 }
 
-/** What stands in the session and in `identity.json` now; undefined: no limit. */
+/** What stands in its sessions and in `identity.json` now; undefined: no limit. */
 export function account(ctx: ExtensionContext): Account | undefined {
-  const budget = identity()?.budgetUsd;
-  if (budget === undefined) return undefined;
-  const found: Account = { limit: budget, cost: 0, given: 0 };
-  for (const entry of ctx.sessionManager.getEntries()) {
-    const { message, usage } = entry as { message?: { usage?: Spent }; usage?: Spent };
-    found.cost += (message?.usage ?? usage)?.cost?.total ?? 0;
-    if (entry.type !== "custom" || entry.customType !== BUDGET) continue;
-    const { granted = 0, given = 0 } = entry.data as Booked;
-    found.limit += granted;
-    found.given += given;
-  }
-  return found;
+  const me = identity();
+  if (me?.budgetUsd === undefined) return undefined;
+  const { cost, granted, given } = since(me.vmId, ctx);
+  return { limit: me.budgetUsd + granted, cost, given };
 }
 
-interface Spent {
-  cost?: { total?: number };
-}
-
-let book: (booked: Booked) => void = () => undefined;
+let book: (booked: Partial<Sums>) => void = () => undefined;
 
 /** Note what agents of its own were given; less than nothing: what came back. */
 export function give(given: number): void {
@@ -60,7 +43,12 @@ export function hold(pi: ExtensionAPI): void {
       const me = identity();
       const amount = me?.budgetUsd ?? 0;
       const given = now.given ? `, and $${now.given.toFixed(4)} are its agents'` : "";
-      const title = `Budget: ${me?.agentId} has cost $${now.cost.toFixed(4)} of $${now.limit.toFixed(4)}${given}. Go on?`;
+      const spent = `$${now.cost.toFixed(4)} of $${now.limit.toFixed(4)}${given}`;
+      if (!me?.asks || !ctx.hasUI) {
+        if (ctx.hasUI) own.stopped(`budget used up: ${spent}`); // the status file is not that of a `pi -p` beside it
+        return false;
+      }
+      const title = `Budget: ${me.agentId} has cost ${spent}. Go on?`;
       const more = await ctx.ui.confirm(title, `Yes: it may cost $${amount.toFixed(4)} more. No: it stops, and what it has done is kept.`, { signal: ctx.signal });
       if (more) book({ granted: amount });
       tell(ctx);
@@ -79,7 +67,11 @@ export function hold(pi: ExtensionAPI): void {
     return going;
   };
 
-  pi.on("agent_start", (_event, ctx) => tell(ctx));
+  pi.on("agent_start", (_event, ctx) => {
+    const me = identity();
+    if (me) since(me.vmId, ctx);
+    tell(ctx);
+  });
   pi.on("context", async (_event, ctx) => {
     await mayGoOn(ctx);
   });

@@ -25,6 +25,8 @@ export interface Identity {
   createdAt: string;
   /** US dollars that this agent and those below it may cost together; absent: no limit. */
   budgetUsd?: number;
+  /** Whether somebody answers its questions: a notebook that spawned it. */
+  asks?: boolean;
   /** Which VMs it may change: those of its swarm, which is the default, or all of the account. */
   scope?: "swarm" | "account";
 }

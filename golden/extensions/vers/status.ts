@@ -16,6 +16,8 @@ interface Status {
   status: "working" | "done" | "error" | "aborted";
   task: string;
   summary: string;
+  /** Why it was stopped, where that was not somebody's wish. */
+  why?: string;
   artifacts: string[];
   children: string[];
   updatedAt: string;
@@ -64,6 +66,9 @@ export const own = {
   children(labels: string[]): void {
     change((status) => ({ children: [...new Set([...status.children, ...labels])] }));
   },
+  stopped(why: string): void {
+    change(() => ({ why }));
+  },
 };
 
 /** Keep the file true. A run is over when pi has settled: before that it may try again. */
@@ -75,7 +80,7 @@ export function follow(pi: ExtensionAPI): void {
   });
   pi.on("agent_start", (_event, ctx) => {
     signal = ctx.signal;
-    change(() => ({ status: "working" }));
+    change(() => ({ status: "working", why: undefined }));
   });
   pi.on("message_end", (event, ctx) => {
     const { message } = event;

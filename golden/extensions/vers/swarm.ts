@@ -97,11 +97,17 @@ export const spawn = defineTool({
       throw new Refusal(`maxDepth: you are at depth ${me.depth}, and ${me.maxDepth} is the deepest. Do it yourself, or ask the user for a larger limit.`);
     }
     const budgetUsd = share(count, ctx);
-    const places = await registry.reserve(labels ?? Array(count).fill(null), { role: "agent", budgetUsd }, signal);
-    if (budgetUsd !== undefined) give(budgetUsd * count);
-    const found = await each(places, (place) => born(place, me, commitId, model, signal));
-    const fine = found.filter((one) => one.vmId);
-    if (budgetUsd !== undefined && fine.length < count) give(budgetUsd * (fine.length - count));
+    const book = (children: number) => budgetUsd !== undefined && children !== 0 && give(budgetUsd * children);
+    book(count); // before anything is awaited: the calls of one answer run side by side
+    let fine: Spawned[] = [];
+    let found: Spawned[];
+    try {
+      const places = await registry.reserve(labels ?? Array(count).fill(null), { role: "agent", budgetUsd }, signal);
+      found = await each(places, (place) => born(place, me, commitId, model, signal));
+      fine = found.filter((one) => one.vmId);
+    } finally {
+      book(fine.length - count);
+    }
     own.children(fine.map((one) => one.label));
     const lines = found.map((one) => (one.vmId ? `✓ ${one.label} on VM ${one.vmId}` : `✗ ${one.label}: ${one.error}`));
     if (fine.length === 0) throw new Refusal(lines.join("\n"));

@@ -53,6 +53,8 @@ def status(pi: Pi) -> dict[str, Any]:
         state = own["status"] if own.get("status") in ENDS else last
     if state == "error":
         found["why"] = end["error"]
+    if state == "aborted" and own.get("why"):
+        found["why"] = own["why"]
     kept = {name: own.get(name) for name in ("task", "summary", "artifacts", "children", "updatedAt")}
     return {"state": state, **found, "text": end["text"][-SHOWN:], "cost": round(end["cost"], 6), **kept}
 

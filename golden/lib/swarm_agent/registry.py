@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import os
@@ -25,16 +24,29 @@ def change(do: str, **how: Any) -> list[dict[str, Any]]:
     path = os.path.join(HOME, "registry.json")
     with open(os.path.join(HOME, "registry.lock"), "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        book: dict[str, Any] = {}
-        with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
-            book = json.load(file)
-        before = [entry for entry in book.get("vms") or [] if not stale(entry)]
+        book = kept(path)
+        before = [entry for entry in book["vms"] if not stale(entry)]
         after, found = CHANGES[do](list(before), **how)
         book["vms"] = after
         with open(os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             json.dump(book, file, indent=2)
         os.replace(path + ".new", path)
     return found
+
+
+def kept(path: str) -> dict[str, Any]:
+    """What the registry says. One that is damaged is set aside, for somebody to look at, and begun anew."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            book = json.load(file)
+        if all(isinstance(entry, dict) for entry in book["vms"]):
+            return dict(book)
+    except FileNotFoundError:
+        return {"vms": []}
+    except (ValueError, KeyError, TypeError):
+        pass  # a file cut off, or something else's
+    os.replace(path, f"{path}.damaged-{time.time_ns()}")
+    return {"vms": []}
 
 
 def stale(entry: dict[str, Any]) -> bool:

@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import sys
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,12 +18,19 @@ if TYPE_CHECKING:
 FOLDER = os.path.expanduser("~/.swarm")
 
 
-def entries() -> list[Any]:
+def kept() -> dict[str, Any]:
+    """What the registry says. One that is damaged is set aside, for somebody to look at, and begun anew."""
     try:
-        with open("registry.json") as file:
-            return list(json.load(file)["vms"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return []
+        with open("registry.json", encoding="utf-8") as file:
+            book = json.load(file)
+        if all(isinstance(entry, dict) for entry in book["vms"]):
+            return dict(book)
+    except FileNotFoundError:
+        return {"vms": []}
+    except (ValueError, KeyError, TypeError):
+        pass  # a file cut off, or something else's
+    os.replace("registry.json", f"registry.json.damaged-{time.time_ns()}")
+    return {"vms": []}
 
 
 def change(add: list[dict[str, Any]], remove: list[str]) -> None:
@@ -31,9 +39,10 @@ def change(add: list[dict[str, Any]], remove: list[str]) -> None:
     with open("registry.lock", "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         gone = {*remove, *(each["vmId"] for each in add)}
-        kept = [each for each in entries() if not (isinstance(each, dict) and each.get("vmId") in gone)]
-        with open("registry.json.new", "w") as file:
-            json.dump({"vms": [*kept, *add]}, file, indent=1)
+        book = kept()
+        book["vms"] = [*(entry for entry in book["vms"] if entry.get("vmId") not in gone), *add]
+        with open(os.open("registry.json.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            json.dump(book, file, indent=2)
         os.replace("registry.json.new", "registry.json")
 
 
