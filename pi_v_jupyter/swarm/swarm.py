@@ -11,10 +11,10 @@ from typing import Literal
 
 from pi_v_jupyter import names
 from pi_v_jupyter.commits import Commit
-from pi_v_jupyter.errors import NotFoundError, UnknownAgentError, UsageError, VersError
+from pi_v_jupyter.errors import NotFoundError, UnknownAgentError, UnknownCommitError, UsageError, VersError
 from pi_v_jupyter.fleet import Fleet
 from pi_v_jupyter.loops import at_home
-from pi_v_jupyter.swarm import identity, piconfig, secrets
+from pi_v_jupyter.swarm import identity, models, piconfig, secrets
 from pi_v_jupyter.swarm.agent import Agent, Result
 from pi_v_jupyter.swarm.intents import Intents
 from pi_v_jupyter.swarm.membership import Membership, Records
@@ -103,19 +103,16 @@ class Swarm:
             UnknownCommitError: there is no such commit.
         """
         if isinstance(commit, str):
-            commit = await self.fleet.commits.find_anyhow(commit)
-        provider, _, model_id = (model or "anthropic/").partition("/")
-        if model is not None and not model_id:
-            raise UsageError(f"{model!r} names no model.", "`--model PROVIDER/ID`.")
-        keys = secrets.of_provider(provider, key_env)
+            commit = await self._commit(commit)
+        chosen = models.named(model) if model is not None else None
+        keys = secrets.of_provider(chosen[0] if chosen else "anthropic", key_env)
         await self._room(n, max_vms)
         given = list(labels) or await self.fleet.free_names("agent", n)
         if len(given) != n or len(set(given)) != n:
             raise UsageError(f"{n} agents need {n} labels, each once.", "`--labels a,b,c`, or leave it out.")
-        await self.fleet.check_names(given)
+        await self._check(given)
         expires = int((datetime.now(UTC) + ttl).timestamp()) if ttl else 0
         config = None if bare else await asyncio.to_thread(piconfig.pack, piconfig.folder())
-        chosen = (provider, model_id) if model else None
         order = Order(commit, given, chosen, keys, expires, max_vms, config, budget)
         outcomes = await Provision(self.fleet, self.records, order, Agent).run()
         for outcome in outcomes:
@@ -127,6 +124,29 @@ class Swarm:
         spawns = Spawns(outcomes)
         spawns.brought = config.contents if config is not None else ()
         return spawns
+
+    async def _commit(self, name: str) -> Commit:
+        try:
+            return await self.fleet.commits.find_anyhow(name)
+        except UnknownCommitError:
+            if name != TAG:
+                raise
+            raise UnknownCommitError(
+                f"There is no golden image: no commit has the tag {TAG}.", "`%vers golden build` makes one."
+            ) from None
+
+    async def _check(self, labels: Sequence[str]) -> None:
+        try:
+            await self.fleet.check_names(labels)
+        except UsageError:
+            there = set(await self.labels())
+            taken = next((label for label in labels if label in there), None)
+            if taken is None:
+                raise
+            raise UsageError(
+                f"There is an agent {taken!r} already.",
+                f"Give another label, or `%vers swarm teardown {taken}` deletes it.",
+            ) from None
 
     async def _room(self, n: int, max_vms: int) -> None:
         there = len(await self._muster.members())
