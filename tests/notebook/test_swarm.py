@@ -320,6 +320,13 @@ def test_a_diff_is_shown_and_applied_to_a_branch(swarm: Kernel, tmp_path: Path) 
     assert "Nothing was changed." in clash.message
 
 
+@pytest.mark.parametrize("path", ["nothere", "note.md", "../workspace"])
+def test_a_folder_that_no_workspace_has_is_not_said_to_be_unchanged(swarm: Kernel, path: str) -> None:
+    done(swarm, "a", "write note.md some text")
+    told = f"There is no folder {path} in the workspace of a"
+    refused(swarm, f"%vers swarm diff a {path}", "UsageError", told)
+
+
 # Teardown.
 
 
