@@ -35,6 +35,8 @@ BUILD_TIMEOUT = 3600.0  # seconds: an emulated machine that has to install every
 ANSWER_TIMEOUT = 180.0  # seconds until pi answers, likewise
 KEPT_LINES = 20  # of what the recipe says, for an error to quote
 _RAN = re.compile(r"✓ (\S+) (\S+)")
+_NPM = re.compile(r"npm (?:error|ERR!) (?!code |errno |syscall |path |A complete log)(?:notarget )?(.+)")
+NO_VERSION = "No matching version"  # as npm says it
 _TOOL = re.compile(r"(\S+) (\S+)")
 
 OnProgress = Callable[[str], object]
@@ -83,7 +85,7 @@ class Golden:
             UnknownCommitError: nothing has it, or something that is no golden image.
         """
         commit = next((each for each in await self._fleet.commits.all() if tag in each.tags), None)
-        build = "`%vers golden build` makes one."
+        build = f"`%vers golden build{'' if tag == TAG else f' --tag {tag}'}` makes one."
         if commit is None:
             raise UnknownCommitError(f"There is no golden image: no commit has the tag {tag}.", build)
         image = read(commit)
@@ -179,9 +181,11 @@ class Golden:
                     tools[ran[1]] = ran[2]
                 on_progress(line)
         except RemoteCommandError as error:
-            last = (error.stderr.strip().splitlines() or said or ["it said nothing"])[-1]
+            why = telling(error.stderr.strip().splitlines() or said)
+            other = "`--pi` names a version of pi that there is; without it, the one that was tried out. "
             raise RemoteCommandError(
-                f"{vm.label} could not be made ready: {last.removeprefix('bootstrap.sh: ')}",
+                f"{vm.label} could not be made ready: {why}",
+                f"{other if pi and NO_VERSION in why else ''}"
                 "What it said before is in the error's `stderr`; the machine is deleted.",
                 exit_code=error.exit_code,
                 signal=error.signal,
@@ -209,6 +213,13 @@ class Golden:
         except BaseException:
             await asyncio.shield(self._fleet.forget_commit(commit))
             raise
+
+
+def telling(lines: list[str]) -> str:
+    """The one of them that tells why: npm's first that is more than a code; else the last."""
+    found = (_NPM.fullmatch(line) for line in lines)
+    last = lines[-1].removeprefix("bootstrap.sh: ") if lines else "it said nothing"
+    return next((line[1] for line in found if line), last)
 
 
 async def start(machine: Machine) -> BackgroundProcess:

@@ -63,6 +63,8 @@ class Pi:
             error = "Agent is already processing. Specify streamingBehavior."
         elif kind == "set_model" and command["modelId"] == "nosuch":
             error = "Model not found: nosuch"
+        elif kind == "get_available_models":
+            data = {"models": [{"provider": "anthropic", "id": "such"}, {"provider": "other", "id": "more"}]}
         elif kind == "clear_queue":
             data, self.queued = {"steering": [], "followUp": self.queued}, []
         elif kind == "extension_ui_response":

@@ -33,6 +33,33 @@ class AgentNames(Listed, AgentName):
     """Several agents, with commas; `*` is all of them."""
 
 
+class AgentList(AgentNames):
+    """Several agents in one word, for another one follows."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Refuse half a list."""
+        return _whole(self, value, param, ctx)
+
+
+class NewLabels(click.ParamType[str]):
+    """What agents to come are to be called, with commas."""
+
+    name = "A,B,…"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Refuse half a list."""
+        return _whole(self, value, param, ctx)
+
+
+def _whole(
+    kind: click.ParamType[str], value: Any, param: click.Parameter | None, ctx: click.Context | None
+) -> str:
+    listed = str(value)
+    if listed.strip().endswith(","):
+        kind.fail(f"{listed!r} ends with a comma: labels are listed without spaces, a,b,c.", param, ctx)
+    return listed
+
+
 class AgentPath(Named):
     """A path on an agent's VM; a relative one begins in its workspace."""
 

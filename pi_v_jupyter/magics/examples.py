@@ -13,6 +13,7 @@ import click
 
 from pi_v_jupyter.magics import swarmexamples
 
+LONGEST = 300  # characters of a first sentence
 EXAMPLES = {
     **swarmexamples.EXAMPLES,
     "%vers": """
@@ -273,8 +274,9 @@ def of(path: str) -> str:
 
 
 def open_help(path: str, command: click.Command) -> None:
-    """Have the help of `command`, and of all below it, show examples before options."""
+    """Have the help of `command` and all below it show examples before options, and list whole sentences."""
     for name, each in commands(path, command):
+        each.short_help = each.get_short_help_str(LONGEST)  # click cuts what is not given as such
         shown = textwrap.indent(of(name), "  ").replace("\n  %%", "\n\n\b\n  %%")
         first, _, more = inspect.cleandoc(each.help or "").partition("\n\n")
         # After \b lines are left as they are.

@@ -24,9 +24,14 @@ TAG = click.option(
 )
 
 
-@click.group(context_settings=HELP)
-def golden() -> None:
+@click.group(context_settings=HELP, invoke_without_command=True)
+@click.pass_context
+def golden(context: click.Context) -> GoldenImage | None:
     """The image that agents start from: a machine with pi, Node and the tools they need, as a commit."""
+    if context.invoked_subcommand is None:
+        shown: GoldenImage = context.invoke(status)
+        return shown
+    return None
 
 
 @golden.command()

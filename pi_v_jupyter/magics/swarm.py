@@ -12,10 +12,10 @@ from pi_v_jupyter import loops, names
 from pi_v_jupyter.commits import Commit
 from pi_v_jupyter.errors import UsageError, VersError
 from pi_v_jupyter.magics import swarmfiles, tasks
-from pi_v_jupyter.magics.agentnames import AgentName, AgentNames, Lifetime
+from pi_v_jupyter.magics.agentnames import AgentList, AgentName, AgentNames, Lifetime, NewLabels
 from pi_v_jupyter.magics.options import HELP, Seconds
 from pi_v_jupyter.magics.parameters import CommitName
-from pi_v_jupyter.magics.tasks import chosen, going_on, shown
+from pi_v_jupyter.magics.tasks import chosen, going_on, shown, single
 from pi_v_jupyter.views import swarm as views
 from pi_v_jupyter.views import telling
 
@@ -50,8 +50,12 @@ def swarm(context: click.Context) -> Any:
 
 @swarm.command()
 @click.argument("commit", type=CommitName(), default="golden")
-@click.option("-n", "count", type=click.IntRange(min=1), metavar="N", help="How many.")
-@click.option("--labels", metavar="A,B,…", help="What to call them; else agent-1, agent-2, …")
+@click.option(
+    "-n", "count", type=click.IntRange(min=1), metavar="N", help="How many; else 1, or one a label."
+)
+@click.option(
+    "--labels", type=NewLabels(), metavar="A,B,…", help="What to call them; else agent-1, agent-2, …"
+)
 @click.option("--model", metavar="PROVIDER/ID", help="Which model; scripted/rehearsal needs no key.")
 @click.option("--key-env", metavar="NAME", help="The variable that has the model's key.")
 @click.option(
@@ -83,7 +87,7 @@ def spawn(
     bare: bool,
     budget: float | None,
 ) -> Spawns:
-    """Make agents of COMMIT, a golden image, all at once.
+    """Make agents of COMMIT, a golden image, all at once; without it, of the one with the tag golden.
 
     The key of their model is taken from ANTHROPIC_API_KEY, or the variable that is usual with another
     provider. What does not become an agent is deleted. They have your skills, settings, instructions and
@@ -114,7 +118,7 @@ def spawn(
 
 
 @swarm.command()
-@click.argument("labels", type=AgentNames(), metavar="LABEL[,LABEL…|*]")
+@click.argument("labels", type=AgentList(), metavar="LABEL[,LABEL…|*]")
 @click.argument("prompt", nargs=-1, required=True, metavar="PROMPT")
 @click.option("--wait", is_flag=True, help="Show what they do until they have finished.")
 @click.option("--steer", is_flag=True, help="Tell those that work, once their tools have returned.")
@@ -124,7 +128,7 @@ def task(
     extension: Extension, labels: str, prompt: Sequence[str], wait: bool, steer: bool, follow_up: bool
 ) -> Agents | Waited:
     """Give agents something to do, as `%%task` does; `*` is all of them."""
-    return tasks.task(extension, labels, " ".join(prompt), tasks.How(wait, steer, follow_up))
+    return tasks.task(extension, [labels], " ".join(prompt), tasks.How(wait, steer, follow_up))
 
 
 @swarm.command()
@@ -149,7 +153,7 @@ def discover(extension: Extension) -> Agents:
 @click.pass_obj
 def read(extension: Extension, label: str, tail: int | None) -> views.Answer:
     """Show what an agent has answered to its last task, or has so far."""
-    (agent,) = chosen(extension, [label])
+    agent = single(extension, label, "read")
     result = agent.result()
     text = "\n\n".join(filter(None, (result.text, agent.story.partial)))
     if not text:
@@ -245,7 +249,7 @@ def answer(extension: Extension, label: str, reply: Sequence[str], cancel: bool)
 
     Of several questions, the oldest is answered.
     """
-    (agent,) = chosen(extension, [label])
+    agent = single(extension, label, "answer")
     dialogs = agent.story.dialogs
     if not dialogs:
         raise UsageError(

@@ -9,10 +9,10 @@ import click
 
 from pi_v_jupyter import names
 from pi_v_jupyter.errors import UsageError, VersError
-from pi_v_jupyter.magics.agentnames import AgentName, AgentNames, AgentPath, LocalPath
+from pi_v_jupyter.magics.agentnames import AgentList, AgentName, AgentPath, LocalPath
 from pi_v_jupyter.magics.files import bar
 from pi_v_jupyter.magics.options import HELP
-from pi_v_jupyter.magics.tasks import chosen, shown
+from pi_v_jupyter.magics.tasks import chosen, shown, single
 from pi_v_jupyter.views import files as file_views
 from pi_v_jupyter.views import patches
 from pi_v_jupyter.views.transcripts import Log
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command(context_settings=HELP)
-@click.argument("labels", type=AgentNames(), metavar="LABEL[,LABEL…|*]")
+@click.argument("labels", type=AgentList(), metavar="LABEL[,LABEL…|*]")
 @click.argument("path", type=AgentPath())
 @click.argument("dest", type=LocalPath(), default=".")
 @click.pass_obj
@@ -74,7 +74,7 @@ def diff(extension: Extension, label: str, path: str, repository: str | None, br
     """
     if branch is not None and repository is None:
         raise UsageError("--branch names what --apply makes.", "`--apply REPO --branch NAME`.")
-    (agent,) = chosen(extension, [label])
+    agent = single(extension, label, "diff")
 
     async def look() -> Patch:
         from pi_v_jupyter.swarm import workspace
@@ -96,7 +96,7 @@ def diff(extension: Extension, label: str, path: str, repository: str | None, br
 @click.pass_obj
 def log(extension: Extension, label: str, html: str | None, markdown: str | None) -> Log:
     """Show all that was told to an agent, that it said, and that its tools did."""
-    (agent,) = chosen(extension, [label])
+    agent = single(extension, label, "log")
     made = Log.of(agent)
     if html is None and markdown is None:
         return shown(extension, made)

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 WIDEST = 2000  # characters of a line of one of several agents; what is longer goes on in the next
 MILESTONES = (RunStarted, RunEnded, DialogAsked, RetryStarted)
-LABELS = click.Argument(["labels"], type=AgentNames(), metavar="LABEL[,LABEL…|*]")
+HELP_HINT = "`%vers swarm task --help` says more."  # IPython refuses a cell of `%%task --help` and no more
+LABELS = click.Argument(["labels"], nargs=-1, required=True, type=AgentNames(), metavar="LABEL…")
 OPTIONS = [
     click.Option(["--wait"], is_flag=True, help="Show what they do until they have finished."),
     click.Option(["--steer"], is_flag=True, help="Tell those that work, once their tools have returned."),
@@ -67,13 +68,16 @@ class How:
 
 def cell_magic(extension: Extension, line: str, body: str) -> Agents | Waited | None:
     """`%%task LABEL …` with a body."""
-    given = words.run(CELL, "%%task", words.arguments(line), None)
+    try:
+        given = words.run(CELL, "%%task", words.arguments(line), None)
+    except UsageError as error:
+        raise UsageError(error.message, HELP_HINT) from None
     if not isinstance(given, dict):  # help was asked for, and shown
         return None
     return task(extension, given.pop("labels"), body, How(**given))
 
 
-def task(extension: Extension, listed: str, prompt: str, how: How) -> Agents | Waited:
+def task(extension: Extension, listed: Sequence[str], prompt: str, how: How) -> Agents | Waited:
     """Give it to the agents that are listed; with `wait`, show what they do.
 
     Raises:
@@ -81,11 +85,15 @@ def task(extension: Extension, listed: str, prompt: str, how: How) -> Agents | W
         AgentError: an agent refused; all others were given it.
     """
     if how.steer and how.follow_up:
-        raise UsageError("--steer and --follow-up exclude each other.", "`%%task --help` says more.")
+        raise UsageError("--steer and --follow-up exclude each other.", HELP_HINT)
     if not prompt.strip():
         raise UsageError("There is nothing to do.", "The task is the cell below `%%task LABEL`.")
     words.encoded(prompt, "the task")
-    agents = chosen(extension, [listed])
+    agents = chosen(extension, listed)
+    if how.steer or how.follow_up:
+        for agent in agents:
+            if not agent.busy:
+                print(f"{names.shown(agent.label)} has nothing to do: it is given this as a new task.")
     called = ", ".join(names.shown(agent.label) for agent in agents)
     told = extension.vers.callbacks.made(_print)
     screen = loops.Screen()
@@ -150,9 +158,32 @@ def chosen(extension: Extension, listed: Iterable[str]) -> Agents:
     return agents
 
 
+def single(extension: Extension, listed: str, command: str) -> Agent:
+    """The agent that a command is about which takes one, by its label.
+
+    Raises:
+        UsageError: several are named, or there is none at all.
+        UnknownAgentError: there is none of that label.
+    """
+    agents = chosen(extension, [listed])
+    if len(agents) > 1:
+        labels = ", ".join(names.shown(agent.label) for agent in agents)
+        raise UsageError(
+            f"`{names.shown(listed)}` names several agents; {command} takes one.", f"One of {labels}."
+        )
+    return agents[0]
+
+
 def split(listed: Iterable[str]) -> list[str]:
-    """The labels in words with commas, each once; none for all."""
+    """The labels in words with commas, each once; none for all.
+
+    Raises:
+        UsageError: there are words, and no label in them.
+    """
+    listed = list(listed)
     labels = [label.strip() for word in listed for label in word.split(",") if label.strip()]
+    if listed and not labels:
+        raise UsageError(f"{' '.join(listed)!r} names no agent.", "`%vers swarm status` shows them all.")
     return [] if "*" in labels else list(dict.fromkeys(labels))
 
 

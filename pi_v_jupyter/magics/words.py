@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import difflib
 import io
+import re
 import shlex
 from typing import Any
 
 import click
 
 from pi_v_jupyter.errors import UsageError
+
+NO_NUMBER = re.compile(r"is not a valid (integer|float)(?: range)?")  # as click says it
 
 
 def split(line: str) -> tuple[list[str], list[int]]:
@@ -72,6 +75,10 @@ def usage_error(error: click.ClickException, name: str) -> UsageError:
     """A click error as one of ours."""
     message = error.format_message().strip().replace("\n", " ")
     context = getattr(error, "ctx", None)
+    if isinstance(error, click.BadParameter):
+        message = NO_NUMBER.sub(
+            lambda found: "is no whole number" if found[1] == "integer" else "is no number", message
+        )
     if isinstance(error, click.NoSuchOption):
         options = [word for param in context.command.params for word in param.opts] if context else []
         near = difflib.get_close_matches(error.option_name, options, 1)

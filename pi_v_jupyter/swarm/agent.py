@@ -14,6 +14,7 @@ from typing import Any
 
 from pi_v_jupyter.errors import (
     AgentError,
+    AgentRefusedError,
     RemoteCommandError,
     RemoteFileError,
     SpawnError,
@@ -21,7 +22,7 @@ from pi_v_jupyter.errors import (
 )
 from pi_v_jupyter.loops import at_home, cross
 from pi_v_jupyter.remote.background import BackgroundProcess
-from pi_v_jupyter.swarm import bridge, scripted
+from pi_v_jupyter.swarm import bridge, models, scripted
 from pi_v_jupyter.swarm.changes import Change
 from pi_v_jupyter.swarm.hearing import ANSWER_TIMEOUT, PI, Hearing
 from pi_v_jupyter.swarm.membership import Membership
@@ -146,7 +147,7 @@ class Agent:
         if model is not None:
             if model[0] == scripted.PROVIDER:
                 await self.rehearse()
-            await self.command("set_model", provider=model[0], modelId=model[1])
+            await models.choose(self, *model)
         await self.command("set_session_name", name=self.label)
 
     @at_home
@@ -200,11 +201,11 @@ class Agent:
         before = len(self.story.runs)
         try:
             told = await self.command("prompt", message=prompt)
-        except AgentError as error:
+        except AgentRefusedError:
             if not self.busy:
                 raise
             raise AgentError(
-                f"{self.label} works already: {error.message}",
+                f"{self.label} works already.",
                 "`%%task --steer` tells it something meanwhile, `--follow-up` has it do this next.",
             ) from None
         if told.get("disposition") == "handled":

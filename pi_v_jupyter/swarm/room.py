@@ -14,13 +14,13 @@ from pi_v_jupyter.swarm.membership import Membership
 class Room:
     """For `count` agents, of these labels or of default ones, on a platform with these VMs.
 
-    `members` are the ids of those that are agents', `ids` and `called` the ids and the names of all.
+    `members` are those that are agents', label by id; `ids` and `called` are the ids and the names of all.
     """
 
     count: int
     labels: Sequence[str]
     max_vms: int
-    members: Set[str]
+    members: Mapping[str, str]
     ids: Sequence[str]
     called: Set[str]
 
@@ -30,7 +30,7 @@ class Room:
         Raises:
             UsageError: a label cannot be one or is taken, or there would be too many agents.
         """
-        there = len(self.members | {*recorded})
+        there = len({*self.members, *recorded})
         if there + len(coming) + self.count > self.max_vms:
             more = f" and {len(coming)} being made" if coming else ""
             raise UsageError(
@@ -40,7 +40,13 @@ class Room:
         taken = self.called | {member.agent for member in recorded.values()}
         if not self.labels:
             return names.free("agent", self.count, taken | {*coming}, self.ids)
+        agents = {member.agent for member in recorded.values()} | {*self.members.values()}
         for label in self.labels:
+            if label in agents:
+                raise UsageError(
+                    f"There is an agent {label!r} already.",
+                    f"Give another label, or `%vers swarm teardown {label}` deletes it.",
+                )
             names.check(label, taken, self.ids)
             if label in coming:
                 raise UsageError(f"An agent {label!r} is being made just now.", "Another label avoids that.")

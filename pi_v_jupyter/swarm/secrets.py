@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from functools import cache
 
-from pi_v_jupyter import bundled
+from pi_v_jupyter import bundled, names
 from pi_v_jupyter.errors import SettingsError, UsageError
 
 FOLDER = ".swarm/secrets"  # of the user's home over there
@@ -40,7 +40,8 @@ def of_provider(
     variable = variables.get(provider)
     if variable is None:
         raise UsageError(
-            f"Agents cannot be given keys of {provider!r}.", f"There are: {', '.join(sorted(variables))}."
+            f"There is no provider {provider!r} for agents.{names.nearest(provider, [SCRIPTED, *variables])}",
+            f"There are: {', '.join([SCRIPTED, *sorted(variables)])}.",
         )
     value = environment.get(key_env or variable, "").strip()
     if not value:

@@ -11,10 +11,10 @@ from typing import Literal
 
 from pi_v_jupyter import names
 from pi_v_jupyter.commits import Commit
-from pi_v_jupyter.errors import UnknownAgentError, UsageError, VersError
+from pi_v_jupyter.errors import UnknownAgentError, UnknownCommitError, UsageError, VersError
 from pi_v_jupyter.fleet import Fleet
 from pi_v_jupyter.loops import at_home
-from pi_v_jupyter.swarm import piconfig, secrets
+from pi_v_jupyter.swarm import identity, models, piconfig, secrets
 from pi_v_jupyter.swarm.agent import Agent, Result
 from pi_v_jupyter.swarm.farewell import Farewell, Outcomes, told_of
 from pi_v_jupyter.swarm.hearing import LET_GO
@@ -113,15 +113,12 @@ class Swarm:
         """
         identity.check_limits(max_vms, budget)
         if isinstance(commit, str):
-            commit = await self.fleet.commits.find_anyhow(commit)
-        provider, _, model_id = (model or "anthropic/").partition("/")
-        if model is not None and not model_id:
-            raise UsageError(f"{model!r} names no model.", "`--model PROVIDER/ID`.")
-        keys = secrets.of_provider(provider, key_env)
+            commit = await self._commit(commit)
+        chosen = models.named(model) if model is not None else None
+        keys = secrets.of_provider(chosen[0] if chosen else "anthropic", key_env)
         room = await self._room(n, labels, max_vms)
         expires = int(self.fleet.client.now() + ttl.total_seconds()) if ttl else 0
         config = None if bare else await asyncio.to_thread(piconfig.pack, piconfig.folder())
-        chosen = (provider, model_id) if model else None
         order = Order(commit, room.choose, chosen, keys, expires, max_vms, config, budget)
         outcomes = await Provision(self.fleet, self.records, order, Agent).run()
         for outcome in outcomes:
@@ -134,12 +131,22 @@ class Swarm:
         spawns.brought = config.contents if config is not None else ()
         return spawns
 
+    async def _commit(self, name: str) -> Commit:
+        try:
+            return await self.fleet.commits.find_anyhow(name)
+        except UnknownCommitError:
+            if name != TAG:
+                raise
+            raise UnknownCommitError(
+                f"There is no golden image: no commit has the tag {TAG}.", "`%vers golden build` makes one."
+            ) from None
+
     async def _room(self, n: int, labels: Sequence[str], max_vms: int) -> Room:
         if n < 1:
             raise UsageError("A swarm has one agent at least.", "`-n 1`.")
         if labels and (len(labels) != n or len(set(labels)) != n):
             raise UsageError(f"{n} agents need {n} labels, each once.", "`--labels a,b,c`, or leave it out.")
-        members = {vm.id for vm, _ in await self._muster.members()}
+        members = {vm.id: member.agent for vm, member in await self._muster.members()}
         vms = await self.fleet.all()
         room = Room(n, labels, max_vms, members, [vm.id for vm in vms], {vm.name for vm in vms})
         room.choose({}, ())  # what is clear already is told at once

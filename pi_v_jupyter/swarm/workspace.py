@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pi_v_jupyter import names
-from pi_v_jupyter.errors import PatchError, UsageError
+from pi_v_jupyter.errors import PatchError, RemoteCommandError, UsageError
 from pi_v_jupyter.machine import Machine
 from pi_v_jupyter.swarm._there import source
+from pi_v_jupyter.swarm._there.workspace import NO_FOLDER
 
 WORKSPACE = "workspace"  # of the user's home
 PATIENCE = 600.0  # seconds for a large workspace
@@ -116,9 +117,19 @@ async def changes(machine: Machine, agent: str, path: str = "") -> Patch:
     """What is changed since, in the folder `path` of the workspace, with paths relative to that.
 
     Raises:
+        UsageError: there is no such folder, and was none.
         RemoteCommandError: nobody has marked its start, or it holds what git does not take.
     """
-    result = await machine.run(["python3", "-c", source("workspace"), "patch", path], timeout=PATIENCE)
+    try:
+        result = await machine.run(["python3", "-c", source("workspace"), "patch", path], timeout=PATIENCE)
+    except RemoteCommandError as error:
+        if error.exit_code != NO_FOLDER:
+            raise
+        raise UsageError(
+            f"There is no folder {names.shown(path)} in the workspace of {names.shown(agent)}, "
+            "and there was none at its start.",
+            f"`%vers swarm diff {names.shown(agent)}` shows all of it.",
+        ) from None
     return Patch(agent, result.stdout_bytes)
 
 

@@ -57,5 +57,6 @@ def test_the_golden_image_is_built_shown_and_built_from(tidied: Kernel) -> None:
 def test_a_version_of_pi_that_does_not_exist_is_told_in_a_sentence(tidied: Kernel) -> None:
     failed = tidied.run("%vers golden build --cold --pi 0.0.0-never", timeout=400)
     assert failed.error == "RemoteCommandError" and "could not be made ready" in failed.message
+    assert "No matching version found for" in failed.message and "`--pi` names" in failed.message
     assert len(failed.traceback.splitlines()) <= 2
     assert "No VMs." in tidied.run("%vers ls").data[0]

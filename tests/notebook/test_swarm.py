@@ -75,16 +75,25 @@ def test_a_spawn_shows_what_became_of_each_and_is_its_value(swarm: Kernel) -> No
     ("given", "error", "message"),
     [
         ("nosuch", "UnknownCommitError", "nosuch"),
-        ("golden --labels a", "UsageError", "There is a VM named 'a' already."),
+        ("golden --labels c,a", "UsageError", "There is an agent 'a' already."),
+        ("golden --labels c, d", "UsageError", "'c,' ends with a comma"),
         ("golden --labels c,c", "UsageError", "2 agents need 2 labels, each once."),
         ("golden -n 3 --max-vms 4", "UsageError", "There are 2 agents, and 3 more would be more than 4."),
         ("golden --ttl soon", "UsageError", "'soon' is no span of time."),
         ("golden --budget 0", "UsageError", "0"),
         ("golden --budget nan", "UsageError", "nan is no sum of US dollars"),
         ("golden --max-vms 1001", "UsageError", "1001"),
-        ("golden --model rehearsal", "UsageError", "'rehearsal' names no model."),
+        ("golden --budget lots", "UsageError", "'lots' is no number."),
+        ("golden -n two", "UsageError", "'two' is no whole number."),
+        ("golden --model rehearsal", "UsageError", "such as scripted/rehearsal"),
+        ("golden --model scripted/rehersal", "UsageError", "`--model scripted/rehearsal` is the only one."),
+        ("golden --model scriptd/rehearsal", "UsageError", "Did you mean 'scripted'?"),
         ("golden --key-env NOSUCH_KEY", "SettingsError", "NOSUCH_KEY is not set"),
-        ("golden --labels c --model anthropic/nosuch", "AgentError", "Model not found: nosuch"),
+        (
+            "golden --labels c --model anthropic/nosuch",
+            "AgentError",
+            "pi has no model 'nosuch' of anthropic. Did you mean 'such'?  It has such.",
+        ),
     ],
 )
 def test_a_spawn_that_cannot_be_says_why_and_leaves_nothing(
@@ -153,6 +162,27 @@ def test_a_label_that_none_has_is_told_with_the_nearest(swarm: Kernel, words: st
     rest = " do it" if words == "task" else ""
     told = refused(swarm, f"%vers swarm {words} aa{rest}", "UnknownAgentError", "There is no agent 'aa'.")
     assert "Did you mean 'a'?" in told.message
+
+
+@pytest.mark.parametrize("words", ["read", "log", "answer", "diff"])
+def test_what_takes_one_agent_says_so_when_several_are_named(swarm: Kernel, words: str) -> None:
+    told = refused(
+        swarm, f"%vers swarm {words} *", "UsageError", f"`*` names several agents; {words} takes one."
+    )
+    assert "One of a, b." in told.message
+    refused(swarm, f"%vers swarm {words} a,b", "UsageError", "`a,b` names several agents")
+
+
+@pytest.mark.parametrize("words", ["abort ''", "stats ,", "teardown ''"])
+def test_no_label_at_all_is_not_all_of_them(swarm: Kernel, words: str) -> None:
+    refused(swarm, f"%vers swarm {words}", "UsageError", "names no agent.")
+
+
+@pytest.mark.parametrize("words", ["task a, b", "collect a, notes.txt"])
+def test_half_a_list_of_labels_takes_no_word_that_follows_it(swarm: Kernel, words: str) -> None:
+    refused(
+        swarm, f"%vers swarm {words} more", "UsageError", "'a,' ends with a comma: labels are listed without"
+    )
 
 
 # Read, wait, abort, restart, answer.
@@ -291,6 +321,13 @@ def test_a_diff_is_shown_and_applied_to_a_branch(swarm: Kernel, tmp_path: Path) 
     subprocess.run([*git, "commit", "-q", "-m", "mine"], check=True)
     clash = refused(swarm, f"%vers swarm diff a --apply {tmp_path}", "PatchError", "does not fit: note.md")
     assert "Nothing was changed." in clash.message
+
+
+@pytest.mark.parametrize("path", ["nothere", "note.md", "../workspace"])
+def test_a_folder_that_no_workspace_has_is_not_said_to_be_unchanged(swarm: Kernel, path: str) -> None:
+    done(swarm, "a", "write note.md some text")
+    told = f"There is no folder {path} in the workspace of a"
+    refused(swarm, f"%vers swarm diff a {path}", "UsageError", told)
 
 
 # Teardown.

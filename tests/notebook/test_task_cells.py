@@ -49,6 +49,20 @@ def test_several_are_labelled_line_by_line(swarm: Kernel) -> None:
     assert len(lines) == 8
 
 
+@pytest.mark.parametrize("labels", ["a b", "a, b", "a,b"])
+def test_several_are_named_with_commas_or_without(swarm: Kernel, labels: str) -> None:
+    shown = good(swarm, f"%%task {labels} --wait\nsay hi")
+    assert "[a] hi" in shown.stdout and "[b] hi" in shown.stdout
+
+
+@pytest.mark.parametrize("how", ["--steer", "--follow-up"])
+def test_one_with_nothing_to_do_is_told_to_have_a_new_task(swarm: Kernel, how: str) -> None:
+    told = "a has nothing to do: it is given this as a new task.\n"
+    assert good(swarm, f"%%task a {how} --wait\nsay hi").stdout.startswith(told)
+    good(swarm, "%%task a\nhold")
+    assert told not in good(swarm, f"%%task a {how}\nsay more").stdout
+
+
 def test_a_star_is_all_of_them(swarm: Kernel) -> None:
     assert good(swarm, "%%task *\nhold").stdout == "⟳ a: working\n⟳ b: working\n"
 
@@ -67,7 +81,7 @@ def test_a_flood_is_bounded_and_comes_in_few_messages(swarm: Kernel) -> None:
 
 def test_a_busy_agent_refuses_another_task_and_says_what_to_do(swarm: Kernel) -> None:
     good(swarm, "%%task a\nhold")
-    told = refused(swarm, "%%task a\nsay more", "AgentError", "a works already")
+    told = refused(swarm, "%%task a\nsay more", "AgentError", "a works already.  `%%task --steer`")
     assert "--steer" in told.message and "--follow-up" in told.message
     assert table(good(swarm, "%vers swarm"))["a"].startswith("working hold"), "nothing has changed"
 
@@ -169,5 +183,7 @@ def test_a_cell_that_is_no_task_is_refused(swarm: Kernel, cell: str, message: st
 
 
 def test_the_help_says_how_it_is_used(swarm: Kernel) -> None:
-    assert good(swarm, "%%task --help\nx").stdout.startswith("Usage: %%task [OPTIONS] LABEL[,LABEL…|*]")
+    assert good(swarm, "%%task --help\nx").stdout.startswith("Usage: %%task [OPTIONS] LABEL…")
+    hint = "Missing argument 'LABEL…'.  `%vers swarm task --help` says more."
+    refused(swarm, "%%task\nx", "UsageError", hint)  # for IPython refuses `%%task --help` without a cell
     assert good(swarm, "%vers swarm --help").stdout.startswith("Usage: %vers swarm")

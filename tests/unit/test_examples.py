@@ -92,6 +92,12 @@ def test_a_list_of_commands_does_not_show_their_examples() -> None:
     assert words.help_of(vers, "%vers").count("%vers create") == 1
 
 
+@pytest.mark.parametrize("path", [path for path, each in COMMANDS.items() if isinstance(each, click.Group)])
+def test_a_list_of_commands_has_whole_sentences(path: str) -> None:
+    listed = words.help_of(COMMANDS[path], path).partition("\nCommands:\n")[2]
+    assert listed and "..." not in listed
+
+
 def test_what_question_marks_show_is_all_the_help() -> None:
     assert pages.vers() == words.help_of(vers, "%vers")
     assert [line for line in pages.vm().splitlines() if line.startswith("Usage: ")] == [
@@ -104,7 +110,7 @@ def test_what_question_marks_show_is_all_the_help() -> None:
         "Usage: %bg [OPTIONS] [COMMAND] [ARGS]...",
         "Usage: %%bg [OPTIONS] ID",
     ]
-    assert pages.task().startswith("Usage: %%task [OPTIONS] LABEL[,LABEL…|*]\n")
+    assert pages.task().startswith("Usage: %%task [OPTIONS] LABEL…\n")
 
 
 def test_an_id_comes_before_options_and_a_command_behind_them() -> None:

@@ -41,6 +41,27 @@ def test_a_golden_image_is_read_from_what_its_commit_says(hot: bool) -> None:
     assert all(word in shown for shown in (text, html) for word in ("3fa93fa9", "2026-01-01", "tmux 3.3a"))
 
 
+NPM = (
+    "npm error code ETARGET",
+    "npm error notarget No matching version found for @earendil-works/pi-coding-agent@99.9.9.",
+    "npm error notarget In most cases you or one of your dependencies are requesting",
+    "npm error A complete log of this run can be found in: /tmp/cache/_logs/debug-0.log",
+)
+
+
+@pytest.mark.parametrize(
+    ("lines", "why"),
+    [
+        (NPM, "No matching version found for @earendil-works/pi-coding-agent@99.9.9."),
+        (["npm error code ENOTFOUND", "npm error network request failed", NPM[3]], "network request failed"),
+        (["curl: (7) refused", "bootstrap.sh: npm 1 cannot be fetched"], "npm 1 cannot be fetched"),
+        ([], "it said nothing"),
+    ],
+)
+def test_of_what_a_recipe_said_the_line_that_tells_why_is_quoted(lines: list[str], why: str) -> None:
+    assert golden.telling(list(lines)) == why
+
+
 @pytest.mark.parametrize("description", [None, "", "hot", "a hot day; it rained", "cold; ", "warm; pi 1"])
 def test_a_commit_that_says_something_else_is_no_golden_image(description: str | None) -> None:
     assert golden.read(commit(description)) is None

@@ -18,6 +18,7 @@ HOME = os.path.expanduser("~")
 WORKSPACE = os.path.join(HOME, "workspace")
 STORE = os.path.join(HOME, ".swarm", "base.git")
 START = os.path.join(STORE, "start")
+NO_FOLDER = 3  # the exit code that tells of it
 PLAIN = {
     **{name: value for name, value in os.environ.items() if not name.startswith("GIT_")},
     **{"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "LC_ALL": "C"},
@@ -66,12 +67,26 @@ def mark() -> None:
     os.replace(START + ".new", START)
 
 
+def is_folder(path: str, start: str) -> bool:
+    """Is it one within the workspace, or was it at the start?"""
+    if path.split(os.sep)[0] == os.pardir:
+        return False
+    asked = ("git", "cat-file", "-t", f"{start}:{path}")
+    told = subprocess.run(
+        asked, env={**PLAIN, "GIT_DIR": STORE}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False
+    )
+    return os.path.isdir(os.path.join(WORKSPACE, path)) or told.stdout.strip() == b"tree"
+
+
 def patch(folder: str) -> bytes:
     if not os.path.exists(START):
         sys.exit("How the workspace was at its start is not known: its machine is of no golden image.")
     with open(START) as file:
         start = file.read()
-    relative = [f"--relative={folder.strip('/')}/"] if folder.strip("/.") else []
+    folder = os.path.normpath(folder.strip("/") or ".")
+    relative = [f"--relative={folder}/"] if folder != "." else []
+    if relative and not is_folder(folder, start):
+        sys.exit(NO_FOLDER)
     words = ("--binary", "--full-index", "--no-renames", "--no-ext-diff", "--no-textconv")
     return git("diff", *words, *relative, start, tree("patch"), env={**PLAIN, "GIT_DIR": STORE})
 
