@@ -157,7 +157,8 @@ def read(extension: Extension, label: str, tail: int | None) -> views.Answer:
     result = agent.result()
     text = "\n\n".join(filter(None, (result.text, agent.story.partial)))
     if not text:
-        print(f"{views.agent_text(agent)}; it has answered nothing.")
+        why = f"\n    {telling.short(result.error, 400)}" if result.error else ""
+        print(f"{views.agent_text(agent)}; it has answered nothing.{why}")
         return extension.quietly(views.Answer())
     return views.Answer(text[-tail:] if tail else text)
 

@@ -60,7 +60,13 @@ class Death:
         how = f"was ended by {self.signal}" if self.signal else f"ended with exit code {self.code}"
         if self.code is None and self.signal is None:
             how = "is gone"
-        return f"pi {how}" + (f": {self.stderr.strip()}" if self.stderr.strip() else "")
+        return f"pi {how}" + (f": {telling(self.stderr)}" if telling(self.stderr) else "")
+
+
+def telling(stderr: str) -> str:
+    """The line that tells why a program ended: the last that names an error, or else the last there is."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    return next((line for line in reversed(lines) if "error" in line.casefold()), lines[-1] if lines else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import re
 import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -28,10 +29,12 @@ from pi_v_jupyter.remote.background import TAIL, BackgroundProcess
 from pi_v_jupyter.remote.backgroundinput import seconds
 from pi_v_jupyter.remote.journals import Rows
 from pi_v_jupyter.remote.refusals import shown
+from pi_v_jupyter.swarm.changes import telling
 from pi_v_jupyter.swarm.feeds import Event, Feed, Record, events
 
 TIMEOUT = 30.0  # seconds
 PARTING = 3.0  # seconds in which one that takes no more is seen to end
+AGAIN = re.compile("— started again, .* —")  # between what one wrote and the next
 WORDS = 500  # characters of pi's own
 
 
@@ -239,9 +242,10 @@ class Rpc:
 
     def _ended(self, end: Record) -> AgentEndedError:
         process = self.process
+        why = shown(telling(end["stderr"]))[:WORDS]
         return AgentEndedError(
-            f"{self._called} runs no more: {process.exit}.",
-            f"`%bg logs {process.id}{process.machine.option}` shows what it wrote.",
+            f"{self._called} runs no more: {process.exit}{f': {why}' if why else ''}.",
+            f"`%vers swarm restart {process.machine.label}` starts it again.",
             exit_code=process.exit_code,
             signal=process.signal,
             stderr=end["stderr"],
@@ -252,7 +256,8 @@ class Rpc:
         process, stderr = self.process, list[str]()
         if process.state != "lost":
             try:
-                stderr = list(await process.logs(TAIL, "stderr"))
+                for line in await process.logs(TAIL, "stderr"):
+                    stderr = [] if AGAIN.fullmatch(line) else [*stderr, line]  # of this one alone
             except RemoteFileError:  # it was forgotten meanwhile
                 stderr = []
         return at, {

@@ -72,7 +72,7 @@ async def test_it_is_held_before_its_next_tool_until_it_may_cost_as_much_again(h
     assert asked.title == "Budget: ann has cost $0.0045 of $0.0040. Go on?"
     assert not note(home).exists() and ann.story.budget == BUDGET
     await ann.agent.answer(asked.id, confirmed=True)
-    await ann.until(lambda: ann.story.budget == 2 * BUDGET)
+    await ann.until(lambda: ann.story.budget == pytest.approx(ANSWER + BUDGET))
     assert ann.story.state == "working", "whoever reads it later knows that it is answered"
     assert await ann.over() == "done"
     assert note(home).read_text() == "hi" and ann.story.runs[-1].answer == "Written."
@@ -89,6 +89,14 @@ async def test_it_stops_when_it_may_not_and_its_work_is_kept(home: Home, ann: To
     assert "$0.0090 of $0.0090" in (await ann.asked()).title, "nothing is asked of the model before that"
     await ann.agent.answer(ann.story.dialogs[0].id, cancelled=True)
     assert await ann.over() == "aborted" and ann.story.runs[-1].usage.cost == 0
+
+
+async def test_one_yes_is_enough_however_far_beyond_its_budget_it_is(home: Home, ann: Told) -> None:
+    home.identify(vmId="vm-1", agentId="ann", rootVmId="vm-1", asks=True, budgetUsd=ANSWER / 10)
+    await ann.task(WRITES, "Written.")
+    await ann.agent.answer((await ann.asked()).id, confirmed=True)
+    assert await ann.over() == "done"
+    assert len([event for event in ann.events if event.get("method") == "confirm"]) == 1
 
 
 async def test_several_tools_of_one_answer_wait_for_one_answer(home: Home, ann: Told) -> None:
@@ -117,9 +125,9 @@ async def test_a_grant_is_kept_when_pi_is_started_again(home: Home) -> None:
     async with running(home, "--continue") as agent:
         ann = Told(agent)
         await ann.task("Once more.")
-        assert "$0.0090 of $0.0080" in (await ann.asked()).title
+        assert "$0.0090 of $0.0085" in (await ann.asked()).title
         await agent.answer(ann.story.dialogs[0].id, confirmed=True)
-        assert await ann.over() == "done" and ann.story.budget == pytest.approx(3 * BUDGET)
+        assert await ann.over() == "done" and ann.story.budget == pytest.approx(2 * ANSWER + BUDGET)
 
 
 async def test_an_agent_without_a_budget_is_never_held(home: Home, ann: Told) -> None:

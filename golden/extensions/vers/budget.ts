@@ -50,7 +50,7 @@ export function hold(pi: ExtensionAPI): void {
       }
       const title = `Budget: ${me.agentId} has cost ${spent}. Go on?`;
       const more = await ctx.ui.confirm(title, `Yes: it may cost $${amount.toFixed(4)} more. No: it stops, and what it has done is kept.`, { signal: ctx.signal });
-      if (more) book({ granted: amount });
+      if (more) book({ granted: now.cost + now.given + amount - now.limit });
       tell(ctx);
       if (!more) return false;
     }
