@@ -16,7 +16,6 @@ from pi_v_jupyter.errors import AgentEndedError, ApiError, SpawnError, VersError
 from pi_v_jupyter.fleet import Fleet
 from pi_v_jupyter.swarm import identity
 from pi_v_jupyter.swarm.agent import Agent
-from pi_v_jupyter.swarm.changes import telling
 from pi_v_jupyter.swarm.intents import Choose, Intents, to_its_end
 from pi_v_jupyter.swarm.membership import Membership, Records
 from pi_v_jupyter.swarm.piconfig import PiConfig
@@ -108,9 +107,9 @@ class Provision:
                     f"{member.agent} was not ready after {READY_TIMEOUT:g} s.",
                     "`%vers doctor` looks at the way to its VM.",
                 )
-            except AgentEndedError as failure:  # with all that it wrote, when its VM is deleted
+            except AgentEndedError as failure:  # whose VM is deleted, with all that it wrote
                 error = SpawnError(
-                    f"The pi of {member.agent} does not start: {telling(failure.stderr) or failure.message}",
+                    failure.message,
                     "`--bare` leaves your own configuration of pi out."
                     if self.order.config is not None
                     else "`%vers golden build` makes another image.",

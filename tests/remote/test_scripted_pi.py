@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 from pis import NEW, OLD, Pi, running_pi
 
-from pi_v_jupyter.swarm.story import Story
-
 OVER = ("done", "error", "aborted")
 SUM = "What is the sum of 19 and 23?"
 ANSWER = "The sum is 42."
@@ -112,18 +110,3 @@ def test_a_pi_takes_up_another_model_while_it_runs(version: str) -> None:
         assert pi.story.model == "scripted/rehearsal"
         told(pi, ANSWER)
         assert pi.story.runs[-1].answer == ANSWER
-
-
-def test_a_later_pi_tells_a_story_again_from_its_session() -> None:
-    with running_pi(NEW) as pi:
-        told(pi)
-        told(pi, {"status": 529}, ANSWER)
-        pi.send("get_entries", id="entries")
-        again = Story()
-        again.feed(pi.response("entries"))
-        assert again.state == pi.story.state == "done"
-        assert [run.prompts for run in again.runs] == [[SUM], [SUM]]
-        assert [run.answers for run in again.runs] == [run.answers for run in pi.story.runs]
-        assert again.totals == pi.story.totals
-        calls, seen = again.runs[0].calls, pi.story.runs[0].calls
-        assert [(call.name, call.result) for call in calls] == [(call.name, call.result) for call in seen]

@@ -247,7 +247,7 @@ async def test_a_wait_goes_on_for_the_others_and_names_who_is_not_heard_and_why(
 ) -> None:
     agent = await one(vers)
     stranger = platform[0].make()
-    platform[0].vms[stranger]["labels"] = {"name": "w", "agent": "w"}
+    platform[0].vms[stranger]["labels"] = {"name": "w", "pi-v-agent": "w"}
     await agent.task("hold")
     waiting = asyncio.create_task(vers.swarm.wait(timeout=0))
     await until(lambda: any(each.trouble for each in vers.swarm.known()))

@@ -110,5 +110,5 @@ def test_a_key_that_is_not_there_is_asked_for_by_the_name_of_its_variable() -> N
         secrets.of_provider("anthropic", environment={"ANTHROPIC_API_KEY": " "})
     with pytest.raises(SettingsError, match="MY_KEY is not set"):
         secrets.of_provider("anthropic", "MY_KEY", {})
-    with pytest.raises(UsageError, match="There are: ant-ling, anthropic, "):
+    with pytest.raises(UsageError, match="There are: scripted, ant-ling, anthropic, "):
         secrets.of_provider("nobody", environment={})
