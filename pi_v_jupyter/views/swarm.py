@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from pi_v_jupyter.names import shown
-from pi_v_jupyter.views.tables import html_table, text_table
+from pi_v_jupyter.views.tables import html_table, in_html, text_table
 from pi_v_jupyter.views.telling import (
     ICONS,
     answering,
@@ -107,7 +107,7 @@ def agents_html(agents: Agents) -> str:
     """Agents as a table, with what they ask below it."""
     if not agents:
         return f"<p>{NO_AGENTS[0]} <code>{NO_AGENTS[1]}</code> {NO_AGENTS[2]}</p>"
-    asked = "".join(f"<p>? {escape(question)} {_with_code(how)}</p>" for question, how in _questions(agents))
+    asked = "".join(f"<p>? {in_html(question)} {_with_code(how)}</p>" for question, how in _questions(agents))
     return html_table(COLUMNS, [*map(_row, agents)], unbroken=True) + asked
 
 
@@ -234,6 +234,6 @@ def answer_text(answer: Answer) -> str:
 def _with_code(text: str) -> str:
     """Escaped, what is between backquotes as code."""
     return "".join(
-        f"<code>{escape(part)}</code>" if number % 2 else escape(part)
+        f"<code>{escape(part)}</code>" if number % 2 else in_html(part)
         for number, part in enumerate(text.split("`"))
     )

@@ -76,6 +76,11 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
+def in_html(text: str) -> str:
+    """`text` as it is: notebooks take what is between two dollars of one element for a formula."""
+    return escape(text).replace("$", "<span>$</span>")
+
+
 def html_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, unbroken: bool = False) -> str:
     """A plain table; the front end's own style gives it its looks, but for words set to the right.
 
@@ -84,7 +89,7 @@ def html_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, unbroken
     style = UNBROKEN if unbroken else LEFT
     head = "".join(f"<th {style}>{escape(cell)}</th>" for cell in header)
     body = "".join(
-        "<tr>" + "".join(f"<td {style}>{escape(cell)}</td>" for cell in line) + "</tr>" for line in rows
+        "<tr>" + "".join(f"<td {style}>{in_html(cell)}</td>" for cell in line) + "</tr>" for line in rows
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 

@@ -457,7 +457,7 @@ USAGE = "UsageError"
         ("%bg start web --on loopback --local -- true", USAGE, "--local and --on exclude each other."),
         ("%bg start web --on nosuch -- true", "UnknownVMError", "No VM named 'nosuch'."),
         ("%bg start web --wait -1 -- true", USAGE, "-1 is not in the range x>=0."),
-        ("%bg start web --wait soon -- true", USAGE, "'soon' is not a valid integer range."),
+        ("%bg start web --wait soon -- true", USAGE, "'soon' is no whole number."),
         ("%bg start web --ready '(' -- true", USAGE, "'(' is no regular expression"),
         ("%bg start web --ready 70000 -- true", USAGE, "70000 is no port."),
         ("%bg start web --tunnel http -- true", USAGE, "'http' is no port."),

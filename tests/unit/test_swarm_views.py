@@ -101,6 +101,14 @@ def test_what_an_agent_has_cost_is_told_with_its_budget() -> None:
     assert " of " not in views.totals_text(table).splitlines()[-1]
 
 
+def test_sums_of_dollars_are_no_formula_in_a_notebook() -> None:
+    held = agent(runs=(run(),), budget=5.0, totals=Usage(cost=4.5))
+    html = views.agents_html(Agents([held]))
+    assert "<span>$</span>4.50 of <span>$</span>5.00" in html and html.count("$") == html.count(
+        "<span>$</span>"
+    )
+
+
 def test_no_agents_say_how_to_make_some() -> None:
     assert views.agents_text(Agents()) == "No agents.  `%vers swarm spawn golden -n 3` makes three."
     assert Seen(views.agents_html(Agents())).tags == {"p", "code"}
