@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
@@ -24,6 +25,7 @@ PATH = "/registry/vms"
 OURS = "vers-swarm"  # who registers agents, as opposed to other VMs
 TIMEOUT = 5.0  # seconds for one try
 PATIENCE = 8.0  # seconds for all of them
+REST = 60.0  # seconds; each command would wait for it otherwise
 T = TypeVar("T")
 
 
@@ -90,9 +92,12 @@ class RegistryService:
         self._settings, self._on_notice = settings, on_notice
         self._client = Client(settings, timeout=TIMEOUT)
         self._told = ""
+        self._resting = 0.0  # until when it is not asked who there is, on the clock of `time.monotonic`
 
     async def entries(self) -> dict[str, Entry]:
-        """The agents it knows, by the ids of their VMs."""
+        """The agents it knows, by the ids of their VMs. One that failed is left alone for a while."""
+        if time.monotonic() < self._resting:
+            return {}
         return await self._helped(self._client.entries, {})
 
     async def add(self, members: Iterable[tuple[str, Membership]]) -> None:
@@ -133,8 +138,9 @@ class RegistryService:
         except VersError as error:
             why = error.message
         else:
-            self._told = ""
+            self._told, self._resting = "", 0.0
             return answer
+        self._resting = time.monotonic() + REST
         if not self._told:
             self._told = (
                 f"The swarm's registry service is of no help: {why.rstrip('.')}. Agents work on without it."

@@ -25,8 +25,10 @@ class Service:
     wrapped: bool = False
     status: int = 200
     url: str = ""
+    asked: int = 0
 
     def answer(self, method: str, path: str, body: Any, key: str) -> tuple[int, Any]:
+        self.asked += method == "GET"
         if key != f"Bearer {TOKEN}" or self.status != 200:
             return (401 if self.status == 200 else self.status), {"error": f"no, {key}"}
         if (method, path) == ("GET", "/registry/vms"):
@@ -136,3 +138,6 @@ def test_when_it_fails_that_is_said_once_and_agents_are_made_and_found(
     assert shown.text.count("The swarm's registry service is of no help: ") == 1
     assert "Agents work on without it." in shown.text and TOKEN not in shown.text
     assert table(shown) == {"a": "idle"}
+    before = service.asked
+    good(told, "%vers swarm status")
+    assert service.asked == before, "no command waits for it again for a while"
