@@ -91,10 +91,18 @@ class Farm:
 
     def delete(self, vm_id: str) -> None:
         """One goes, with all that runs in its home."""
+        self.forget(vm_id)
+        self.clear(vm_id)
+
+    def forget(self, vm_id: str) -> None:
+        """It is no VM any more, and nobody can log in to it."""
         del self.vms[vm_id]
         keys = self.folder / "authorized_keys"
         lines = keys.read_text().splitlines(keepends=True)
         keys.write_text("".join(line for line in lines if f"/{vm_id}/" not in line))
+
+    def clear(self, vm_id: str) -> None:
+        """End all that runs in its home."""
         end_background(self.home(vm_id) / ".local" / "share")
         end_those_of(self.home(vm_id))
         shutil.rmtree(self.home(vm_id), ignore_errors=True)
@@ -139,7 +147,7 @@ class Farm:
             case "DELETE " if vm["labels"].get("name") in self.stubborn:
                 return 409, {"error": "it is needed"}
             case "DELETE ":
-                self.delete(vm_id)
+                self.forget(vm_id)
                 return 200, {"vm_id": vm_id}
         return 404, {"error": what}
 
@@ -183,6 +191,8 @@ def handler(farm: Farm) -> type[BaseHTTPRequestHandler]:
                 )
                 if key and status < 300:
                     farm.answered[key] = status, told
+            if self.command == "DELETE" and status == 200:  # while others ask, or they would go on there
+                farm.clear(told["vm_id"])
             if self.command == "POST" and "commit" in path and not farm.telling.is_set():
                 farm.withheld.set()
                 farm.telling.wait()
