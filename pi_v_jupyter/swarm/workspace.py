@@ -53,7 +53,8 @@ class Patch:
 
         Raises:
             UsageError: there is nothing to apply, no repository, or such a branch already.
-            PatchError: parts of it do not fit: `files` are those. Nothing was changed.
+            PatchError: parts of it do not fit (`files` are those), or all of it is there already. Nothing was
+                changed.
         """
         if not self.data:
             raise UsageError(
@@ -104,6 +105,10 @@ class Patch:
                 files=unfit,
             )
         tree = (await _must(top, "write-tree", env=env)).strip()
+        if tree == (await _must(top, "rev-parse", "HEAD^{tree}", env=env)).strip():
+            raise PatchError(
+                f"What is checked out has all that {self.agent} changed already.", "Nothing was changed."
+            )
         words = ("-p", "HEAD", "-m", f"What the agent {self.agent} changed")
         return (await _must(top, "commit-tree", tree, *words, env=env)).strip()
 
