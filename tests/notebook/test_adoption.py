@@ -137,7 +137,8 @@ def test_one_that_was_killed_is_told_and_another_takes_its_place(pi_v: PiV) -> N
         kill(pi_v)
         agent = "get_ipython().run_line_magic('vers', 'swarm status')[0]"
         until(lambda: kernel.value(f"{agent}.state") == "lost")
-        assert "out of luck\nThe pi that pi-v had started has ended." in kernel.value(f"{agent}.story.error")
+        assert "The pi that pi-v had started has ended." in kernel.value(f"{agent}.story.error")
+        assert "out of luck\n" in kernel.value(f"{agent}.story.death.stderr")
         told = good(kernel, "%vers swarm restart old").stdout
         assert "kept no session: a new one has its place" in told
         pid = kernel.value(f"{agent}.process.status.pid")

@@ -175,6 +175,17 @@ async def test_a_line_that_never_ends_is_shown_all_the_same(place: Machine) -> N
     assert await process.logs() == ["one", "two... "]
 
 
+async def test_its_log_has_all_that_was_written_before_it_was_asked_for(
+    place: Machine, tmp_path: Path
+) -> None:
+    code = "until [ -e go$n ]; do sleep 0.01; done; echo out $n; echo err $n >&2; touch gone$n"
+    process = await place.start(f"for n in $(seq 9); do {code}; done", id="web", cwd=str(tmp_path))
+    for count in range(1, 10):
+        (tmp_path / f"go{count}").touch()
+        await until((tmp_path / f"gone{count}").exists)
+        assert len(await process.logs()) == 2 * count
+
+
 async def test_short_lines_in_great_number_come_while_it_runs(place: Machine) -> None:
     process = await place.start(f"yes '' | head -n 3000000; echo end{WAIT}", id="web")
     count = 0

@@ -21,6 +21,7 @@ from . import descendants, journal, minder, processes
 from .abouts import damaged, told
 from .files import Call, Refusal
 from .frames import CURSOR, LOG, frame
+from .sockets import connected
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 ID = re.compile("[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 PATIENCE = 30.0  # seconds after SIGKILL
+PROMPT = 1.0  # seconds in which a minder answers who comes
 SHOWN = 2000  # characters of a command that are remembered
 MARKS = {"stdout": b"o", "stderr": b"e" + journal.AGAIN, "both": b"oe" + journal.AGAIN}
 NONE = (FileNotFoundError, NotADirectoryError, Refusal, ValueError, TypeError, KeyError, RecursionError)
@@ -217,8 +219,11 @@ def listed(call: Call) -> list[dict[str, Any]]:
 
 
 def tail(call: Call, id: str, lines: int, stream: str) -> dict[str, int]:
-    """Where the last lines begin."""
-    return {"cursor": journal.tail(folder(id), lines, MARKS[stream], call.check)}
+    """Where the last lines begin, of all that was written up to now."""
+    place = folder(id)
+    with contextlib.suppress(OSError), connected(os.path.join(place, "socket"), PROMPT) as link:
+        link.recv(1)  # its minder takes what there is before it greets
+    return {"cursor": journal.tail(place, lines, MARKS[stream], call.check)}
 
 
 def opening(call: Call, id: str, cursor: int, stream: str) -> dict[str, int]:

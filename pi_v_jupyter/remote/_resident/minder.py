@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl
 MUCH = 32 << 10  # bytes read at once, after which more is read at once
-HOLD = 0.2  # seconds between two reads of little: fewer, for whoever follows a hundred of these
+BRIEF = 0.05  # seconds between two reads of little
+HOLD = (
+    0.2  # seconds until what wrote alone is read again: fewer reads, for whoever follows a hundred of these
+)
 AGAIN = 1.0  # seconds between two tries to write to a full disk
 LOOK = 0.05  # seconds between two rounds of SIGKILL: what is killed may just have started more
 CHASE = 0.05  # seconds of one round
@@ -58,6 +61,7 @@ class Minder(Loop):
         self.patience = LOOK
         self.orders: set[str] = set()
         self.holding: Timer | None = None
+        self.resting: set[Output] = set()  # they are not looked at for a while
         self.full: Timer | None = None
         self.outputs = [Output(self, name) for name in journal.MARKS]
         self.input: Input | None = None
@@ -122,24 +126,38 @@ class Minder(Loop):
         self.watch(self.listener.fileno(), selectors.EVENT_READ, self.welcome)
 
     def welcome(self, _events: int) -> None:
+        """Whoever comes finds all that was written up to now."""
         with contextlib.suppress(OSError):
-            Listener(self, self.listener.accept()[0])
+            link = self.listener.accept()[0]
+            for output in self.outputs if self.full is None else ():
+                output.take()
+            Listener(self, link)
 
     def regulate(self) -> None:
         """Watch what it writes, unless that is to wait."""
         for output in self.outputs:
-            if output.open and self.holding is None and self.full is None:
+            if output.open and output not in self.resting and self.full is None:
                 self.watch(output.reader, selectors.EVENT_READ, self.readable)
             elif output.open:
                 self.unwatch(output.reader)
 
     def readable(self, _events: int) -> None:
-        if max(output.take() for output in self.outputs) < MUCH:
-            self.holding = self.later(HOLD, self.release)
+        """What rested has written before the other, which had nothing until now."""
+        first = sorted(self.outputs, key=lambda output: output not in self.resting)
+        taken = {output: output.take() for output in first}
+        if self.holding is not None:
+            self.holding.cancel()
+        if max(taken.values()) < MUCH:
+            self.resting = set(self.outputs)
+            self.holding = self.later(BRIEF, lambda: self.rest({each for each in taken if taken[each]}))
+        else:
+            self.resting = set()
         self.regulate()
 
-    def release(self) -> None:
-        self.holding = None
+    def rest(self, wrote: set[Output]) -> None:
+        self.resting, self.holding = wrote, None
+        if wrote:
+            self.holding = self.later(HOLD - BRIEF, lambda: self.rest(set()))
         self.regulate()
 
     def keep(self, rows: bytes) -> None:

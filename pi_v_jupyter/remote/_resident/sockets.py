@@ -13,19 +13,29 @@ if TYPE_CHECKING:
     from .jobs import Job
 
 
+def connected(path: str, patience: float = 0.0) -> socket.socket:
+    """A connection to a socket that listens; OSError: nobody does, or not within `patience` seconds."""
+    made = socket.socket(socket.AF_UNIX)
+    made.settimeout(patience)
+    try:
+        folder = os.open(os.path.dirname(path), os.O_PATH | os.O_CLOEXEC)
+        try:  # a short way: the whole path may be longer than one of a socket can be
+            made.connect(f"/proc/self/fd/{folder}/{os.path.basename(path)}")
+        finally:
+            os.close(folder)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
 class Socket(Stream):
     """Both directions of a connected socket. Its end is the job's."""
 
     def __init__(self, job: Job, path: str) -> None:
         super().__init__(job, OUT)
-        with socket.socket(socket.AF_UNIX) as made:
-            made.setblocking(False)  # a full backlog is an error, and nothing to wait for here
-            folder = os.open(os.path.dirname(path), os.O_PATH | os.O_CLOEXEC)
-            try:  # a short way: the whole path may be longer than one of a socket can be
-                made.connect(f"/proc/self/fd/{folder}/{os.path.basename(path)}")
-            finally:
-                os.close(folder)
-            self.read_from(made.detach(), None)
+        made = connected(path)  # a full backlog is an error, and nothing to wait for here
+        self.read_from(made.detach(), None)
 
     def keyboard(self) -> int:
         """A descriptor for what is sent."""
