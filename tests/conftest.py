@@ -9,6 +9,8 @@ import platformdirs
 import pytest
 from platforms import Platform, new_platform
 
+from pi_v_jupyter.loops import running_io_loop
+
 
 @pytest.fixture(scope="session")
 def shared_platform() -> Iterator[Platform]:
@@ -28,3 +30,4 @@ def leaks_fail_here() -> Iterator[None]:
     """What a module leaves open fails its own last test, not some later one that happens to find it."""
     yield
     gc.collect()
+    assert running_io_loop() is None, "sessions of later tests would live on it"

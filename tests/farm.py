@@ -6,7 +6,6 @@ Root only: a VM is logged in to as root. Nothing of it is left, whatever the tes
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -17,11 +16,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import answers
 import asyncssh
 import psutil
 from leftovers import end_background
@@ -175,42 +175,25 @@ def end_those_of(home: Path) -> None:
                 process.kill()
 
 
-def handler(farm: Farm) -> type[BaseHTTPRequestHandler]:
+def answers_of(farm: Farm) -> Callable[[BaseHTTPRequestHandler, Any], answers.Answer | None]:
     lock = threading.Lock()
 
-    class Answers(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer(request: BaseHTTPRequestHandler, body: Any) -> answers.Answer | None:
+        path, _, query = request.path.removeprefix("/api/v1").partition("?")
+        with lock:
+            key = request.headers.get("X-Idempotency-Key", "")
+            status, told = farm.answered.get(key) or farm.answer(request.command, path, query, body)
+            if key and status < 300:
+                farm.answered[key] = status, told
+        if request.command == "DELETE" and status == 200:  # while others ask, or they would go on there
+            farm.clear(told["vm_id"])
+        if request.command == "POST" and "commit" in path and not farm.telling.is_set():
+            farm.withheld.set()
+            farm.telling.wait()
+            return None
+        return status, told, {}
 
-        def answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            path, _, query = self.path.removeprefix("/api/v1").partition("?")
-            with lock:
-                key = self.headers.get("X-Idempotency-Key", "")
-                status, told = farm.answered.get(key) or farm.answer(
-                    self.command, path, query, json.loads(body) if body else None
-                )
-                if key and status < 300:
-                    farm.answered[key] = status, told
-            if self.command == "DELETE" and status == 200:  # while others ask, or they would go on there
-                farm.clear(told["vm_id"])
-            if self.command == "POST" and "commit" in path and not farm.telling.is_set():
-                farm.withheld.set()
-                farm.telling.wait()
-                self.close_connection = True
-                return
-            data = json.dumps(told).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        do_GET = do_POST = do_PATCH = do_DELETE = answer
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    return Answers
+    return answer
 
 
 @contextlib.contextmanager
@@ -224,26 +207,23 @@ def farm(folder: Path, pi: str) -> Iterator[tuple[Farm, dict[str, str]]]:
     front = TLSFront(certificate, key, port)
     made = Farm(folder, pi)
     made.telling.set()
-    api = ThreadingHTTPServer(("127.0.0.1", 0), handler(made))
-    threading.Thread(target=api.serve_forever, daemon=True).start()
     own = {name: str(folder / name) for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME")}
     own["PI_CODING_AGENT_DIR"] = str(folder / "pi")  # the user's own configuration of pi
     try:
-        yield (
-            made,
-            {
-                **os.environ,
-                **own,
-                "VERS_BASE_URL": f"http://127.0.0.1:{api.server_port}",
-                "VERS_API_KEY": "key-of-the-platform",
-                "VERS_VM_DOMAIN": DOMAIN,
-                "VERS_VM_PORT": str(front.port),
-                "VERS_CA_FILE": str(certificate),
-            },
-        )
+        with answers.answering(answers_of(made)) as url:
+            yield (
+                made,
+                {
+                    **os.environ,
+                    **own,
+                    "VERS_BASE_URL": url,
+                    "VERS_API_KEY": "key-of-the-platform",
+                    "VERS_VM_DOMAIN": DOMAIN,
+                    "VERS_VM_PORT": str(front.port),
+                    "VERS_CA_FILE": str(certificate),
+                },
+            )
     finally:
-        api.shutdown()
-        api.server_close()
         for vm_id in list(made.vms):
             made.delete(vm_id)
         front.close()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
+from answers import Answer, answering
 from farm import COMMIT, Farm
 from kernels import Kernel, started
 from test_swarm import good, table
@@ -45,30 +44,13 @@ class Service:
 def service() -> Iterator[Service]:
     service = Service()
 
-    class Answers(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"] or 0))
-            told = service.answer(
-                self.command, self.path, json.loads(body or b"null"), self.headers["Authorization"] or ""
-            )
-            self.send_response(told[0])
-            self.end_headers()
-            self.wfile.write(json.dumps(told[1]).encode())
+    def answer(request: BaseHTTPRequestHandler, body: Any) -> Answer:
+        return *service.answer(
+            request.command, request.path, body, request.headers["Authorization"] or ""
+        ), {}
 
-        do_POST = do_DELETE = do_GET
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        service.url = f"http://127.0.0.1:{server.server_port}"
-        try:
-            yield service
-        finally:
-            server.shutdown()
-            thread.join()
+    with answering(answer) as service.url:
+        yield service
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,14 @@ import pis
 import pytest
 import pytest_asyncio
 from backgrounds import end_all, leave
+from farm import Farm, farm
 from loopback import Loopback, MemoryPins, loopback_sshd
 from machines import Reached
 
+from pi_v_jupyter import Vers
 from pi_v_jupyter.machine import Here, Machine
 from pi_v_jupyter.remote.connection import Connection
+from pi_v_jupyter.settings import Settings
 
 _numbers = itertools.count()
 
@@ -112,3 +117,53 @@ async def place(request: pytest.FixtureRequest, data: Path, tmp_path: Path) -> A
 def pi_folder() -> str:
     """Where the real `pi` is, and a Node that runs it."""
     return pis.programs()
+
+
+@pytest.fixture(scope="module")
+def _farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Farm, dict[str, str]]]:
+    pi = f"{sys.executable} {Path(__file__).parents[1] / 'stand_in_pi.py'}"
+    with farm(tmp_path_factory.mktemp("farm"), pi) as made:
+        yield made
+
+
+@pytest.fixture
+def vms(_farm: tuple[Farm, dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> Iterator[Farm]:
+    """A platform for agents, whose pi does what it is told; this process is its user's. No VM is left."""
+    made, env = _farm
+    for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.setenv(name, env[name])
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "key-of-the-model")
+    pi = made.pi
+    yield made
+    made.pi = pi
+    made.stubborn.clear()
+    made.telling.set()
+    for vm_id in list(made.vms):
+        made.delete(vm_id)
+
+
+@pytest.fixture
+def settings(vms: Farm, _farm: tuple[Farm, dict[str, str]]) -> Settings:
+    """Those of its user."""
+    return Settings(environ=_farm[1])
+
+
+@pytest.fixture
+async def start(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> AsyncIterator[Callable[..., Awaitable[Vers]]]:
+    """Sessions, as each start of a kernel makes one; with `fresh`, on a computer that knows nothing."""
+    async with AsyncExitStack() as stack:
+
+        async def new(*, fresh: bool = False) -> Vers:
+            if fresh:
+                monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "fresh"))
+            return await stack.enter_async_context(Vers(settings))
+
+        yield new
+
+
+@pytest.fixture
+async def vers(start: Callable[..., Awaitable[Vers]]) -> Vers:
+    """One session."""
+    return await start()

@@ -7,11 +7,12 @@ import json
 import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
+from answers import Answer, answering
 from pi_tools import Agent, Home, new_home, running, scripted
 from running import until
 
@@ -23,7 +24,7 @@ LOST, SILENT = 0, 1  # as a status: the connection ends without an answer; none 
 class Platform:
     """Answers by script: of each method and path the next, the last of them for ever."""
 
-    answers: dict[str, list[tuple[int, Any, dict[str, str]]]] = field(default_factory=dict)
+    answers: dict[str, list[Answer]] = field(default_factory=dict)
     asked: list[tuple[str, dict[str, str], Any]] = field(default_factory=list)
     url: str = ""
     left: threading.Event = field(default_factory=threading.Event)  # somebody did not wait for an answer
@@ -39,39 +40,18 @@ class Platform:
 def platform() -> Iterator[Platform]:
     platform = Platform()
 
-    class Answers(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"] or 0))
-            what = f"{self.command} {self.path.partition('?')[0]}"
-            platform.asked.append((what, dict(self.headers), json.loads(body or b"null")))
-            known = platform.answers.get(what, [(404, {"error": "Not Found"}, {})])
-            status, answer, headers = known.pop(0) if len(known) > 1 else known[0]
-            if status == SILENT:
-                self.rfile.read(1)
-                platform.left.set()
-            if status in (LOST, SILENT):
-                self.close_connection = True
-                return
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(json.dumps(answer).encode())
+    def answer(request: BaseHTTPRequestHandler, body: Any) -> Answer | None:
+        what = f"{request.command} {request.path.partition('?')[0]}"
+        platform.asked.append((what, dict(request.headers), body))
+        known = platform.answers.get(what, [(404, {"error": "Not Found"}, {})])
+        answered = known.pop(0) if len(known) > 1 else known[0]
+        if answered[0] == SILENT:
+            request.rfile.read(1)
+            platform.left.set()
+        return None if answered[0] in (LOST, SILENT) else answered
 
-        do_POST = do_PATCH = do_PUT = do_DELETE = do_GET
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        platform.url = f"http://127.0.0.1:{server.server_port}"
-        try:
-            yield platform
-        finally:
-            server.shutdown()
-            thread.join()
+    with answering(answer) as platform.url:
+        yield platform
 
 
 @pytest.fixture

@@ -8,71 +8,26 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 import time
 import types
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from farm import Farm, farm
+from farm import Farm
 
 from pi_v_jupyter import Vers
 from pi_v_jupyter.api import calls
 from pi_v_jupyter.errors import UnknownAgentError
-from pi_v_jupyter.settings import Settings
 from pi_v_jupyter.swarm.agent import Agent
 from pi_v_jupyter.swarm.registry_service import OURS, Entry, Metadata, RegistryService
 from pi_v_jupyter.vm import VM
 
-PI = f"{sys.executable} {Path(__file__).parents[1] / 'stand_in_pi.py'}"
 Start = Callable[[], Awaitable[Vers]]
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a VM is logged in to as root")
-
-
-@pytest.fixture(scope="module")
-def _place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Farm, dict[str, str]]]:
-    with farm(tmp_path_factory.mktemp("farm"), PI) as made:
-        yield made
-
-
-@pytest.fixture
-async def start(
-    _place: tuple[Farm, dict[str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> AsyncIterator[Start]:
-    """Sessions: with the same state, or with `fresh` from a computer that knows nothing."""
-    made, env = _place
-    for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
-        monkeypatch.setenv(name, env[name])
-    monkeypatch.setenv("ANTHROPIC_API_KEY", "key")
-    async with AsyncExitStack() as stack:
-
-        async def new(*, fresh: bool = False) -> Vers:
-            if fresh:
-                monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "fresh"))
-            return await stack.enter_async_context(Vers(Settings(environ=env)))
-
-        yield new
-    made.stubborn.clear()
-    for vm_id in list(made.vms):
-        made.delete(vm_id)
-
-
-@pytest.fixture
-def place(_place: tuple[Farm, dict[str, str]]) -> Farm:
-    """The platform."""
-    return _place[0]
-
-
-@pytest.fixture
-async def vers(start: Start) -> Vers:
-    """One session."""
-    return await start()
 
 
 @pytest.fixture
@@ -83,10 +38,10 @@ def told(vers: Vers) -> list[str]:
     return notices
 
 
-def users(place: Farm, **labels: str) -> str:
+def users(vms: Farm, **labels: str) -> str:
     """A VM of the user's with such labels; its id."""
-    vm_id = place.make()
-    place.vms[vm_id]["labels"] = {name.replace("_", "-"): value for name, value in labels.items()}
+    vm_id = vms.make()
+    vms.vms[vm_id]["labels"] = {name.replace("_", "-"): value for name, value in labels.items()}
     return vm_id
 
 
@@ -104,42 +59,42 @@ def hours_up(vers: Vers, agent: Agent) -> None:
 # Labels.
 
 
-async def test_labels_that_others_give_their_vms_make_them_no_agents(vers: Vers, place: Farm) -> None:
-    mine = users(place, name="prod-db", agent="browser", swarm="x", commit="y", expires="1700000000")
+async def test_labels_that_others_give_their_vms_make_them_no_agents(vers: Vers, vms: Farm) -> None:
+    mine = users(vms, name="prod-db", agent="browser", swarm="x", commit="y", expires="1700000000")
     assert await vers.swarm.agents() == [] and await vers.swarm.teardown() == []
-    assert mine in place.vms
+    assert mine in vms.vms
 
 
 async def test_the_end_of_a_vm_that_is_named_otherwise_does_not_come_by_a_label(
-    vers: Vers, place: Farm
+    vers: Vers, vms: Farm
 ) -> None:
-    mine = users(place, name="prod-db", pi_v_agent="browser", pi_v_expires="1700000000")
-    agents = users(place, name="old", pi_v_agent="old", pi_v_expires="1700000000")
+    mine = users(vms, name="prod-db", pi_v_agent="browser", pi_v_expires="1700000000")
+    agents = users(vms, name="old", pi_v_agent="old", pi_v_expires="1700000000")
     assert [agent.label for agent in await vers.swarm.agents()] == ["browser"]
-    assert mine in place.vms and agents not in place.vms
+    assert mine in vms.vms and agents not in vms.vms
 
 
 @pytest.mark.parametrize("fresh", [False, True])
 async def test_a_vm_that_calls_itself_as_another_agent_gets_none_of_its_tasks(
-    vers: Vers, start: Any, place: Farm, fresh: bool
+    vers: Vers, start: Any, vms: Farm, fresh: bool
 ) -> None:
     agent = await one(vers)
-    rogue = users(place, pi_v_agent="a")
+    rogue = users(vms, pi_v_agent="a")
     labels = {f"a-{rogue[:4]}": rogue, (f"a-{agent.vm.id[:4]}" if fresh else "a"): agent.vm.id}
     session = await start(fresh=fresh)
     assert {label: vm.id for label, vm in (await session.swarm.machines()).items()} == labels
     assert {agent.label: agent.vm.id for agent in await session.swarm.agents()} == labels
     assert await session.swarm.teardown(f"a-{rogue[:4]}") == [(f"a-{rogue[:4]}", None)]
-    assert {*place.vms} == {agent.vm.id}
+    assert {*vms.vms} == {agent.vm.id}
 
 
-async def test_what_is_no_name_is_no_label_of_an_agent(vers: Vers, place: Farm) -> None:
-    users(place, pi_v_agent="../../evil")
+async def test_what_is_no_name_is_no_label_of_an_agent(vers: Vers, vms: Farm) -> None:
+    users(vms, pi_v_agent="../../evil")
     assert await vers.swarm.labels() == []
     agent = await one(vers)
-    child = users(place, name="../../evil")
-    place.vms[child]["made_by"] = [agent.vm.id]
-    place.stubborn.add("../../evil")
+    child = users(vms, name="../../evil")
+    vms.vms[child]["made_by"] = [agent.vm.id]
+    vms.stubborn.add("../../evil")
     assert [label for label, _ in await vers.swarm.teardown()] == ["a", child[:8]]
     assert [agent.label for agent in await vers.swarm.agents()] == [child[:8]]
 
@@ -148,15 +103,15 @@ async def test_what_is_no_name_is_no_label_of_an_agent(vers: Vers, place: Farm) 
 
 
 async def test_a_vm_that_a_registry_names_is_none_of_an_agent_unless_it_says_so_itself(
-    vers: Vers, place: Farm, monkeypatch: pytest.MonkeyPatch
+    vers: Vers, vms: Farm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agent = await one(vers)
     vers.swarm.records.forget(agent.vm.id)  # as in another notebook, on a platform that keeps no labels
-    mine, copied = users(place, name="prod-db"), users(place, name="copy")
-    place.vms[agent.vm.id]["labels"] = {"name": "a"}
-    (place.home(copied) / ".swarm").mkdir(exist_ok=True)
-    identity = place.home(agent.vm.id) / ".swarm" / "identity.json"
-    (place.home(copied) / ".swarm" / "identity.json").write_text(identity.read_text())
+    mine, copied = users(vms, name="prod-db"), users(vms, name="copy")
+    vms.vms[agent.vm.id]["labels"] = {"name": "a"}
+    (vms.home(copied) / ".swarm").mkdir(exist_ok=True)
+    identity = vms.home(agent.vm.id) / ".swarm" / "identity.json"
+    (vms.home(copied) / ".swarm" / "identity.json").write_text(identity.read_text())
     looked = []
 
     async def entries(_: RegistryService) -> dict[str, Entry]:
@@ -168,19 +123,19 @@ async def test_a_vm_that_a_registry_names_is_none_of_an_agent_unless_it_says_so_
 
     monkeypatch.setattr(RegistryService, "entries", entries)
     assert {label: vm.id for label, vm in (await vers.swarm.machines()).items()} == {"a": agent.vm.id}
-    assert place.vms[mine]["labels"] == {"name": "prod-db"}
-    (place.home(mine) / ".swarm").mkdir(exist_ok=True)
-    (place.home(mine) / ".swarm" / "identity.json").write_text(json.dumps({"vmId": mine, "agentId": "b"}))
+    assert vms.vms[mine]["labels"] == {"name": "prod-db"}
+    (vms.home(mine) / ".swarm").mkdir(exist_ok=True)
+    (vms.home(mine) / ".swarm" / "identity.json").write_text(json.dumps({"vmId": mine, "agentId": "b"}))
     assert await vers.swarm.labels() == ["a"], "a VM is looked into once"
     assert await vers.swarm.teardown() == [("a", None)]
-    assert {*place.vms} == {mine, copied} and len(looked) > 2
+    assert {*vms.vms} == {mine, copied} and len(looked) > 2
 
 
 # Records.
 
 
 async def test_a_look_that_is_slow_forgets_no_record_that_is_made_meanwhile(
-    start: Start, vers: Vers, place: Farm, monkeypatch: pytest.MonkeyPatch
+    start: Start, vers: Vers, vms: Farm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = await start()
     listed, go_on = asyncio.Event(), asyncio.Event()
@@ -202,7 +157,7 @@ async def test_a_look_that_is_slow_forgets_no_record_that_is_made_meanwhile(
 
 
 async def test_a_vm_that_no_list_has_is_forgotten_only_when_the_platform_says_it_is_gone(
-    vers: Vers, place: Farm, monkeypatch: pytest.MonkeyPatch
+    vers: Vers, vms: Farm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agent = await one(vers)
     with monkeypatch.context() as patched:
@@ -213,7 +168,7 @@ async def test_a_vm_that_no_list_has_is_forgotten_only_when_the_platform_says_it
         patched.setattr(vers.fleet.client, "list_vms", none)
         assert await vers.swarm.labels() == []
     assert await vers.swarm.labels() == ["a"]
-    place.delete(agent.vm.id)
+    vms.delete(agent.vm.id)
     assert await vers.swarm.labels() == [] and vers.swarm.records.all() == {}
 
 
@@ -221,7 +176,7 @@ async def test_a_vm_that_no_list_has_is_forgotten_only_when_the_platform_says_it
 
 
 async def test_an_agents_time_is_up_by_the_clock_of_the_platform(
-    vers: Vers, start: Start, place: Farm, monkeypatch: pytest.MonkeyPatch
+    vers: Vers, start: Start, vms: Farm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agent = await one(vers, ttl=timedelta(hours=4))
     ahead = types.SimpleNamespace(time=lambda: time.time() + 5 * 3600)
@@ -233,31 +188,31 @@ async def test_an_agents_time_is_up_by_the_clock_of_the_platform(
 
 
 async def test_what_is_deleted_as_its_time_is_up_is_told_and_the_users_vms_are_left(
-    vers: Vers, place: Farm, told: list[str]
+    vers: Vers, vms: Farm, told: list[str]
 ) -> None:
     agent = await one(vers)
-    made = {name: users(place) for name in ("child", "used", "named", "below", "listed")}
+    made = {name: users(vms) for name in ("child", "used", "named", "below", "listed")}
     for name, vm_id in made.items():
-        place.vms[vm_id]["made_by"] = [agent.vm.id]
+        vms.vms[vm_id]["made_by"] = [agent.vm.id]
         if name == "below":
-            place.vms[vm_id]["made_by"] = [made["named"], agent.vm.id]
-    vms = {vm.id: vm for vm in await vers.list()}
-    await vms[made["named"]].rename("staging")
-    await vers.use(vms[made["used"]])
+            vms.vms[vm_id]["made_by"] = [made["named"], agent.vm.id]
+    found = {vm.id: vm for vm in await vers.list()}
+    await found[made["named"]].rename("staging")
+    await vers.use(found[made["used"]])
     hours_up(vers, agent)
     assert await vers.swarm.agents() == []
-    assert {*place.vms} == {made[name] for name in ("used", "named", "below")}
+    assert {*vms.vms} == {made[name] for name in ("used", "named", "below")}
     (notice,) = told
     assert "Their time was up: a, " in notice and made["child"][:8] in notice
     assert "Made by agents, these stay: " in notice and "staging" in notice and made["used"][:8] in notice
-    assert vers.active is vms[made["used"]] and vers.swarm.records.all() == {}
+    assert vers.active is found[made["used"]] and vers.swarm.records.all() == {}
 
 
 async def test_one_that_could_not_be_deleted_when_its_time_was_up_is_told_and_shown(
-    vers: Vers, place: Farm, told: list[str]
+    vers: Vers, vms: Farm, told: list[str]
 ) -> None:
     hours_up(vers, await one(vers))
-    place.stubborn.add("a")
+    vms.stubborn.add("a")
     assert [(agent.label, agent.state) for agent in await vers.swarm.agents()] == [("a", "leaving")]
     (notice,) = told
     assert notice.startswith("The time of a is up, and it could not be deleted: ")
@@ -267,7 +222,7 @@ async def test_one_that_could_not_be_deleted_when_its_time_was_up_is_told_and_sh
 
 
 async def test_an_agent_whose_teardown_is_stopped_works_on(
-    vers: Vers, place: Farm, monkeypatch: pytest.MonkeyPatch
+    vers: Vers, vms: Farm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agent = await one(vers)
     reached = asyncio.Event()
@@ -290,12 +245,12 @@ async def test_an_agent_whose_teardown_is_stopped_works_on(
 
 
 async def test_vms_that_only_an_agents_registry_names_are_told_and_stay(
-    vers: Vers, place: Farm, told: list[str]
+    vers: Vers, vms: Farm, told: list[str]
 ) -> None:
     root, other = (await vers.swarm.spawn("golden", 2, labels=["root", "other"])).agents
-    made = {name: place.make() for name in ("child", "grandchild", "of-other")}
+    made = {name: vms.make() for name in ("child", "grandchild", "of-other")}
     parents = {"child": root.vm.id, "grandchild": made["child"], "of-other": other.vm.id}
-    file = place.home(root.vm.id) / ".swarm" / "registry.json"
+    file = vms.home(root.vm.id) / ".swarm" / "registry.json"
     registry = json.loads(file.read_text())
     registry["vms"] += [{"vmId": made[name], "parentVmId": parent} for name, parent in parents.items()]
     file.write_text(json.dumps(registry))
@@ -305,11 +260,11 @@ async def test_vms_that_only_an_agents_registry_names_are_told_and_stay(
     assert told == [f"Made by agents, these stay: {made['of-other'][:8]}. `%vers rm` deletes them."]
     await vers.swarm.teardown()
     assert all(made[name][:8] in told[1] for name in made)
-    assert {*place.vms} == {*made.values()}
+    assert {*vms.vms} == {*made.values()}
 
 
-async def test_a_teardown_of_an_agent_that_is_not_there_deletes_none(vers: Vers, place: Farm) -> None:
+async def test_a_teardown_of_an_agent_that_is_not_there_deletes_none(vers: Vers, vms: Farm) -> None:
     await one(vers)
     with pytest.raises(UnknownAgentError, match="There is no agent 'b'"):
         await vers.swarm.teardown("a", "b")
-    assert len(place.vms) == 1
+    assert len(vms.vms) == 1

@@ -4,64 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from farm import Farm, farm
+from farm import Farm
 from running import until
 
 from pi_v_jupyter import Vers
 from pi_v_jupyter.errors import ConflictError, ConnectError, UsageError
-from pi_v_jupyter.settings import Settings
 from pi_v_jupyter.swarm import identity, provision, swarm
 
-PI = f"{sys.executable} {Path(__file__).parents[1] / 'stand_in_pi.py'}"
 Start = Callable[[], Awaitable[Vers]]
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a VM is logged in to as root")
 
 
-@pytest.fixture(scope="module")
-def _platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Farm, dict[str, str]]]:
-    with farm(tmp_path_factory.mktemp("farm"), PI) as made:
-        yield made
-
-
-@pytest.fixture
-def vms(_platform: tuple[Farm, dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> Iterator[Farm]:
-    """The platform; no VM is left."""
-    made, env = _platform
-    for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
-        monkeypatch.setenv(name, env[name])
-    monkeypatch.setenv("ANTHROPIC_API_KEY", "key-of-the-model")
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(swarm, "PATIENCE", 0.5)  # for a pi that never says a word
-    yield made
-    made.pi = PI
-    made.stubborn = set()
-    made.telling.set()
-    for vm_id in list(made.vms):
-        made.delete(vm_id)
-
-
-@pytest.fixture
-async def start(vms: Farm, _platform: tuple[Farm, dict[str, str]]) -> AsyncIterator[Start]:
-    """Sessions, as each start of a kernel makes one."""
-    async with AsyncExitStack() as stack:
-
-        async def new() -> Vers:
-            return await stack.enter_async_context(Vers(Settings(environ=_platform[1])))
-
-        yield new
-
-
-@pytest.fixture
-async def vers(start: Start) -> Vers:
-    """One session."""
-    return await start()
 
 
 @pytest.fixture

@@ -11,17 +11,17 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from farm import Farm, farm
+from farm import Farm
 from running import until
 
-from pi_v_jupyter import Vers
+from pi_v_jupyter import Vers, loops
 from pi_v_jupyter.errors import AgentEndedError, AgentError, ConflictError, UsageError
 from pi_v_jupyter.machine import Machine
 from pi_v_jupyter.settings import Settings
@@ -37,43 +37,9 @@ Start = Callable[[], Awaitable[Vers]]
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a VM is logged in to as root")
 
 
-@pytest.fixture(scope="module")
-def _platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Farm, dict[str, str]]]:
-    with farm(tmp_path_factory.mktemp("farm"), PI) as made:
-        yield made
-
-
-@pytest.fixture
-def platform(
-    _platform: tuple[Farm, dict[str, str]], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[Farm, dict[str, str]]]:
-    """A platform, and the environment of its user, which this process has; no VM is left."""
-    made, env = _platform
-    for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
-        monkeypatch.setenv(name, env[name])
+@pytest.fixture(autouse=True)
+def _quoted(vms: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", QUOTED)
-    yield made, env
-    made.pi = PI
-    made.stubborn.clear()
-    for vm_id in list(made.vms):
-        made.delete(vm_id)
-
-
-@pytest.fixture
-async def start(platform: tuple[Farm, dict[str, str]]) -> AsyncIterator[Start]:
-    """Sessions, as each start of a kernel makes one."""
-    async with AsyncExitStack() as stack:
-
-        async def new() -> Vers:
-            return await stack.enter_async_context(Vers(Settings(environ=platform[1])))
-
-        yield new
-
-
-@pytest.fixture
-async def vers(start: Start) -> Vers:
-    """One session."""
-    return await start()
 
 
 async def one(vers: Vers, label: str = "a") -> Agent:
@@ -97,10 +63,8 @@ def waiting_for(count: int, folder: Path) -> str:
 # Spawn.
 
 
-async def test_agents_start_all_at_once(
-    vers: Vers, platform: tuple[Farm, dict[str, str]], tmp_path: Path
-) -> None:
-    platform[0].pi = waiting_for(4, tmp_path)
+async def test_agents_start_all_at_once(vers: Vers, vms: Farm, tmp_path: Path) -> None:
+    vms.pi = waiting_for(4, tmp_path)
     spawned = await vers.swarm.spawn("golden", 4)
     assert [agent.state for agent in spawned.agents] == ["idle"] * 4
 
@@ -124,15 +88,15 @@ async def test_no_more_are_made_ready_at_once_than_the_bound(
 
 
 async def test_a_pi_that_does_not_start_is_an_error_of_its_own_and_its_vm_is_deleted(
-    vers: Vers, platform: tuple[Farm, dict[str, str]], tmp_path: Path
+    vers: Vers, vms: Farm, tmp_path: Path
 ) -> None:
     once = f"mkdir {tmp_path}/first 2>&- && {{ echo no memory >&2; exit 7; }}; exec {PI}"
-    platform[0].pi = f"sh -c {shlex.quote(once)}"
+    vms.pi = f"sh -c {shlex.quote(once)}"
     spawned = await vers.swarm.spawn("golden", 3)
     (failed,) = [each for each in spawned if each.error is not None]
     assert "exit code 7" in str(failed.error) and "was deleted" in failed.cleaned
     ready = {agent.vm.id for agent in spawned.agents}
-    assert len(ready) == 2 and set(platform[0].vms) == ready == set(vers.swarm.records.all())
+    assert len(ready) == 2 and set(vms.vms) == ready == set(vers.swarm.records.all())
 
 
 async def test_a_second_spawn_with_default_labels_overwrites_none_of_the_first(vers: Vers) -> None:
@@ -145,43 +109,39 @@ async def test_a_second_spawn_with_default_labels_overwrites_none_of_the_first(v
     assert [agent.state for agent in second] == ["idle", "idle"]
 
 
-async def test_the_first_agent_knows_its_root_though_it_had_no_swarm_folder(
-    vers: Vers, platform: tuple[Farm, dict[str, str]]
-) -> None:
-    make = platform[0].make
+async def test_the_first_agent_knows_its_root_though_it_had_no_swarm_folder(vers: Vers, vms: Farm) -> None:
+    make = vms.make
 
     def bare() -> str:
         vm_id = make()
-        shutil.rmtree(platform[0].home(vm_id) / ".swarm")
+        shutil.rmtree(vms.home(vm_id) / ".swarm")
         return vm_id
 
-    platform[0].make = bare  # type: ignore[method-assign]
+    vms.make = bare  # type: ignore[method-assign]
     try:
         first, second = (await vers.swarm.spawn("golden", 2, labels=["a", "b"])).agents
     finally:
-        del platform[0].make  # type: ignore[method-assign]
+        del vms.make  # type: ignore[method-assign]
     for agent, depth in ((first, 0), (second, 1)):
-        told = json.loads((platform[0].of(agent.label) / ".swarm/identity.json").read_text())
+        told = json.loads((vms.of(agent.label) / ".swarm/identity.json").read_text())
         assert (told["vmId"], told["rootVmId"], told["depth"]) == (agent.vm.id, first.vm.id, depth)
-        assert (platform[0].of(agent.label) / ".swarm/status" / f"{agent.label}.json").exists()
-    registry = json.loads((platform[0].of("a") / ".swarm/registry.json").read_text())
+        assert (vms.of(agent.label) / ".swarm/status" / f"{agent.label}.json").exists()
+    registry = json.loads((vms.of("a") / ".swarm/registry.json").read_text())
     assert [entry["vmId"] for entry in registry["vms"]] == [first.vm.id, second.vm.id]
 
 
-async def test_a_key_with_quotes_arrives_as_it_is_and_was_on_no_command_line(
-    vers: Vers, platform: tuple[Farm, dict[str, str]]
-) -> None:
+async def test_a_key_with_quotes_arrives_as_it_is_and_was_on_no_command_line(vers: Vers, vms: Farm) -> None:
     seen = set[str]()
     spawning = asyncio.create_task(one(vers))
     while not spawning.done():
         seen |= {" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])}
         await asyncio.sleep(0)
     await spawning
-    file = platform[0].of("a") / ".swarm/secrets/ANTHROPIC_API_KEY"
+    file = vms.of("a") / ".swarm/secrets/ANTHROPIC_API_KEY"
     assert file.read_text() == QUOTED and file.stat().st_mode & 0o777 == 0o600
     assert any("stand_in_pi" in words for words in seen), "it was looked while the agent was made"
     assert not [words for words in seen if "quotes`and" in words]
-    assert not list(platform[0].folder.rglob("hacked"))
+    assert not list(vms.folder.rglob("hacked"))
 
 
 # State.
@@ -243,11 +203,11 @@ async def test_a_wait_ends_finished_timed_out_cancelled_or_waiting_for_you(vers:
 
 
 async def test_a_wait_goes_on_for_the_others_and_names_who_is_not_heard_and_why(
-    vers: Vers, platform: tuple[Farm, dict[str, str]]
+    vers: Vers, vms: Farm
 ) -> None:
     agent = await one(vers)
-    stranger = platform[0].make()
-    platform[0].vms[stranger]["labels"] = {"name": "w", "pi-v-agent": "w"}
+    stranger = vms.make()
+    vms.vms[stranger]["labels"] = {"name": "w", "pi-v-agent": "w"}
     await agent.task("hold")
     waiting = asyncio.create_task(vers.swarm.wait(timeout=0))
     await until(lambda: any(each.trouble for each in vers.swarm.known()))
@@ -272,9 +232,9 @@ async def test_who_waits_for_one_that_is_torn_down_is_told_so(vers: Vers) -> Non
     assert (over.ending, over.unfinished) == ("not heard", ("a",))
 
 
-async def test_agents_have_a_blocking_form_too(platform: tuple[Farm, dict[str, str]]) -> None:
+async def test_agents_have_a_blocking_form_too(settings: Settings) -> None:
     def script() -> None:
-        sync = Vers(Settings(environ=platform[1])).sync
+        sync = Vers(settings).sync
         try:
             (spawned,) = sync.swarm.spawn("golden", 1, labels=["a"])
             spawned.agent.task("say Done.")
@@ -287,7 +247,10 @@ async def test_agents_have_a_blocking_form_too(platform: tuple[Farm, dict[str, s
         finally:
             sync.close()
 
-    await asyncio.to_thread(script)
+    try:
+        await asyncio.to_thread(script)
+    finally:
+        await asyncio.to_thread(loops.stop_io_loop)
 
 
 # The end of pi, and what is written to it.
@@ -330,19 +293,19 @@ async def test_prompts_over_4096_bytes_of_two_notebooks_at_once_do_not_mix(vers:
 
 
 async def test_closing_a_session_leaves_its_agents_and_their_vms_at_work(
-    platform: tuple[Farm, dict[str, str]], start: Start, tmp_path: Path
+    vms: Farm, settings: Settings, start: Start, tmp_path: Path
 ) -> None:
-    async with Vers(Settings(environ=platform[1])) as first:
+    async with Vers(settings) as first:
         agent = await one(first)
         assert agent.process is not None
         pid = agent.process.pid
         await agent.task("say I am at it.\nhold\nwrite note.txt it went on")
-    assert set(platform[0].vms) == {agent.vm.id} and psutil.pid_exists(pid)
+    assert set(vms.vms) == {agent.vm.id} and psutil.pid_exists(pid)
     again = await (await start()).swarm.agent("a")
     assert again.state == "working" and again.process is not None and again.process.pid == pid
     await again.steer("")
     assert (await again.finished()).state == "done"
-    assert (platform[0].of("a") / "workspace/note.txt").read_text() == "it went on\n"
+    assert (vms.of("a") / "workspace/note.txt").read_text() == "it went on\n"
 
 
 async def test_a_reconnect_remembers_history_and_state(vers: Vers, start: Start) -> None:
@@ -394,16 +357,16 @@ async def test_characters_of_several_bytes_that_come_one_byte_at_a_time_are_whol
 
 
 async def test_an_agent_that_could_not_be_deleted_is_on_show_in_every_session_until_it_is_gone(
-    vers: Vers, start: Start, platform: tuple[Farm, dict[str, str]]
+    vers: Vers, start: Start, vms: Farm
 ) -> None:
     await vers.swarm.spawn("golden", 2, labels=["a", "b"])
-    platform[0].stubborn.add("a")
+    vms.stubborn.add("a")
     outcomes = dict(await vers.swarm.teardown())
     assert outcomes["b"] is None and isinstance(outcomes["a"], ConflictError)
     for session in (vers, await start()):
         assert [(agent.label, agent.state) for agent in await session.swarm.agents()] == [("a", "leaving")]
-    platform[0].stubborn.clear()
+    vms.stubborn.clear()
     assert await vers.swarm.teardown() == [("a", None)]
     for session in (vers, await start()):
         assert await session.swarm.agents() == [] and session.swarm.records.all() == {}
-    assert platform[0].vms == {}
+    assert vms.vms == {}

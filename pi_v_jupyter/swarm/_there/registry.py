@@ -1,6 +1,7 @@
 """Changes the registry of a swarm, on its root's machine, while nobody else does.
 
-stdin: {"add": [entries], "remove": [ids of VMs]}. What others have written stays.
+stdin: {"add": [entries], "remove": [ids of VMs]}. What others have written stays. The agents' own tools do
+the same (golden/lib/swarm_agent/registry.py), but are not on every machine that agents are spawned on.
 """
 
 from __future__ import annotations
