@@ -1,12 +1,22 @@
 // Bundles each view into one script and one style sheet beside its Python, with the licences of what is in them.
 
 import { createHash } from "node:crypto";
-import { readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { build } from "esbuild";
 
-const SOURCES = ["build.js", "package-lock.json", "package.json", "terminal.css", "terminal.js"];
-const BUNDLED = ["@xterm/xterm", "@xterm/addon-fit"];
-const TARGET = "../pi_v_jupyter/views/terminal";
+const SHARED = ["build.js", "package-lock.json", "package.json"];
+const VIEWS = {
+  terminal: {
+    entry: "terminal.js",
+    sources: ["terminal.css", "terminal.js"],
+    bundled: ["@xterm/xterm", "@xterm/addon-fit"],
+  },
+  dashboard: {
+    entry: "dashboard/main.jsx",
+    sources: readdirSync("dashboard").sort().map((name) => `dashboard/${name}`),
+    bundled: ["preact", "marked", "dompurify"],
+  },
+};
 
 function digest(...texts) {
   const hash = createHash("sha256");
@@ -14,20 +24,26 @@ function digest(...texts) {
   return hash.digest("hex");
 }
 
-const source = digest(...SOURCES.map((name) => readFileSync(name)));
-const { outputFiles } = await build({
-  entryPoints: ["terminal.js"],
-  outdir: TARGET,
-  bundle: true,
-  minify: true,
-  format: "esm",
-  target: "es2021",
-  legalComments: "none",
-  write: false,
-});
-for (const { path, text } of outputFiles) {
-  const made = `built from js/ by "make widgets"; licences: LICENSES.txt; source ${source}; text ${digest(text)}`;
-  writeFileSync(path, `/* ${made} */\n${text}`);
+for (const [view, { entry, sources, bundled }] of Object.entries(VIEWS)) {
+  const target = `../pi_v_jupyter/views/${view}`;
+  const source = digest(...[...SHARED, ...sources].map((name) => readFileSync(name)));
+  const { outputFiles } = await build({
+    entryPoints: { [view]: entry },
+    outdir: target,
+    bundle: true,
+    minify: true,
+    format: "esm",
+    target: "es2021",
+    jsx: "automatic",
+    jsxImportSource: "preact",
+    legalComments: "none",
+    write: false,
+  });
+  mkdirSync(target, { recursive: true });
+  for (const { path, text } of outputFiles) {
+    const made = `built from js/ by "make widgets"; licences: LICENSES.txt; source ${source}; text ${digest(text)}`;
+    writeFileSync(path, `/* ${made} */\n${text}`);
+  }
+  const licences = bundled.map((name) => `${name}\n\n${readFileSync(`node_modules/${name}/LICENSE`, "utf8").trim()}\n`);
+  writeFileSync(`${target}/LICENSES.txt`, licences.join(`\n${"-".repeat(80)}\n\n`));
 }
-const licences = BUNDLED.map((name) => `${name}\n\n${readFileSync(`node_modules/${name}/LICENSE`, "utf8").trim()}\n`);
-writeFileSync(`${TARGET}/LICENSES.txt`, licences.join(`\n${"-".repeat(80)}\n\n`));

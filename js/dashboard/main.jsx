@@ -1,0 +1,46 @@
+// The dashboard: what `pi_v_jupyter/dashboard/shape.py` describes, shown; what is clicked, sent as an intent.
+
+import { render as show } from "preact";
+import { App } from "./app.jsx";
+import { makeStore } from "./store.js";
+import "./dashboard.css";
+
+function render({ model, el }) {
+  const root = document.createElement("div");
+  root.className = "pi-v-dashboard";
+  root.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab's, such as "dd": delete the cell
+  for (const type of ["keydown", "keypress", "keyup", "contextmenu"]) {
+    root.addEventListener(type, (event) => event.stopPropagation());
+  }
+  el.append(root);
+  let frame = 0;
+  const store = makeStore(model, () => {
+    frame ||= requestAnimationFrame(draw);
+  });
+  function draw() {
+    frame = 0;
+    show(<App store={store} model={model} stamp={performance.now()} />, root);
+  }
+  draw();
+  let near = false;
+  const look = () => store.setVisible(near && document.visibilityState === "visible");
+  const nearness = new IntersectionObserver(([entry]) => {
+    near = entry.isIntersecting;
+    look();
+  });
+  nearness.observe(root);
+  document.addEventListener("visibilitychange", look);
+  addEventListener("pagehide", store.close); // a page that goes tells its views nothing
+  const clock = setInterval(() => near && draw(), 1000); // ages
+  return () => {
+    clearInterval(clock);
+    cancelAnimationFrame(frame);
+    nearness.disconnect();
+    document.removeEventListener("visibilitychange", look);
+    removeEventListener("pagehide", store.close);
+    store.close();
+    show(null, root);
+  };
+}
+
+export default { render };

@@ -1,0 +1,19 @@
+"""What a dashboard shows and does, without any of its pixels.
+
+A `Board` watches a session while somebody looks, and tells viewers what has changed; what they want done is a
+named intent. It knows nothing of widgets: `views/dashboard` carries messages between it and a browser.
+
+A viewer is one view in one page, and names itself. Messages are JSON objects; none has a null.
+
+    to the views                                       from a view
+    snapshot   {to: view, seq, now, all}               opened     {view}: a snapshot, please
+    patch      {seq, now, patch}: see `patches`        visible    {view, visible: bool}
+    transcript {to: view, vm, seq, patch}              reading    {view, vm}: that agent's transcript; "" none
+    heard      {to: view, id}: the intent is here      intent     {view, id, name, args: {…}}
+    answer     {to: view, id, ok, text, hint}          left       {view}
+
+`seq` counts from 0 per board, and per viewer and agent for transcripts, whose first patch is against {}; a view
+that misses one asks for a snapshot (or says `reading`) again. `now` is the kernel's clock, in seconds since the
+epoch, as all times are. While anybody looks, a patch comes at least every BEAT seconds, though nothing has
+changed: a view that hears none for long says so. Nothing comes while all are hidden.
+"""
