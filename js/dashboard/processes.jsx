@@ -1,3 +1,137 @@
+// Background processes: what runs, where, what it takes, and what it has written.
+
+import { useCallback, useState } from "preact/hooks";
+import { Age, Button, Code, Empty, memo, Modal, useFrame } from "./parts.jsx";
+import "./processes.css";
+
+const SIGNS = { running: "⟳", ended: "○", lost: "✗" };
+const LINES = 200; // of a log
+
+/** Such as 950 kB or 1.2 GB. */
+function size(bytes) {
+  if (bytes === 0) return "";
+  const [unit, word] = [[1e9, "GB"], [1e6, "MB"], [1e3, "kB"]].find(([least]) => bytes >= least) ?? [1, "B"];
+  const number = bytes / unit;
+  return `${number.toFixed(number < 10 && unit > 1 ? 1 : 0)} ${word}`;
+}
+
 export function Processes({ store }) {
-  return <pre>{JSON.stringify(store.state.processes, null, 1)}</pre>;
+  const { processes } = store.state;
+  const [read, setRead] = useState(null); // {key, text}: a log that is shown
+  const { act } = useFrame();
+  const show = useCallback(async (key) => {
+    const { ok, text } = await act("logs", { process: key, last: LINES }, { quiet: true });
+    if (ok) setRead({ key, text });
+  }, []);
+  const latest = Object.keys(processes).sort((one, other) => processes[other].started - processes[one].started);
+  const running = latest.filter((key) => processes[key].state === "running");
+  const rest = latest.filter((key) => processes[key].state !== "running");
+  if (latest.length === 0) {
+    return (
+      <Empty>
+        <p>
+          <Code text="No background processes. `%bg start ID -- COMMAND` starts one, on the active VM or here." />
+        </p>
+      </Empty>
+    );
+  }
+  return (
+    <div class="pi-v-processes">
+      <table>
+        <thead>
+          <tr>
+            {["Process", "Machine", "State", "Command", "CPU", "Memory", "Age", "Last line"].map((name) => (
+              <th scope="col" key={name}>
+                {name}
+              </th>
+            ))}
+            <th scope="col">
+              <span class="pi-v-aside">Actions</span>
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {[...running, ...rest].map((key) => (
+            <Row id={key} process={processes[key]} show={show} key={key} />
+          ))}
+        </tbody>
+      </table>
+      {read && <Log read={read} name={processes[read.key]?.id ?? read.key} again={() => show(read.key)} onClose={() => setRead(null)} />}
+    </div>
+  );
+}
+
+const Row = memo(({ id, process, show }) => {
+  const { act, ask } = useFrame();
+  async function forget() {
+    const title = `Forget ${process.id}?`;
+    const text = `What it has written on ${process.machine} goes with it.`;
+    if (await ask({ title, text, yes: "Forget", danger: true })) act("forget", { process: id });
+  }
+  const running = process.state === "running";
+  return (
+    <tr class={`pi-v-process-${process.state}`}>
+      <th scope="row">{process.id}</th>
+      <td data-name="Machine">{process.machine}</td>
+      <td data-name="State">
+        <span class="pi-v-sign" aria-hidden="true">
+          {SIGNS[process.state]}
+        </span>
+        {running ? "running" : process.outcome || process.state}
+      </td>
+      <td data-name="Command" class="pi-v-long">
+        <code title={process.command}>{process.command}</code>
+        {process.tunnels.length > 0 && <div class="pi-v-dim">{process.tunnels.join(", ")}</div>}
+      </td>
+      <td data-name="CPU" class="pi-v-number">
+        {running && `${process.cpu.toFixed(0)} %`}
+      </td>
+      <td data-name="Memory" class="pi-v-number">
+        {size(process.memory)}
+      </td>
+      <td data-name="Age" class="pi-v-number">
+        <Age at={process.ended || process.started} />
+        {process.ended > 0 && " ago"}
+      </td>
+      <td data-name="Last line" class="pi-v-long">
+        <code title={process.line}>{process.line}</code>
+      </td>
+      <td class="pi-v-row-actions">
+        <Button kind="quiet" aria-label={`Log of ${process.id}`} onClick={() => show(id)}>
+          Log
+        </Button>
+        {running ? (
+          <Button
+            kind="quiet"
+            aria-label={`Stop ${process.id}`}
+            title="SIGTERM to it and all it has started; SIGKILL to what has not ended in time"
+            onClick={() => act("stop", { process: id })}
+          >
+            Stop
+          </Button>
+        ) : (
+          <Button
+            kind="quiet"
+            aria-label={`Forget ${process.id}`}
+            onClick={forget}
+          >
+            Forget…
+          </Button>
+        )}
+      </td>
+    </tr>
+  );
+});
+
+function Log({ read, name, again, onClose }) {
+  return (
+    <Modal title={`Log of ${name}`} onClose={onClose} wide>
+      <pre class="pi-v-log" tabIndex={0} aria-label={`The last ${LINES} lines of ${name}`}>
+        {read.text || "Nothing was written."}
+      </pre>
+      <footer>
+        <Button onClick={again}>Read again</Button>
+      </footer>
+    </Modal>
+  );
 }

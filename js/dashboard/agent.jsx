@@ -1,0 +1,58 @@
+// One agent, opened: what was said, and all one can tell it.
+
+import { useRef } from "preact/hooks";
+import { Cost, Model, State, Time, Trouble } from "./card.jsx";
+import { abort, restart, teardown, whyNotAbort } from "./deeds.js";
+import { Button, useFrame } from "./parts.jsx";
+import { Prompt } from "./prompt.jsx";
+import { Questions } from "./questions.jsx";
+import { busy } from "./states.js";
+import { Transcript } from "./transcript.jsx";
+
+/** `close` goes back to the cards; `drafts` as `Prompt` has them. */
+export function Agent({ id, drafts, close }) {
+  const frame = useFrame();
+  const { store } = frame;
+  const { agents } = store.state;
+  const card = agents[id];
+  const asked = useRef(card.asks.length > 0); // was there a question when it was opened?
+  function key(event) {
+    if (event.key === "Escape" && !event.isComposing) close();
+  }
+  return (
+    <section class="pi-v-agent" aria-label={`Agent ${card.label}`} onKeyDown={key}>
+      <header>
+        <Button kind="quiet" onClick={close} title="Back to all agents (Esc)">
+          ← Agents
+        </Button>
+        <h2>{card.label}</h2>
+        <State card={card} />
+        <Time card={card} />
+        {card.tokens > 0 && <span>{card.tokens.toLocaleString("en")} tokens</span>}
+        <Cost cost={card.cost} budget={card.budget} />
+        {card.queued > 0 && <span>{card.queued} queued</span>}
+        <Model name={card.model} />
+        <span class="pi-v-deeds">
+          <Button why={whyNotAbort([id], agents)} onClick={() => abort([id], frame)}>
+            Abort
+          </Button>
+          <Button onClick={() => restart([id], frame)}>Restart</Button>
+          <Button kind="danger" onClick={() => teardown([id], frame)}>
+            Tear down…
+          </Button>
+        </span>
+      </header>
+      <Trouble card={card} />
+      <Transcript transcript={store.transcript} label={card.label} />
+      <Questions agent={id} label={card.label} asks={card.asks} focus={asked.current} />
+      <Prompt
+        agents={[id]}
+        works={busy(card)}
+        drafts={drafts}
+        draft={id}
+        label={busy(card) ? `Tell ${card.label} something` : `Give ${card.label} a task`}
+        focus={!asked.current}
+      />
+    </section>
+  );
+}

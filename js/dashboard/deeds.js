@@ -1,0 +1,75 @@
+// What can be done with agents, one or many, with the questions that come before it.
+
+import { busy, over } from "./states.js";
+
+const named = (ids, agents) => ids.map((id) => agents[id].label).join(", ");
+
+function counted(count, one) {
+  return `${count} ${one}${count === 1 ? "" : "s"}`;
+}
+
+/** "alpha (VM build)", or "alpha", where both are called the same. */
+function withMachine(id, { agents, machines }) {
+  const { label } = agents[id];
+  const machine = machines[id]?.label ?? id.slice(0, 8);
+  return label === machine ? label : `${label} (VM ${machine})`;
+}
+
+/** The machines and commits that came of these VMs, by their labels. */
+function descendants(ids, { machines, commits }) {
+  const family = new Set(ids);
+  const found = { machines: [], commits: [] };
+  for (let grew = true; grew; ) {
+    grew = false;
+    for (const [kind, things] of Object.entries({ machines, commits })) {
+      for (const [id, thing] of Object.entries(things)) {
+        if (family.has(id) || !family.has(thing.parent)) continue;
+        family.add(id);
+        found[kind].push(thing.label);
+        grew = true;
+      }
+    }
+  }
+  return found;
+}
+
+/** Why agents cannot be aborted; "" if they can. */
+export function whyNotAbort(ids, agents) {
+  return ids.some((id) => busy(agents[id])) ? "" : "Nothing is being done that could be aborted.";
+}
+
+/** Abort those of `ids` that work. */
+export function abort(ids, { store, act }) {
+  return act("abort", { agents: ids.filter((id) => busy(store.state.agents[id])) });
+}
+
+/** Start their pis anew; asks, if one is there still. */
+export async function restart(ids, { store, act, ask }) {
+  const { agents } = store.state;
+  const alive = ids.filter((id) => agents[id].state !== "lost" && !over(agents[id]));
+  const sure =
+    alive.length === 0 ||
+    (await ask({
+      title: `Restart ${named(ids, agents)}?`,
+      text: `What ${named(alive, agents)} ${alive.length === 1 ? "does" : "do"} now is broken off.`,
+      yes: "Restart",
+      danger: true,
+    }));
+  return sure && act("restart", { agents: ids });
+}
+
+/** Delete them with their VMs, when that was asked. Was it done? */
+export async function teardown(ids, { store, act, ask }) {
+  const whose = ids.length === 1 ? "its VM" : "their VMs";
+  const from = descendants(ids, store.state);
+  const text = [
+    `${ids.map((id) => withMachine(id, store.state)).join(", ")}, and all that is on ${whose}.`,
+    "Machines that they have made go with them, where the platform tells which those are.",
+  ];
+  if (from.machines.length) text.push(`Branched or restored from them: ${from.machines.join(", ")}.`);
+  if (from.commits.length) text.push(`Commits of them stay: ${from.commits.join(", ")}.`);
+  const title = `Delete ${counted(ids.length, "agent")} with ${whose}?`;
+  const yes = `Delete ${counted(ids.length, "VM")}`;
+  if (!(await ask({ title, text, yes, danger: true }))) return false;
+  return (await act("teardown", { agents: ids })).ok;
+}

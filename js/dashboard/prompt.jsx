@@ -1,0 +1,82 @@
+// The box in which one tells agents something.
+
+import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { Button, useFrame } from "./parts.jsx";
+
+const LINES = 8; // a box grows to as many
+
+/**
+ * Tells `agents`, a list of ids. `works`: does one of them work, so that it has to be said when it is told?
+ * `drafts`, a Map, keeps what was typed and not sent, as `draft`.
+ */
+export function Prompt({ agents, works, drafts, draft, label, focus = false }) {
+  const { act } = useFrame();
+  const [text, setText] = useState(drafts.get(draft) ?? "");
+  const [how, choose] = useState("steer");
+  const [sending, setSending] = useState(false);
+  const box = useRef(null);
+  const id = useId();
+  useEffect(() => {
+    if (focus) box.current.focus({ preventScroll: true });
+  }, []);
+
+  function write(next) {
+    drafts.set(draft, next);
+    setText(next);
+  }
+  async function send() {
+    if (text.trim() === "" || sending) return;
+    setSending(true);
+    const { ok } = await act(works ? how : "task", { agents, text });
+    setSending(false);
+    if (ok && drafts.get(draft) === text) write("");
+  }
+  function key(event) {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    send();
+  }
+  const lines = Math.min(LINES, Math.max(2, text.split("\n").length));
+  const why = sending ? "It is being sent." : text.trim() === "" ? "Nothing is written yet." : "";
+  return (
+    <div class="pi-v-telling" role="group" aria-label={label}>
+      <textarea
+        ref={box}
+        rows={lines}
+        value={text}
+        aria-label={label}
+        aria-describedby={`${id}-keys`}
+        placeholder={label}
+        onInput={(event) => write(event.target.value)}
+        onKeyDown={key}
+      />
+      <div class="pi-v-telling-how">
+        {works && (
+          <fieldset>
+            <legend class="pi-v-aside">When is it told?</legend>
+            <How id={id} value="steer" how={how} choose={choose} title="Once the tools under way have returned">
+              Steer
+            </How>
+            <How id={id} value="follow_up" how={how} choose={choose} title="When it has finished what it does">
+              Follow-up
+            </How>
+          </fieldset>
+        )}
+        <span class="pi-v-telling-send">
+          <small id={`${id}-keys`}>Enter sends, Shift+Enter begins a line</small>
+          <Button kind="main" onClick={send} why={why}>
+            Send
+          </Button>
+        </span>
+      </div>
+    </div>
+  );
+}
+
+function How({ id, value, how, choose, title, children }) {
+  return (
+    <label title={title}>
+      <input type="radio" name={id} value={value} checked={how === value} onChange={() => choose(value)} /> {children}
+    </label>
+  );
+}

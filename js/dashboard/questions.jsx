@@ -1,0 +1,133 @@
+// Questions of agents, which go no further until they are answered.
+
+import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { Button, memo, useFrame } from "./parts.jsx";
+
+const BUTTONS = 6; // options up to which each is a button
+
+/** All that an agent asks; `focus`: begin there. */
+export const Questions = memo(({ agent, label, asks, focus = false }) => (
+  <>
+    {asks.map((asked, at) => (
+      <Question agent={agent} label={label} asked={asked} focus={focus && at === 0} key={asked.id} />
+    ))}
+  </>
+));
+
+function Question({ agent, label, asked, focus }) {
+  const { act } = useFrame();
+  const [sending, setSending] = useState(false);
+  const form = useRef(null);
+  const id = useId();
+  useEffect(() => {
+    if (focus) form.current.querySelector("[data-first]")?.focus({ preventScroll: true });
+  }, []);
+  async function answer(given) {
+    if (sending) return;
+    setSending(true);
+    const { ok } = await act("answer", { agent, dialog: asked.id, ...given });
+    if (!ok) setSending(false); // else it goes with the next snapshot
+  }
+  const why = sending ? "The answer is being sent." : "";
+  const Kind = { select: Select, confirm: Confirm, input: Field, editor: Field }[asked.method] ?? Field;
+  return (
+    <form
+      class="pi-v-question"
+      ref={form}
+      aria-labelledby={id}
+      onSubmit={(event) => {
+        event.preventDefault();
+        answer({ value: event.target.elements.namedItem("value").value });
+      }}
+    >
+      <p id={id}>
+        <span class="pi-v-sign" aria-hidden="true">
+          ?
+        </span>
+        <span class="pi-v-aside">{label} asks: </span>
+        <strong>{asked.title}</strong>
+      </p>
+      <Kind asked={asked} answer={answer} why={why} label={asked.title} />
+    </form>
+  );
+}
+
+function Dismiss({ answer, why }) {
+  return (
+    <Button kind="quiet" why={why} title="Leave it unanswered: it is told so" onClick={() => answer({ cancelled: true })}>
+      Dismiss
+    </Button>
+  );
+}
+
+function Text({ text }) {
+  return text && <pre tabIndex={0}>{text}</pre>;
+}
+
+function Confirm({ asked, answer, why }) {
+  return (
+    <>
+      <Text text={asked.text} />
+      <div class="pi-v-answers">
+        <Button data-first kind="main" why={why} onClick={() => answer({ confirmed: true })}>
+          Yes
+        </Button>
+        <Button why={why} onClick={() => answer({ confirmed: false })}>
+          No
+        </Button>
+        <Dismiss answer={answer} why={why} />
+      </div>
+    </>
+  );
+}
+
+function Select({ asked, answer, why, label }) {
+  const few = asked.options.length <= BUTTONS;
+  return (
+    <>
+      <Text text={asked.text} />
+      <div class="pi-v-answers">
+        {few ? (
+          asked.options.map((option, at) => (
+            <Button data-first={at === 0 || undefined} why={why} onClick={() => answer({ value: option })} key={at}>
+              {option}
+            </Button>
+          ))
+        ) : (
+          <>
+            <select name="value" data-first aria-label={label}>
+              {asked.options.map((option, at) => (
+                <option value={option} key={at}>
+                  {option}
+                </option>
+              ))}
+            </select>
+            <Button kind="main" type="submit" why={why}>
+              Answer
+            </Button>
+          </>
+        )}
+        <Dismiss answer={answer} why={why} />
+      </div>
+    </>
+  );
+}
+
+function Field({ asked, answer, why, label }) {
+  const common = { name: "value", "data-first": true, "aria-label": label };
+  return (
+    <>
+      {asked.method === "editor" ? (
+        <textarea rows={5} defaultValue={asked.text} {...common} />
+      ) : (
+        <input type="text" autocomplete="off" placeholder={asked.text} {...common} />
+      )}
+      <div class="pi-v-answers">
+        <Button kind="main" type="submit" why={why}>
+          Answer
+        </Button>
+        <Dismiss answer={answer} why={why} />
+      </div>
+    </>
+  );
+}
