@@ -1,30 +1,103 @@
-// The frame: connection, tabs, what was answered, and one section.
+// The frame: connection, tabs, what was answered, dialogs, and one section.
 
-import { useState } from "preact/hooks";
+import { useMemo, useRef, useState } from "preact/hooks";
+import { Failures, Latest, useAnswers } from "./answers.jsx";
+import { Connection } from "./connection.jsx";
+import { Form } from "./dialogs.jsx";
 import { Events } from "./events.jsx";
+import { Frame } from "./frame.js";
 import { Machines } from "./machines.jsx";
 import { Processes } from "./processes.jsx";
 import { Swarm } from "./swarm.jsx";
+import { useTabs } from "./tabs.jsx";
 
-const SECTIONS = { Machines, Swarm, Processes, Events };
+/** All of a view; `clock` ticks each second. Each section is given `store` (see store.js) and `model` (the widget's). */
+export function App({ store, model, clock }) {
+  const answers = useAnswers(store);
+  const { ask, fill, dialog } = useDialogs();
+  const frame = useMemo(() => ({ store, clock, act: answers.act, ask, fill }), []);
+  return (
+    <Frame.Provider value={frame}>
+      {store.state === null ? (
+        <p class="pi-v-empty" role="status">
+          {store.gone ? "There is no kernel. Run `%vers` for a live dashboard." : "Waiting for the kernel…"}
+        </p>
+      ) : (
+        <Sections store={store} model={model} answers={answers} />
+      )}
+      {dialog}
+    </Frame.Provider>
+  );
+}
 
-/** Each section is given `store` (see store.js) and `model` (the widget's). */
-export function App({ store, model }) {
-  const [section, choose] = useState("Machines");
-  if (store.state === null) return <p role="status">Waiting for the kernel…</p>;
-  const Section = SECTIONS[section];
+function Sections({ store, model, answers }) {
+  const { machines, sums, processes } = store.state;
+  const running = Object.values(processes).filter(({ state }) => state === "running").length;
+  const given = { store, model };
+  const { tabs, panels } = useTabs({
+    Machines: { label: <Label name="Machines" count={Object.keys(machines).length} />, panel: <Machines {...given} /> },
+    Swarm: {
+      label: (
+        <Label name="Swarm" count={sums.agents}>
+          <Count mark="⟳" number={sums.working} word="working" />
+          <Count mark="?" number={sums.waiting} word="waiting for an answer" />
+        </Label>
+      ),
+      panel: <Swarm {...given} />,
+    },
+    Processes: { label: <Label name="Processes" count={running} />, panel: <Processes {...given} /> },
+    Events: { label: "Events", panel: <Events {...given} /> },
+  });
   return (
     <>
-      <div role="tablist">
-        {Object.keys(SECTIONS).map((name) => (
-          <button role="tab" aria-selected={name === section} onClick={() => choose(name)} key={name}>
-            {name}
-          </button>
-        ))}
+      <Connection store={store} />
+      <div class="pi-v-bar">
+        {tabs}
+        <Latest answers={answers} />
       </div>
-      <div role="tabpanel">
-        <Section store={store} model={model} />
-      </div>
+      <Failures answers={answers} />
+      {panels}
     </>
   );
+}
+
+function Label({ name, count, children }) {
+  return (
+    <>
+      {name}
+      {count > 0 && <span class="pi-v-count">{count}</span>}
+      {children}
+    </>
+  );
+}
+
+function Count({ mark, number, word }) {
+  return (
+    number > 0 && (
+      <span class="pi-v-count" title={`${number} ${word}`}>
+        <span aria-hidden="true">{mark}</span>
+        {number}
+        <span class="pi-v-aside"> {word}</span>
+      </span>
+    )
+  );
+}
+
+/** {ask, fill, dialog}: see parts.jsx; one that is asked for while another is open comes after it. */
+function useDialogs() {
+  const [waiting, setWaiting] = useState([]);
+  const count = useRef(0);
+  const fill = (given) =>
+    new Promise((resolve) => {
+      const id = ++count.current;
+      const onDone = (values) => {
+        setWaiting((all) => all.filter((one) => one.id !== id));
+        resolve(values);
+      };
+      setWaiting((all) => [...all, { id, given, onDone }]);
+    });
+  const ask = async (given) => (await fill(given)) !== null;
+  const [open] = waiting;
+  const dialog = open && <Form {...open.given} onDone={open.onDone} key={open.id} />;
+  return { ask, fill, dialog };
 }

@@ -1,3 +1,95 @@
-export function Machines({ store }) {
-  return <pre>{JSON.stringify(store.state.machines, null, 1)}</pre>;
+// Machines and commits: where they came from, what they do, and what can be done with them.
+
+import { useMemo, useRef, useState } from "preact/hooks";
+import { commitActions } from "./commits.jsx";
+import { lineage } from "./lineage.js";
+import { create, machineActions } from "./machineactions.js";
+import { MachineTable } from "./machinetable.jsx";
+import { Outputs, useOutputs } from "./outputs.jsx";
+import { Button, Empty, memo, useFrame } from "./parts.jsx";
+import { useSelection } from "./selection.js";
+import { Terminals, useTerminals } from "./terminals.jsx";
+import { several } from "./words.js";
+import "./machines.css";
+
+/** The section. */
+export function Machines({ store, model }) {
+  const { machines, commits } = store.state;
+  return <Section machines={machines} commits={commits} model={model} />;
+}
+
+const Section = memo(({ machines, commits, model }) => {
+  const frame = useFrame();
+  const [withCommits, setWithCommits] = useState(true);
+  const rows = useMemo(() => lineage(machines, commits, withCommits), [machines, commits, withCommits]);
+  const order = useMemo(() => rows.map(({ id }) => id), [rows]);
+  const selection = useSelection(order);
+  const outputs = useOutputs();
+  const terminals = useTerminals(model);
+  const show = { output: outputs.show, terminal: terminals.open };
+  const actions = useRef((id) =>
+    id in frame.store.state.machines ? machineActions(frame, [id], show) : commitActions(frame, [id]),
+  ).current;
+  const active = Object.values(machines).find((machine) => machine.active);
+  return (
+    <div class="pi-v-machines">
+      <div class="pi-v-tools">
+        <Button kind="main" onClick={() => create(frame)}>
+          New machine…
+        </Button>
+        <Button why={active ? "" : "Cells run here already."} onClick={() => frame.act("local")} title="Cells run on this computer again">
+          Run here
+        </Button>
+        <label class="pi-v-check">
+          <input type="checkbox" role="switch" checked={withCommits} onClick={() => setWithCommits(!withCommits)} />
+          Commits
+        </label>
+      </div>
+      {rows.length > 0 ? (
+        <>
+          <Actions frame={frame} selection={selection} show={show} />
+          <MachineTable rows={rows} machines={machines} commits={commits} selection={selection} actions={actions} />
+        </>
+      ) : (
+        <Empty>
+          <p>
+            {Object.keys(commits).length
+              ? `No machines now; ${several(Object.keys(commits).length, "commit")} can be restored.`
+              : "No machines yet: cells run on this computer."}
+          </p>
+          <Button onClick={() => create(frame)}>New machine…</Button>
+        </Empty>
+      )}
+      <Outputs outputs={outputs} />
+      <Terminals terminals={terminals} />
+    </div>
+  );
+});
+
+/** What can be done with what is chosen. */
+function Actions({ frame, selection: { chosen }, show }) {
+  const { machines } = frame.store.state;
+  const vms = [...chosen].filter((id) => id in machines);
+  const commits = [...chosen].filter((id) => !(id in machines));
+  return (
+    <div class="pi-v-actions">
+      {(vms.length > 0 || commits.length === 0) && (
+        <Group name={vms.length ? several(vms.length, "machine") : "Machines"} actions={machineActions(frame, vms, show)} />
+      )}
+      {commits.length > 0 && <Group name={several(commits.length, "commit")} actions={commitActions(frame, commits)} />}
+    </div>
+  );
+}
+
+function Group({ name, actions }) {
+  return (
+    <div role="group" aria-label={`Actions for ${name}`}>
+      <span class="pi-v-dim pi-v-about">{name}</span>
+      {actions.map(({ label, onClick, why, danger }) => (
+        <Button onClick={onClick} why={why} kind={danger ? "danger" : ""} key={label}>
+          {label}
+        </Button>
+      ))}
+    </div>
+  );
 }

@@ -2,8 +2,10 @@
 
 import { render as show } from "preact";
 import { App } from "./app.jsx";
+import { makeClock } from "./frame.js";
 import { makeStore } from "./store.js";
 import "./dashboard.css";
+import "./dialogs.css";
 
 function render({ model, el }) {
   const root = document.createElement("div");
@@ -13,13 +15,14 @@ function render({ model, el }) {
     root.addEventListener(type, (event) => event.stopPropagation());
   }
   el.append(root);
+  const clock = makeClock();
   let frame = 0;
   const store = makeStore(model, () => {
     frame ||= requestAnimationFrame(draw);
   });
   function draw() {
     frame = 0;
-    show(<App store={store} model={model} stamp={performance.now()} />, root);
+    show(<App store={store} model={model} clock={clock} />, root);
   }
   draw();
   let near = false;
@@ -31,9 +34,9 @@ function render({ model, el }) {
   nearness.observe(root);
   document.addEventListener("visibilitychange", look);
   addEventListener("pagehide", store.close); // a page that goes tells its views nothing
-  const clock = setInterval(() => near && draw(), 1000); // ages
+  const ticks = setInterval(() => near && clock.tick(), 1000);
   return () => {
-    clearInterval(clock);
+    clearInterval(ticks);
     cancelAnimationFrame(frame);
     nearness.disconnect();
     document.removeEventListener("visibilitychange", look);

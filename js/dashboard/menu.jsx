@@ -5,7 +5,7 @@ import { Button } from "./controls.jsx";
 
 const GAP = 2; // pixels between the button and its menu
 
-/** `actions`: {label, onClick, why?, danger?}; `why` an action, or the menu, cannot be used now. */
+/** `actions`: a list of {label, onClick, why?, danger?}, or what tells it when the menu opens. */
 export function Menu({ label, title, kind, why = "", actions, ...more }) {
   const [open, setOpen] = useState(false);
   const button = useRef(null);
@@ -39,7 +39,7 @@ export function Menu({ label, title, kind, why = "", actions, ...more }) {
       >
         {label}
       </Button>
-      {open && <Items id={id} anchor={button} actions={actions} choose={choose} close={close} leave={() => setOpen(false)} />}
+      {open && <Items id={id} anchor={button} actions={typeof actions === "function" ? actions() : actions} choose={choose} close={close} leave={() => setOpen(false)} />}
     </span>
   );
 }

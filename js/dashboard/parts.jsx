@@ -10,7 +10,8 @@
 //     left empty are not in it, and numbers are numbers.
 // <Button onClick kind="" | "main" | "danger" | "quiet" why title>   `why` it cannot be used now; "" if it can
 // <Modal title onClose wide?>                     a dialog, open as long as it is there; focus goes back
-// <Menu label title? kind? actions why?>          a button with actions: {label, onClick, why?, danger?}
+// <Menu label title? kind? actions why?>          a button with actions: a list of {label, onClick, why?, danger?},
+//                                                 or a function that tells it when the menu opens
 // <Said answer onDismiss?>                        the answer of an intent
 // <Code text>                                     `code` in backquotes
 // <Age at>                                        how long ago, ticking; `at` in seconds since the epoch

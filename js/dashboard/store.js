@@ -4,6 +4,7 @@ import { apply } from "./patch.js";
 
 const SILENT = 5000; // milliseconds without a word, while this is visible, after which what is shown may be old
 const UNHEARD = 700; // milliseconds until an intent that the kernel has not taken is said to wait for a cell
+const NOBODY = { ok: false, text: "There is no kernel to do that.", hint: "Run `%vers` for a live dashboard." };
 
 /** `changed` is called when anything here is another. */
 export function makeStore(model, changed) {
@@ -23,6 +24,8 @@ export function makeStore(model, changed) {
     transcript: null,
     /** The kernel's time, in seconds since the epoch. */
     now: () => Date.now() / 1000 + offset,
+    /** For how many seconds the kernel has said nothing. */
+    silence: () => (Date.now() - lastWord) / 1000,
     /** Have something done; a promise of {ok, text, hint}. */
     act(name, args = {}) {
       const id = ++count;
@@ -59,6 +62,8 @@ export function makeStore(model, changed) {
       model.send({ view, ...content });
     } catch {
       store.gone = true;
+      for (const { resolve } of intents.values()) resolve(NOBODY);
+      intents.clear();
       changed();
     }
   }

@@ -1,0 +1,66 @@
+// Commits: their rows' parts, and what can be done with them.
+
+import { names, several } from "./words.js";
+
+/** For the commits `ids`: a list of {label, onClick, why, danger}. */
+export function commitActions({ store, act, fill, ask }, ids) {
+  const { machines, commits } = store.state;
+  const those = ids.map((id) => commits[id]);
+  const tags = those.flatMap((commit) => commit.tags);
+  const [commit] = ids;
+  const called = names(those.map(({ label }) => label));
+  const one = ids.length === 1 ? "" : "Choose one commit only.";
+
+  async function restore() {
+    const fields = [
+      { name: "n", label: "How many machines", type: "number", value: 1, min: 1, required: true },
+      { name: "name", label: "Name", hint: "Left empty, they have none." },
+    ];
+    const values = await fill({ title: `Restore ${called}`, fields, yes: "Restore" });
+    if (values) act("restore", { commit, ...values });
+  }
+  async function tag() {
+    const fields = [{ name: "tag", label: "Tag", required: true, hint: "If another commit has it, it moves here." }];
+    const values = await fill({ title: `Tag ${called}`, fields, yes: "Tag" });
+    if (values) act("tag", { commit, ...values });
+  }
+  async function remove() {
+    const from = Object.values(machines).filter(({ parent }) => ids.includes(parent));
+    const golden = those.filter((those) => those.golden);
+    const text = [
+      `${called} cannot be restored any more.`,
+      tags.length > 0 && `${tags.length === 1 ? "Its tag goes" : "Tags that go"} too: ${names(tags)}.`,
+      golden.length > 0 && `Agents start from ${names(golden.map(({ label }) => label))}.`,
+      from.length > 0 && `${several(from.length, "machine")} that came from ${ids.length === 1 ? "it" : "them"} will stay: ${names(from.map(({ label }) => label))}.`,
+    ].filter(Boolean);
+    const title = ids.length === 1 ? `Delete ${called}?` : `Delete ${several(ids.length, "commit")}?`;
+    if (await ask({ title, text, yes: "Delete", danger: true })) act("delete_commits", { commits: ids });
+  }
+
+  const untag = tags.length
+    ? tags.map((tag) => ({ label: `Untag ${tag}`, onClick: () => act("untag", { tag }) }))
+    : [{ label: "Untag", why: ids.length === 1 ? "It has no tag." : "They have no tags." }];
+  return [
+    { label: "Restore…", why: one, onClick: restore },
+    { label: "Tag…", why: one, onClick: tag },
+    ...untag,
+    { label: "Delete…", onClick: remove, danger: true },
+  ];
+}
+
+/** A commit's name, tags and whether agents start from it. */
+export function CommitName({ commit }) {
+  return (
+    <>
+      <span class="pi-v-name pi-v-dim" title={commit.name || undefined}>
+        {commit.label}
+      </span>
+      {commit.tags.map((tag) => (
+        <span class="pi-v-chip" key={tag}>
+          <span class="pi-v-aside">tag </span>
+          {tag}
+        </span>
+      ))}
+    </>
+  );
+}

@@ -1,0 +1,115 @@
+// The rows of the table of machines: drawn again only when what is in them is another.
+
+import { CommitName } from "./commits.jsx";
+import { Graph } from "./graph.jsx";
+import { Age, Button, memo, Menu, useFrame } from "./parts.jsx";
+import { megabytes } from "./words.js";
+
+const STATES = { booting: "◌", running: "●", paused: "‖", sleeping: "☾", dead: "✗" };
+const LINKS = { connected: "connected", away: "lost for now" };
+
+/** `origin`: what it came from is called; `actions(id)`: what its menu has. */
+export const MachineRow = memo(({ id, machine, origin, chosen, choose, actions, ...graph }) => {
+  const running = machine.state === "running";
+  return (
+    <Row id={id} called={machine.label} chosen={chosen} choose={choose} actions={actions}
+      graph={<Graph {...graph} shape="machine" filled={running} active={machine.active} />}
+      name={
+        <>
+          {machine.active && (
+            <span class="pi-v-star" title="Cells run here">
+              <span aria-hidden="true">★</span>
+              <span class="pi-v-aside">active </span>
+            </span>
+          )}
+          <span class="pi-v-name">{machine.label}</span>
+          {origin && <span class="pi-v-aside"> from {origin}</span>}
+        </>
+      }
+    >
+      <td role="cell" class={`pi-v-state pi-v-${machine.state}`}>
+        <span aria-hidden="true">{STATES[machine.state] ?? "○"}</span> {machine.state}
+      </td>
+      <td role="cell" class="pi-v-number">
+        <Age at={machine.created} />
+      </td>
+      <td role="cell" class="pi-v-dim" title={machine.disk ? `${megabytes(machine.disk)} disk` : undefined}>
+        {machine.mem > 0 && `${machine.vcpu} vCPU · ${megabytes(machine.mem)}`}
+      </td>
+      <td role="cell">{machine.agent}</td>
+      <td role="cell" class={machine.link === "away" ? "pi-v-warns" : "pi-v-dim"}>
+        {LINKS[machine.link]}
+      </td>
+      <td role="cell">
+        {machine.tunnels.map((tunnel) => (
+          <TunnelChip vm={id} tunnel={tunnel} called={machine.label} key={tunnel} />
+        ))}
+      </td>
+    </Row>
+  );
+});
+
+/** Likewise. */
+export const CommitRow = memo(({ id, commit, origin, chosen, choose, actions, ...graph }) => (
+  <Row id={id} called={commit.label} chosen={chosen} choose={choose} actions={actions}
+    graph={<Graph {...graph} shape="commit" />}
+    name={
+      <>
+        <CommitName commit={commit} />
+        {origin && <span class="pi-v-aside"> of {origin}</span>}
+      </>
+    }
+  >
+    <td role="cell" class="pi-v-dim">
+      {commit.golden ? "golden commit" : "commit"}
+    </td>
+    <td role="cell" class="pi-v-number pi-v-dim">
+      <Age at={commit.created} />
+    </td>
+    <td role="cell" colSpan={4} />
+  </Row>
+));
+
+function Row({ id, called, chosen, choose, actions, graph, name, children }) {
+  return (
+    <tr role="row" class={chosen ? "pi-v-chosen" : undefined} data-id={id}>
+      <td role="cell" class="pi-v-graph">
+        {graph}
+      </td>
+      <td role="cell" class="pi-v-pick">
+        <input
+          type="checkbox"
+          aria-label={`Choose ${called}`}
+          checked={chosen}
+          onClick={(event) => choose(id, event.shiftKey)}
+        />
+      </td>
+      <th role="rowheader" scope="row">
+        {name}
+      </th>
+      {children}
+      <td role="cell" class="pi-v-more">
+        <Menu label="⋯" aria-label={`Actions for ${called}`} title="Actions" kind="quiet" actions={() => actions(id)} />
+      </td>
+    </tr>
+  );
+}
+
+/** Such as "8000 → 80"; it can be closed. */
+function TunnelChip({ vm, tunnel, called }) {
+  const { act } = useFrame();
+  const port = Number(tunnel.split(" ").at(-1));
+  return (
+    <span class="pi-v-chip">
+      {tunnel}
+      <Button
+        kind="quiet"
+        title="Close this tunnel"
+        aria-label={`Close the tunnel ${tunnel} of ${called}`}
+        onClick={() => act("close_tunnel", { vm, port })}
+      >
+        ×
+      </Button>
+    </span>
+  );
+}

@@ -1,0 +1,58 @@
+// Tabs and their panels, as WAI-ARIA's pattern has them: arrow keys, Home and End go from tab to tab.
+
+import { Component } from "preact";
+import { useId, useRef, useState } from "preact/hooks";
+
+/** `sections`: by name, {label, panel}, both what is drawn; a panel that was seen once stays there, hidden. */
+export function useTabs(sections) {
+  const names = Object.keys(sections);
+  const [chosen, choose] = useState(names[0]);
+  const seen = useRef(new Set()).current.add(chosen);
+  const list = useRef(null);
+  const id = useId();
+  function key(event) {
+    const at = names.indexOf(chosen);
+    const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: -1 }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    const name = names.at(to % names.length);
+    choose(name);
+    list.current.children[names.indexOf(name)].focus();
+  }
+  const tabs = (
+    <div role="tablist" aria-label="Dashboard" class="pi-v-tabs" ref={list} onKeyDown={key}>
+      {names.map((name) => (
+        <button
+          type="button"
+          role="tab"
+          id={`${id}-${name}`}
+          aria-selected={name === chosen}
+          aria-controls={seen.has(name) ? `${id}-${name}-panel` : undefined}
+          tabIndex={name === chosen ? 0 : -1}
+          onClick={() => choose(name)}
+          key={name}
+        >
+          {sections[name].label}
+        </button>
+      ))}
+    </div>
+  );
+  const panels = names
+    .filter((name) => seen.has(name))
+    .map((name) => (
+      <div role="tabpanel" id={`${id}-${name}-panel`} aria-labelledby={`${id}-${name}`} hidden={name !== chosen} key={name}>
+        <Panel shown={name === chosen}>{sections[name].panel}</Panel>
+      </div>
+    ));
+  return { tabs, panels };
+}
+
+/** What is hidden is not drawn again until it is shown. */
+class Panel extends Component {
+  shouldComponentUpdate(next) {
+    return next.shown;
+  }
+  render({ children }) {
+    return children;
+  }
+}

@@ -1,0 +1,17 @@
+// Sentences about machines and commits.
+
+const MANY = 6; // names in a sentence
+
+/** "a", "a and b", "a, b and c", "a, b, … and 12 more". */
+export function names(labels) {
+  const shown = labels.length > MANY ? [...labels.slice(0, MANY - 1), `${labels.length - MANY + 1} more`] : labels;
+  return shown.length < 2 ? shown.join("") : `${shown.slice(0, -1).join(", ")} and ${shown.at(-1)}`;
+}
+
+/** "1 machine", "3 machines". */
+export const several = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
+
+/** MiB as people say it: 512 MB, 2 GB, 1.5 GB. */
+export function megabytes(size) {
+  return size < 1024 ? `${size} MB` : `${Number((size / 1024).toFixed(1))} GB`;
+}
