@@ -1,5 +1,6 @@
 // Commits: their rows' parts, and what can be done with them.
 
+import { HOW_MANY } from "./machineactions.js";
 import { names, several } from "./words.js";
 
 /** For the commits `ids`: a list of {label, onClick, why, danger}. */
@@ -13,8 +14,8 @@ export function commitActions({ store, act, fill, ask }, ids) {
 
   async function restore() {
     const fields = [
-      { name: "n", label: "How many machines", type: "number", value: 1, min: 1, required: true },
-      { name: "name", label: "Name", hint: "Left empty, they have none." },
+      { ...HOW_MANY, label: "How many machines" },
+      { name: "name", label: "Name" },
     ];
     const values = await fill({ title: `Restore ${called}`, fields, yes: "Restore" });
     if (values) act("restore", { commit, ...values });
@@ -26,7 +27,7 @@ export function commitActions({ store, act, fill, ask }, ids) {
   }
   async function remove() {
     const from = Object.values(machines).filter(({ parent }) => ids.includes(parent));
-    const golden = those.filter((those) => those.golden);
+    const golden = those.filter((one) => one.golden);
     const text = [
       `${called} cannot be restored any more.`,
       tags.length > 0 && `${tags.length === 1 ? "Its tag goes" : "Tags that go"} too: ${names(tags)}.`,

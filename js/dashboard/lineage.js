@@ -33,20 +33,16 @@ export function lineage(machines, commits, withCommits) {
   return rows;
 }
 
-/** The ids of machines that came from these, at whatever remove, without these. */
+/** The ids of machines that came from these, at whatever remove, as `%vers rm -r` has it, without these. */
 export function descendants(machines, commits, ids) {
-  const below = children(machines, { ...commits, ...machines });
-  const given = new Set(ids);
-  const found = new Set();
-  const waiting = [...ids];
-  while (waiting.length) {
-    for (const id of below.get(waiting.pop()) ?? []) {
-      if (found.has(id)) continue;
-      found.add(id);
-      waiting.push(id);
-    }
+  const below = new Map();
+  for (const [id, { parent }] of Object.entries(machines)) {
+    const origin = parent in machines ? parent : commits[parent]?.parent;
+    below.set(origin, [...(below.get(origin) ?? []), id]);
   }
-  return [...found].filter((id) => !given.has(id));
+  const found = new Set(ids);
+  for (const id of found) for (const child of below.get(id) ?? []) found.add(child);
+  return [...found].slice(ids.length);
 }
 
 /** The ids of those shown by that of what they came from; "" nothing that is shown. */
@@ -54,11 +50,12 @@ function children(shown, all) {
   const below = new Map();
   const ids = Object.keys(shown).sort((one, other) => shown[one].created - shown[other].created || (one < other ? -1 : 1));
   for (const id of ids) {
-    const passed = new Set([id]);
+    const passed = new Set();
     let origin = shown[id].parent;
     while (origin && !(origin in shown)) {
-      origin = passed.has(origin) ? "" : all[origin]?.parent;
       passed.add(origin);
+      origin = all[origin]?.parent;
+      if (passed.has(origin)) origin = "";
     }
     const parent = origin || "";
     if (!below.has(parent)) below.set(parent, []);

@@ -3,6 +3,7 @@
 import { descendants } from "./lineage.js";
 import { names, several } from "./words.js";
 
+export const HOW_MANY = { name: "n", type: "number", value: 1, min: 1, max: 100, required: true };
 const TAG = { name: "tag", label: "Tag", hint: "A name that can move to another commit, such as `stable`." };
 
 /** For the machines `ids`: a list of {label, onClick, why, danger}. `show`: {output, terminal}, see machines.jsx. */
@@ -23,12 +24,12 @@ export function machineActions({ store, act, fill }, ids, show) {
   async function exec() {
     const command = { name: "command", label: "Command", type: "textarea", required: true };
     const values = await fill({ title: `Run on ${called}`, fields: [command], yes: "Run" });
-    if (values) show.output(`${values.command.trim()}`, called, act("exec", { vms: ids, ...values }, { quiet: true }));
+    if (values) show.output(values.command.trim(), called, store.act("exec", { vms: ids, ...values }));
   }
   async function branch() {
     const fields = [
-      { name: "n", label: ids.length === 1 ? "How many" : "How many of each", type: "number", value: 1, min: 1, required: true },
-      { name: "name", label: "Name", hint: "Left empty, they have none." },
+      { ...HOW_MANY, label: ids.length === 1 ? "How many" : "How many of each" },
+      ...(ids.length === 1 ? [{ name: "name", label: "Name" }] : []), // of several, they cannot have one name
     ];
     const values = await fill({ title: `Branch ${called}`, text: "Running copies, memory and disk.", fields, yes: "Branch" });
     if (values) act("branch", { vms: ids, ...values });
@@ -57,7 +58,7 @@ export function machineActions({ store, act, fill }, ids, show) {
     const values = await fill({
       title: ids.length === 1 ? `Delete ${called}?` : `Delete ${several(ids.length, "machine")}?`,
       text: goes(store.state, ids, further),
-      fields: further.length ? [{ name: "branches", label: `Delete ${names(labels(machines, further))} too`, type: "checkbox" }] : [],
+      fields: further.length ? [{ name: "branches", label: `Delete ${further.length === 1 ? "that one" : "those"} too`, type: "checkbox" }] : [],
       yes: "Delete",
       danger: true,
     });
@@ -85,7 +86,8 @@ function goes({ machines, commits }, ids, further) {
   const active = ids.find((id) => machines[id].active);
   const kept = Object.values(commits).filter(({ parent }) => ids.includes(parent));
   return [
-    `${names(labels(machines, ids))}: what is on ${it} and was not committed is lost.`,
+    ids.length > 1 && `${names(labels(machines, ids))} go.`,
+    `What is on ${it} and was not committed is lost.`,
     active && `Cells run on ${machines[active].label} now.`,
     agents.length > 0 && `${agents.length === 1 ? "An agent works" : `${agents.length} agents work`} there: ${names(agents)}.`,
     further.length > 0 && `${several(further.length, "machine")} came from ${it}: ${names(labels(machines, further))}.`,

@@ -42,7 +42,7 @@ const Section = memo(({ machines, commits, model }) => {
         </Button>
         <label class="pi-v-check">
           <input type="checkbox" role="switch" checked={withCommits} onClick={() => setWithCommits(!withCommits)} />
-          Commits
+          With commits
         </label>
       </div>
       {rows.length > 0 ? (

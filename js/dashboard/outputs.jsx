@@ -1,7 +1,7 @@
 // What commands have written, until it is closed.
 
 import { useRef, useState } from "preact/hooks";
-import { Button } from "./parts.jsx";
+import { Button, Code } from "./parts.jsx";
 
 /** {all, show(command, where, promise of an answer), close(id)}. */
 export function useOutputs() {
@@ -20,7 +20,7 @@ export function useOutputs() {
 /** A panel for each. */
 export function Outputs({ outputs: { all, close } }) {
   return all.map(({ id, command, where, answer }) => (
-    <section class="pi-v-panel" aria-label={`Output of ${command}`} key={id}>
+    <section class="pi-v-panel" aria-label={`${command} on ${where}`} key={id}>
       <header>
         <code title={command}>{command}</code>
         <span class="pi-v-dim">on {where}</span>
@@ -28,9 +28,17 @@ export function Outputs({ outputs: { all, close } }) {
           ×
         </Button>
       </header>
-      <pre tabIndex={0} aria-label="Output" role="region">
+      <pre tabIndex={0} role="region" aria-label={`Output of ${command}`}>
         {answer === null ? "…" : answer.text || "(no output)"}
       </pre>
+      <div role="status">
+        {answer?.ok === false && (
+          <p class="pi-v-ended">
+            ✗ Failed. <Code text={answer.hint} />
+          </p>
+        )}
+        {answer?.ok && <span class="pi-v-aside">Done.</span>}
+      </div>
     </section>
   ));
 }

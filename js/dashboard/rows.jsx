@@ -6,7 +6,7 @@ import { Age, Button, memo, Menu, useFrame } from "./parts.jsx";
 import { megabytes } from "./words.js";
 
 const STATES = { booting: "◌", running: "●", paused: "‖", sleeping: "☾", dead: "✗" };
-const LINKS = { connected: "connected", away: "lost for now" };
+const LINKS = { connected: "connected", away: "lost" };
 
 /** `origin`: what it came from is called; `actions(id)`: what its menu has. */
 export const MachineRow = memo(({ id, machine, origin, chosen, choose, actions, ...graph }) => {
@@ -27,7 +27,7 @@ export const MachineRow = memo(({ id, machine, origin, chosen, choose, actions, 
         </>
       }
     >
-      <td role="cell" class={`pi-v-state pi-v-${machine.state}`}>
+      <td role="cell" class={`pi-v-vm-state pi-v-${machine.state}`}>
         <span aria-hidden="true">{STATES[machine.state] ?? "○"}</span> {machine.state}
       </td>
       <td role="cell" class="pi-v-number">
@@ -36,8 +36,10 @@ export const MachineRow = memo(({ id, machine, origin, chosen, choose, actions, 
       <td role="cell" class="pi-v-dim" title={machine.disk ? `${megabytes(machine.disk)} disk` : undefined}>
         {machine.mem > 0 && `${machine.vcpu} vCPU · ${megabytes(machine.mem)}`}
       </td>
-      <td role="cell">{machine.agent}</td>
-      <td role="cell" class={machine.link === "away" ? "pi-v-warns" : "pi-v-dim"}>
+      <td role="cell" class="pi-v-agent" data-column="agent">
+        {machine.agent}
+      </td>
+      <td role="cell" class={machine.link === "away" ? "pi-v-link pi-v-warns" : "pi-v-link pi-v-dim"} data-column="link">
         {LINKS[machine.link]}
       </td>
       <td role="cell">
