@@ -54,7 +54,8 @@ export function html(text) {
  * The blocks of a text that is still being written. `before` is what this gave for its beginning, or null. Only
  * what may still change is looked at again: {settled: blocks that will not, last: the text of the rest}.
  */
-export function blocks(text, before) {
+export function blocks(written, before) {
+  const text = written.replace(/\r\n?/g, "\n"); // as the lexer has it, or its lengths are others
   const grown = before !== null && text.startsWith(before.text);
   const settled = grown ? before.settled : [];
   let at = grown ? before.at : 0;
@@ -65,7 +66,8 @@ export function blocks(text, before) {
     return { text, settled, at, last: text.slice(at) };
   }
   while (tokens.length && tokens.at(-1).type === "space") tokens.pop(); // a list goes on after one
-  const fresh = tokens.slice(0, -1).map((token) => token.raw);
-  at += fresh.reduce((sum, raw) => sum + raw.length, 0);
+  const done = tokens.slice(0, -1);
+  at += done.reduce((sum, { raw }) => sum + raw.length, 0);
+  const fresh = done.filter(({ type }) => type !== "space").map(({ raw }) => raw);
   return { text, settled: fresh.length ? [...settled, ...fresh] : settled, at, last: text.slice(at) };
 }

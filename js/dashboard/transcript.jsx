@@ -1,6 +1,6 @@
 // What was said to an agent and by it: the oldest at the top, its end followed unless somebody looks further up.
 
-import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { Diff } from "./diff.jsx";
 import { blocks, html } from "./markdown.js";
 import { memo } from "./parts.jsx";
@@ -142,7 +142,7 @@ export function Transcript({ transcript, label }) {
   useLayoutEffect(() => {
     if (follows) toEnd();
   }, [transcript, follows]);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const sizes = new ResizeObserver(() => follows && toEnd());
     sizes.observe(box.current);
     return () => sizes.disconnect();

@@ -1,0 +1,274 @@
+"""An agent in the dashboard, opened: what was said, what it asks, and what one tells it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pages
+import pytest
+from labs import CHROMIUM
+from pages import NOW, Dashboard
+from playwright.sync_api import Browser, expect
+from swarmpages import asked, box, card, conversation, opened, several, step, swarm, talk, tell, transcript
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium"),
+]
+MANY = [f"choice {number}" for number in range(20)]
+ANSWERS = [
+    (asked("select", "Which?", "staging", "production"), [("click", "production")], {"value": "production"}),
+    (asked("select", "Which?", *MANY), [("select", "choice 7"), ("click", "Answer")], {"value": "choice 7"}),
+    (asked("confirm", "Delete build/?", text="3 files"), [("click", "Yes")], {"confirmed": True}),
+    (asked("confirm", "Delete build/?"), [("click", "No")], {"confirmed": False}),
+    (asked("input", "Its name?", text="a name"), [("type", "Ada"), ("press", "Enter")], {"value": "Ada"}),
+    (
+        asked("editor", "Message?", text="Fix"),
+        [("type", "Mend\nit"), ("click", "Answer")],
+        {"value": "Mend\nit"},
+    ),
+    (asked("input", "Its name?"), [("click", "Dismiss")], {"cancelled": True}),
+]
+HOSTILE = """<img src=x onerror="window.owned = 1"> <script>window.owned = 2</script>
+<svg onload="window.owned = 3"></svg> <b class="jp-Button" id="main" style="position:fixed">bold</b>
+
+<style>body { display: none }</style>
+
+<iframe src="https://evil.test/frame"></iframe>
+
+<form action="https://evil.test/form"><input name="q"><button>Go</button></form>
+
+![a picture](https://evil.test/pixel.png) [script](javascript:window.owned=4)
+[JaVa](JaVaScRiPt&colon;window.owned=5)
+[data](data:text/html,<script>window.owned=6</script>) [ok](https://example.org/a?b=1&c=2)
+[relative](/lab/tree/x)
+<a href="javascript:window.owned=7" target=_top>raw</a> <https://auto.example.org> [vb](vbscript:x)
+[quote](https://example.org/"onmouseover="window.owned=8)
+"""
+SHAPES = {
+    kind: step(kind, HOSTILE, name=HOSTILE, result=HOSTILE, diff=HOSTILE, state="ok")
+    for kind in ("text", "partial", "broken", "thinking", "prompt", "note", "call")
+}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with pages.chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def shown(browser: Browser) -> Iterator[Dashboard]:
+    """A dashboard that shows several agents."""
+    with pages.dashboard(browser) as shown:
+        shown.show(swarm(several()))
+        shown.tab("Swarm")
+        yield shown
+
+
+@pytest.mark.parametrize("where", ["card", "opened"])
+@pytest.mark.parametrize(("question", "deeds", "given"), ANSWERS)
+def test_a_question_is_answered_where_it_is_seen(
+    shown: Dashboard,
+    where: str,
+    question: dict[str, Any],
+    deeds: list[tuple[str, str]],
+    given: dict[str, Any],
+) -> None:
+    shown.patch({"agents": {"vm-b": {"asks": [question]}}})
+    form = (opened(shown, "beta") if where == "opened" else card(shown, "beta")).get_by_role("form")
+    expect(form).to_contain_text(question["title"])
+    if question["method"] == "editor":
+        expect(form.locator("[name=value]")).to_have_value(question["text"])
+    for deed, what in deeds:
+        if deed == "click":
+            form.get_by_role("button", name=what).click()
+        elif deed == "select":
+            form.get_by_role("combobox").select_option(what)
+        elif deed == "type":
+            form.get_by_role("textbox").fill(what)
+        else:
+            form.get_by_role("textbox").press(what)
+    assert shown.intents == [("answer", {"agent": "vm-b", "dialog": "q1", **given})]
+    shown.answer("Answered.")
+    shown.patch({"agents": {"vm-b": {"asks": [], "state": "working"}}})
+    expect(form).to_have_count(0)
+
+
+def test_what_is_typed_as_an_answer_outlasts_patches_and_failures(shown: Dashboard) -> None:
+    shown.patch({"agents": {"vm-b": {"asks": [asked("input", "Its name?")]}}})
+    field = card(shown, "beta").get_by_role("textbox")
+    field.fill("Ada")
+    shown.patch(
+        {
+            "agents": {
+                "vm-b": {"tokens": 7, "asks": [asked("input", "Its name?"), asked("confirm", "?", id="q2")]}
+            }
+        }
+    )
+    expect(field).to_have_value("Ada")
+    field.press("Enter")
+    shown.answer("It is not heard.", ok=False)
+    expect(field).to_have_value("Ada")
+    field.press("Enter")
+    assert [name for name, _ in shown.intents] == ["answer", "answer"]
+
+
+def test_an_agent_that_asks_is_opened_with_the_focus_at_its_question(shown: Dashboard) -> None:
+    view = opened(shown, "beta")
+    expect(view.get_by_role("button", name="staging")).to_be_focused()
+
+
+def test_an_opened_agent_shows_all_that_was_said_with_calls_folded(shown: Dashboard) -> None:
+    opened(shown)
+    assert shown.sent[-1] == {"view": shown.sent[0]["view"], "kind": "reading", "vm": "vm-a"}
+    tell(shown, "vm-a", 0, conversation())
+    said = transcript(shown)
+    expect(said.locator("h5")).to_have_text("What I found")
+    expect(said.locator("strong", has_text="last line")).to_be_visible()
+    expect(said.locator("li", has_text="☑ of the parser")).not_to_have_count(0)
+    expect(said.locator(".pi-v-prompt").first).to_contain_text("Make the tests pass.")
+    call = said.locator("details", has_text="edit")
+    expect(call.locator("summary")).to_contain_text("✓edit src/p.py0.1 s")
+    expect(call.get_by_label("What was changed")).to_be_hidden()
+    call.locator("summary").click()
+    expect(call.locator(".pi-v-diff-added")).to_have_text('+    return text or ""\n')
+    expect(call.locator(".pi-v-diff-removed")).to_have_text("-    return text\n")
+    expect(said.locator("details", has_text="bash").locator("summary")).to_contain_text("failed4.2 s")
+
+
+def test_text_streams_in_and_the_end_is_followed_unless_somebody_looks_further_up(shown: Dashboard) -> None:
+    opened(shown)
+    tell(shown, "vm-a", 0, conversation())
+    said, to_end = transcript(shown), shown.page.get_by_role("button", name="To the end")
+    words = "".join(f"Paragraph {number} of **all**.\n\n" for number in range(40))
+    text = "I am reading the docs, and"
+    for seq, at in enumerate(range(0, len(words), 50), 1):
+        text += words[at : at + 50]
+        tell(shown, "vm-a", seq, {"runs": {"1": {"steps": {"2": {"text": text}}}}})
+    expect(said.get_by_text("Paragraph 39 of all.")).to_be_in_viewport()
+    expect(to_end).to_have_count(0)
+    said.hover()
+    shown.page.mouse.wheel(0, -600)
+    expect(to_end).to_be_visible()
+    before = said.evaluate("it => it.scrollTop")
+    tell(shown, "vm-a", seq + 1, {"runs": {"1": {"steps": {"2": {"text": text + "\n\nThe end."}}}}})
+    expect(said.get_by_text("The end.")).not_to_be_in_viewport()
+    assert said.evaluate("it => it.scrollTop") == before
+    to_end.click()
+    expect(said.get_by_text("The end.")).to_be_in_viewport()
+    tell(
+        shown, "vm-a", seq + 2, {"runs": {"1": {"steps": {"2": {"text": text + "\n\nThe end.\n\nReally."}}}}}
+    )
+    expect(said.get_by_text("Really.")).to_be_in_viewport()
+
+
+def test_what_streams_in_leaves_the_blocks_before_it_as_they_are(shown: Dashboard) -> None:
+    opened(shown)
+    text = "# One\r\n\n- a\n- b\n\n```\ncode\n\nmore\n```\n\nThe last"
+    tell(shown, "vm-a", 0, {"cut": 0, "runs": {"0": talk(step("partial", text))}})
+    blocks = transcript(shown).locator(".pi-v-streaming > *")
+    expect(blocks).to_have_count(4)
+    blocks.first.evaluate("it => it.firstElementChild.mark = 'the same'")
+    tell(shown, "vm-a", 1, {"runs": {"0": {"steps": {"0": {"text": text + " words.\n\nAnd *more*"}}}}})
+    expect(blocks).to_have_count(5)
+    assert blocks.first.evaluate("it => it.firstElementChild.mark") == "the same"
+    expect(blocks.last).to_have_text("And more")
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_hostile_words_of_an_agent_run_nothing_and_load_nothing(shown: Dashboard, kind: str) -> None:
+    asks: list[str] = []
+    shown.page.on("request", lambda request: asks.append(request.url))
+    shown.patch(
+        {"agents": {"vm-a": {"words": HOSTILE, "task": HOSTILE, "trouble": HOSTILE, "calls": [HOSTILE]}}}
+    )
+    opened(shown)
+    tell(shown, "vm-a", 0, {"cut": 0, "runs": {"0": talk(SHAPES[kind], error=HOSTILE)}})
+    said = transcript(shown)
+    expect(said).to_contain_text('onerror="window.owned = 1"')  # as text
+    for name in ("img", "script", "svg", "iframe", "style", "form", "input", "b", "object", "video"):
+        assert said.locator(name).count() == 0, name
+    attributes = said.evaluate("""it => [...it.querySelectorAll(".pi-v-markdown *")].flatMap((node) =>
+      [...node.attributes].map(({ name }) => name))""")
+    assert {*attributes} <= {"href", "rel", "target", "start", "align", "tabindex"}
+    links = said.locator("a").evaluate_all(
+        "all => all.map(it => [it.getAttribute('href'), it.rel, it.target]).filter(([href]) => href !== null)"
+    )
+    assert all(re.match("https?://", href) for href, _, _ in links)
+    assert all((rel, target) == ("noopener noreferrer", "_blank") for _, rel, target in links)
+    assert ("https://example.org/a?b=1&c=2" in [href for href, _, _ in links]) == (
+        kind in ("text", "partial", "broken")
+    )
+    assert shown.page.evaluate("window.owned") is None
+    assert asks == []
+
+
+@pytest.mark.parametrize("kind", ["text", "partial"])
+def test_words_that_no_parser_takes_are_shown_as_they_are(shown: Dashboard, kind: str) -> None:
+    opened(shown)
+    deep = ">" * 20_000 + " <img src=x>"
+    tell(shown, "vm-a", 0, {"cut": 0, "runs": {"0": talk(step(kind, deep))}})
+    expect(transcript(shown).locator(".pi-v-markdown pre")).to_have_text(deep)
+
+
+def test_a_free_agent_is_given_a_task_and_a_working_one_is_steered_or_told_what_comes_next(
+    shown: Dashboard,
+) -> None:
+    view = opened(shown, "zeta")
+    expect(box(shown)).to_be_focused()
+    expect(view.get_by_role("radio")).to_have_count(0)
+    shown.page.keyboard.type("First line")
+    shown.page.keyboard.press("Shift+Enter")
+    shown.page.keyboard.type("second line")
+    shown.patch({"agents": {"vm-f": {"tokens": 5}}})
+    shown.page.keyboard.press("Enter")
+    shown.answer("zeta works.")
+    shown.patch({"agents": {"vm-f": {"state": "working", "began": NOW}}})
+    expect(view.get_by_role("radio", name="Steer")).to_be_checked()
+    box(shown).fill("left")
+    box(shown).press("Enter")
+    shown.answer("Told.")
+    view.get_by_role("radio", name="Follow-up").check()
+    box(shown).fill("then rest")
+    view.get_by_role("button", name="Send").click()
+    view.get_by_role("button", name="Abort").click()
+    assert shown.intents == [
+        ("task", {"agents": ["vm-f"], "text": "First line\nsecond line"}),
+        ("steer", {"agents": ["vm-f"], "text": "left"}),
+        ("follow_up", {"agents": ["vm-f"], "text": "then rest"}),
+        ("abort", {"agents": ["vm-f"]}),
+    ]
+
+
+def test_nothing_is_sent_where_nothing_is_written_nor_twice(shown: Dashboard) -> None:
+    opened(shown)
+    box(shown).press("Enter")
+    box(shown).fill("  \n ")
+    box(shown).press("Enter")
+    assert shown.intents == []
+    box(shown).fill("once")
+    box(shown).press("Enter")
+    box(shown).press("Enter")
+    assert shown.intents == [("steer", {"agents": ["vm-a"], "text": "once"})]
+
+
+def test_escape_goes_back_to_the_card_and_what_was_typed_is_still_there_next_time(shown: Dashboard) -> None:
+    opened(shown)
+    shown.page.keyboard.type("half a thou")
+    shown.page.keyboard.press("Escape")
+    expect(card(shown, "alpha").get_by_role("button", name="alpha", exact=True)).to_be_focused()
+    assert shown.sent[-1]["vm"] == ""
+    shown.page.keyboard.press("Enter")
+    expect(box(shown)).to_have_value("half a thou")
+    shown.page.get_by_role("button", name="← Agents").click()
+    expect(card(shown, "alpha").get_by_role("button", name="alpha", exact=True)).to_be_focused()
+
+
+def test_an_opened_agent_that_is_deleted_makes_room_for_the_others(shown: Dashboard) -> None:
+    view = opened(shown)
+    shown.patch({"agents": {"vm-a": None}})
+    expect(view).to_have_count(0)
+    expect(card(shown, "beta")).to_be_visible()
