@@ -1,6 +1,6 @@
 // Background processes: what runs, where, what it takes, and what it has written.
 
-import { useCallback, useState } from "preact/hooks";
+import { useCallback, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Age, Button, Code, Empty, memo, Modal, useFrame } from "./parts.jsx";
 import "./processes.css";
 
@@ -124,9 +124,13 @@ const Row = memo(({ id, process, show }) => {
 });
 
 function Log({ read, name, again, onClose }) {
+  const box = useRef(null);
+  useLayoutEffect(() => {
+    box.current.scrollTop = box.current.scrollHeight;
+  }, [read]);
   return (
     <Modal title={`Log of ${name}`} onClose={onClose} wide>
-      <pre class="pi-v-log" tabIndex={0} aria-label={`The last ${LINES} lines of ${name}`}>
+      <pre class="pi-v-log" ref={box} tabIndex={0} aria-label={`The last ${LINES} lines of ${name}`}>
         {read.text || "Nothing was written."}
       </pre>
       <footer>

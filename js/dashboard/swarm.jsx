@@ -22,7 +22,6 @@ export function Swarm({ store }) {
   const { current: drafts } = useRef(new Map());
   const there = opened in agents;
   useEffect(() => {
-    if (opened && !there) open(""); // its VM was deleted
     const reading = there ? opened : "";
     if (store.reading !== reading) store.read(reading);
     if (there) back.current = opened;

@@ -47,6 +47,7 @@ HOSTILE = """<img src=x onerror="window.owned = 1"> <script>window.owned = 2</sc
 <a href="javascript:window.owned=7" target=_top>raw</a> <https://auto.example.org> [vb](vbscript:x)
 [quote](https://example.org/"onmouseover="window.owned=8)
 """
+MARKDOWN = ("text", "partial", "broken")
 SHAPES = {
     kind: step(kind, HOSTILE, name=HOSTILE, result=HOSTILE, diff=HOSTILE, state="ok")
     for kind in ("text", "partial", "broken", "thinking", "prompt", "note", "call")
@@ -189,6 +190,10 @@ def test_hostile_words_of_an_agent_run_nothing_and_load_nothing(shown: Dashboard
     tell(shown, "vm-a", 0, {"cut": 0, "runs": {"0": talk(SHAPES[kind], error=HOSTILE)}})
     said = transcript(shown)
     expect(said).to_contain_text('onerror="window.owned = 1"')  # as text
+    if kind in MARKDOWN:
+        expect(said.locator(".pi-v-markdown").first).to_contain_text('<img src=x onerror="window.owned = 1">')
+        picture = said.get_by_role("link", name="a picture")
+        expect(picture.first).to_have_attribute("href", "https://evil.test/pixel.png")
     for name in ("img", "script", "svg", "iframe", "style", "form", "input", "b", "object", "video"):
         assert said.locator(name).count() == 0, name
     attributes = said.evaluate("""it => [...it.querySelectorAll(".pi-v-markdown *")].flatMap((node) =>
@@ -199,9 +204,7 @@ def test_hostile_words_of_an_agent_run_nothing_and_load_nothing(shown: Dashboard
     )
     assert all(re.match("https?://", href) for href, _, _ in links)
     assert all((rel, target) == ("noopener noreferrer", "_blank") for _, rel, target in links)
-    assert ("https://example.org/a?b=1&c=2" in [href for href, _, _ in links]) == (
-        kind in ("text", "partial", "broken")
-    )
+    assert ("https://example.org/a?b=1&c=2" in [href for href, _, _ in links]) == (kind in MARKDOWN)
     assert shown.page.evaluate("window.owned") is None
     assert asks == []
 
