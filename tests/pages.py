@@ -54,7 +54,7 @@ window.leave = dashboard.render({ model, el: document.querySelector("main") });
 PAGE = """<!doctype html><html lang="en"><title>Dashboard</title>
 <link rel="stylesheet" href="theme.css"><link rel="stylesheet" href="dashboard.css">
 <style>body { margin: 8px; background: var(--jp-layout-color0, #fff) }</style>
-<body><main></main><script type="module" src="page.js"></script></body></html>"""
+<body data-jp-theme-light="LIGHT"><main></main><script type="module" src="page.js"></script></body></html>"""
 
 
 class Dashboard:
@@ -161,7 +161,8 @@ def dashboard(
         elif name in ("dashboard.js", "dashboard.css"):
             route.fulfill(path=BUNDLE / name)
         elif name == "":
-            route.fulfill(body=PAGE, content_type="text/html")
+            light = "false" if theme == "dark" else "true"
+            route.fulfill(body=PAGE.replace("LIGHT", light), content_type="text/html")
         else:
             route.fulfill(status=404)
 

@@ -11,7 +11,7 @@ export function Connection({ store }) {
   const { connection, sums } = store.state;
   return (
     <header class="pi-v-connection">
-      <p class={`pi-v-platform pi-v-${connection.state}`}>
+      <p class={`pi-v-platform pi-v-is-${connection.state}`}>
         <span class="pi-v-mark" aria-hidden="true">
           {MARKS[connection.state]}
         </span>

@@ -205,7 +205,7 @@ def test_deleting_tells_what_goes_and_what_came_from_it_and_asks(dash: Dashboard
     assert dash.intents == []
     press(dash, "Delete…")
     dialog.get_by_role("button", name="Delete").click()
-    assert dash.intents == [("delete", {"vms": ["vm-base", "vm-reviewer"], "branches": False})]
+    assert dash.intents == [("delete", {"vms": ["vm-base", "vm-review"], "branches": False})]
 
 
 def test_branches_go_too_only_if_one_says_so(dash: Dashboard) -> None:
