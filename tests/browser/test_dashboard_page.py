@@ -330,6 +330,7 @@ def test_a_machine_has_one_terminal_which_stays_until_it_is_closed(dash: Dashboa
     assert dash.intents == [("terminal", {"vm": "vm-base"})] * 2
     box = dash.page.get_by_label("widget model-7")
     expect(box).to_have_count(1)
+    expect(box).to_be_focused()
     box.fill("still here")
     dash.tab("Events")
     dash.tab("Machines")
