@@ -8,11 +8,13 @@ import { useFrame } from "./parts.jsx";
 export function useTerminals(model) {
   const { act, store } = useFrame();
   const [all, setAll] = useState([]);
+  const count = useRef(0);
   async function open(vm) {
     const answer = await act("terminal", { vm }, { quiet: true });
     if (!answer.ok) return;
     const { label } = store.state.machines[vm] ?? { label: vm };
-    setAll((before) => [...before.filter((one) => one.vm !== vm), { vm, label, id: answer.text }]);
+    const times = ++count.current;
+    setAll((before) => [...before.filter((one) => one.vm !== vm), { vm, label, id: answer.text, times }]);
   }
   const close = (vm) => setAll((before) => before.filter((one) => one.vm !== vm));
   return { all, manager: model.widget_manager, open, close };
@@ -20,7 +22,7 @@ export function useTerminals(model) {
 
 /** A pane for each. */
 export function Terminals({ terminals: { all, manager, close } }) {
-  return all.map(({ vm, label, id }) => (
+  return all.map(({ vm, label, id, times }) => (
     <Pane
       label={`Terminal on ${label}`}
       title={
@@ -33,13 +35,13 @@ export function Terminals({ terminals: { all, manager, close } }) {
       onClose={() => close(vm)}
       key={id}
     >
-      <Widget id={id} manager={manager} />
+      <Widget id={id} manager={manager} times={times} />
     </Pane>
   ));
 }
 
-/** The widget whose model has this id, as soon as it takes keys with the focus on it. */
-function Widget({ id, manager }) {
+/** The widget whose model has this id, with the focus on it as soon as it takes keys, and whenever it is asked for. */
+function Widget({ id, manager, times }) {
   const place = useRef(null);
   const [trouble, setTrouble] = useState("");
   useEffect(() => {
@@ -65,6 +67,7 @@ function Widget({ id, manager }) {
       view?.remove();
     };
   }, [id]);
+  useEffect(() => place.current.querySelector("textarea")?.focus(), [times]);
   return (
     <>
       {trouble && <p role="alert">{trouble}</p>}
