@@ -1,6 +1,6 @@
 """The dashboard's built bundle in a page of its own: a stand-in for its widget's model, and no kernel.
 
-What the view sends is recorded, and what a board would say is delivered by hand. The themes are JupyterLab's own.
+What the view sends is recorded, and what a board would say is delivered by hand. Themes are JupyterLab's own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import labs
-from playwright.sync_api import Locator, Page, Route, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Route, sync_playwright
 
 from pi_v_jupyter.views import __file__ as views
 
@@ -54,7 +54,7 @@ window.leave = dashboard.render({ model, el: document.querySelector("main") });
 PAGE = """<!doctype html><html lang="en"><title>Dashboard</title>
 <link rel="stylesheet" href="theme.css"><link rel="stylesheet" href="dashboard.css">
 <style>body { margin: 8px; background: var(--jp-layout-color0, #fff) }</style>
-<body><main></main><script type="module" src="page.js"></script></body></html>"""
+<body data-jp-theme-light="LIGHT"><main></main><script type="module" src="page.js"></script></body></html>"""
 
 
 class Dashboard:
@@ -125,7 +125,7 @@ class Dashboard:
 
 
 @contextmanager
-def chromium() -> Iterator[Any]:
+def chromium() -> Iterator[Browser]:
     """A browser that several pages may share."""
     with sync_playwright() as playwright:
         flags = [*labs.FLAGS, "--no-sandbox"] if os.geteuid() == 0 else labs.FLAGS
@@ -137,9 +137,17 @@ def chromium() -> Iterator[Any]:
 
 
 @contextmanager
-def dashboard(browser: Any, theme: str = "light", width: int = 1000, height: int = 760) -> Iterator[Dashboard]:
-    """A page with a view that has not been told anything yet; `theme`: "light", "dark", or "" for none."""
-    page = browser.new_page(viewport={"width": width, "height": height})
+def dashboard(
+    browser: Browser, theme: str = "light", width: int = 1000, *, clock: bool = False
+) -> Iterator[Dashboard]:
+    """A page with a view that has not been told anything yet.
+
+    `theme`: "light", "dark", or "" for none; `clock`: the page's clock is moved by hand.
+    """
+    page = browser.new_page(viewport={"width": width, "height": 760})
+    page.set_default_timeout(10_000)
+    if clock:
+        page.clock.install()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
 
@@ -153,7 +161,8 @@ def dashboard(browser: Any, theme: str = "light", width: int = 1000, height: int
         elif name in ("dashboard.js", "dashboard.css"):
             route.fulfill(path=BUNDLE / name)
         elif name == "":
-            route.fulfill(body=PAGE, content_type="text/html")
+            light = "false" if theme == "dark" else "true"
+            route.fulfill(body=PAGE.replace("LIGHT", light), content_type="text/html")
         else:
             route.fulfill(status=404)
 

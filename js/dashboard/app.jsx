@@ -65,7 +65,7 @@ function Label({ name, count, children }) {
   return (
     <>
       {name}
-      {count > 0 && <span class="pi-v-count">{count}</span>}
+      {count > 0 && <span class="pi-v-count"> {count}</span>}
       {children}
     </>
   );
@@ -75,6 +75,7 @@ function Count({ mark, number, word }) {
   return (
     number > 0 && (
       <span class="pi-v-count" title={`${number} ${word}`}>
+        {" "}
         <span aria-hidden="true">{mark}</span>
         {number}
         <span class="pi-v-aside"> {word}</span>

@@ -11,7 +11,7 @@ export function Connection({ store }) {
   const { connection, sums } = store.state;
   return (
     <header class="pi-v-connection">
-      <p class={`pi-v-platform pi-v-${connection.state}`}>
+      <p class={`pi-v-platform pi-v-is-${connection.state}`}>
         <span class="pi-v-mark" aria-hidden="true">
           {MARKS[connection.state]}
         </span>
@@ -81,7 +81,7 @@ function Silence() {
 function Sums({ sums }) {
   const cost = money(sums.cost) || "$0";
   return (
-    <p class="pi-v-sums" aria-label="All agents">
+    <p class="pi-v-sums" role="group" aria-label="All agents">
       <span>{amount(sums.tokens)} tokens</span>
       <span title={sums.budget ? "Spent, of the budgets of all agents" : "Spent"}>
         {sums.budget ? `${cost} of ${money(sums.budget)}` : cost}

@@ -90,8 +90,8 @@ function goes({ machines, commits }, ids, further) {
     `What is on ${it} and was not committed is lost.`,
     active && `Cells run on ${machines[active].label} now.`,
     agents.length > 0 && `${agents.length === 1 ? "An agent works" : `${agents.length} agents work`} there: ${names(agents)}.`,
-    further.length > 0 && `${several(further.length, "machine")} came from ${it}: ${names(labels(machines, further))}.`,
     kept.length > 0 && `${several(kept.length, "commit")} of ${it} will stay: ${names(kept.map(({ label }) => label))}.`,
+    further.length > 0 && `${several(further.length, "machine")} came from ${it}: ${names(labels(machines, further))}.`,
   ].filter(Boolean);
 }
 

@@ -6,7 +6,7 @@ import { lineage } from "./lineage.js";
 import { create, machineActions } from "./machineactions.js";
 import { MachineTable } from "./machinetable.jsx";
 import { Outputs, useOutputs } from "./outputs.jsx";
-import { Button, Empty, memo, useFrame } from "./parts.jsx";
+import { Button, Empty, memo, Menu, useFrame } from "./parts.jsx";
 import { useSelection } from "./selection.js";
 import { Terminals, useTerminals } from "./terminals.jsx";
 import { several } from "./words.js";
@@ -34,9 +34,11 @@ const Section = memo(({ machines, commits, model }) => {
   return (
     <div class="pi-v-machines">
       <div class="pi-v-tools">
-        <Button kind="main" onClick={() => create(frame)}>
-          New machine…
-        </Button>
+        {rows.length > 0 && (
+          <Button kind="main" onClick={() => create(frame)}>
+            New machine…
+          </Button>
+        )}
         <Button why={active ? "" : "Cells run here already."} onClick={() => frame.act("local")} title="Cells run on this computer again">
           Run here
         </Button>
@@ -57,7 +59,9 @@ const Section = memo(({ machines, commits, model }) => {
               ? `No machines now; ${several(Object.keys(commits).length, "commit")} can be restored.`
               : "No machines yet: cells run on this computer."}
           </p>
-          <Button onClick={() => create(frame)}>New machine…</Button>
+          <Button kind="main" onClick={() => create(frame)}>
+            New machine…
+          </Button>
         </Empty>
       )}
       <Outputs outputs={outputs} />
@@ -74,22 +78,30 @@ function Actions({ frame, selection: { chosen }, show }) {
   return (
     <div class="pi-v-actions">
       {(vms.length > 0 || commits.length === 0) && (
-        <Group name={vms.length ? several(vms.length, "machine") : "Machines"} actions={machineActions(frame, vms, show)} />
+        <Group
+          name={vms.length ? several(vms.length, "machine") : "Machines"}
+          some={vms.length > 0}
+          actions={machineActions(frame, vms, show)}
+        />
       )}
-      {commits.length > 0 && <Group name={several(commits.length, "commit")} actions={commitActions(frame, commits)} />}
+      {commits.length > 0 && <Group name={several(commits.length, "commit")} some actions={commitActions(frame, commits)} />}
     </div>
   );
 }
 
-function Group({ name, actions }) {
+/** A row of buttons, or, in a narrow view, a menu. */
+function Group({ name, some, actions }) {
   return (
     <div role="group" aria-label={`Actions for ${name}`}>
       <span class="pi-v-dim pi-v-about">{name}</span>
-      {actions.map(({ label, onClick, why, danger }) => (
-        <Button onClick={onClick} why={why} kind={danger ? "danger" : ""} key={label}>
-          {label}
-        </Button>
-      ))}
+      <span class="pi-v-row">
+        {actions.map(({ label, onClick, why, danger }) => (
+          <Button onClick={onClick} why={why} kind={danger ? "danger" : ""} key={label}>
+            {label}
+          </Button>
+        ))}
+      </span>
+      <Menu label="Actions ▾" aria-label="Actions" why={some ? "" : actions[0].why} actions={actions} />
     </div>
   );
 }

@@ -1,7 +1,8 @@
 // What commands have written, until it is closed.
 
 import { useRef, useState } from "preact/hooks";
-import { Button, Code } from "./parts.jsx";
+import { Pane } from "./panes.jsx";
+import { Code } from "./parts.jsx";
 
 /** {all, show(command, where, promise of an answer), close(id)}. */
 export function useOutputs() {
@@ -17,17 +18,21 @@ export function useOutputs() {
   return { all, show, close };
 }
 
-/** A panel for each. */
+/** A pane for each. */
 export function Outputs({ outputs: { all, close } }) {
   return all.map(({ id, command, where, answer }) => (
-    <section class="pi-v-panel" aria-label={`${command} on ${where}`} key={id}>
-      <header>
-        <code title={command}>{command}</code>
-        <span class="pi-v-dim">on {where}</span>
-        <Button kind="quiet" title="Close" aria-label={`Close the output of ${command}`} onClick={() => close(id)}>
-          ×
-        </Button>
-      </header>
+    <Pane
+      label={`${command} on ${where}`}
+      title={
+        <>
+          <code title={command}>{command}</code>
+          <span class="pi-v-dim">on {where}</span>
+        </>
+      }
+      closing={`Close the output of ${command}`}
+      onClose={() => close(id)}
+      key={id}
+    >
       <pre tabIndex={0} role="region" aria-label={`Output of ${command}`}>
         {answer === null ? "…" : answer.text || "(no output)"}
       </pre>
@@ -39,6 +44,6 @@ export function Outputs({ outputs: { all, close } }) {
         )}
         {answer?.ok && <span class="pi-v-aside">Done.</span>}
       </div>
-    </section>
+    </Pane>
   ));
 }

@@ -22,7 +22,9 @@ export const MachineRow = memo(({ id, machine, origin, chosen, choose, actions, 
               <span class="pi-v-aside">active </span>
             </span>
           )}
-          <span class="pi-v-name">{machine.label}</span>
+          <span class="pi-v-name" title={machine.label}>
+            {machine.label}
+          </span>
           {origin && <span class="pi-v-aside"> from {origin}</span>}
         </>
       }
@@ -30,16 +32,16 @@ export const MachineRow = memo(({ id, machine, origin, chosen, choose, actions, 
       <td role="cell" class={`pi-v-vm-state pi-v-${machine.state}`}>
         <span aria-hidden="true">{STATES[machine.state] ?? "○"}</span> {machine.state}
       </td>
-      <td role="cell" class="pi-v-number">
+      <td role="cell">
         <Age at={machine.created} />
       </td>
       <td role="cell" class="pi-v-dim" title={machine.disk ? `${megabytes(machine.disk)} disk` : undefined}>
         {machine.mem > 0 && `${machine.vcpu} vCPU · ${megabytes(machine.mem)}`}
       </td>
-      <td role="cell" class="pi-v-agent" data-column="agent">
+      <td role="cell" class="pi-v-vm-agent" data-column="agent">
         {machine.agent}
       </td>
-      <td role="cell" class={machine.link === "away" ? "pi-v-link pi-v-warns" : "pi-v-link pi-v-dim"} data-column="link">
+      <td role="cell" class={machine.link === "away" ? "pi-v-vm-link pi-v-warns" : "pi-v-vm-link pi-v-dim"} data-column="link">
         {LINKS[machine.link]}
       </td>
       <td role="cell">
@@ -65,7 +67,7 @@ export const CommitRow = memo(({ id, commit, origin, chosen, choose, actions, ..
     <td role="cell" class="pi-v-dim">
       {commit.golden ? "golden commit" : "commit"}
     </td>
-    <td role="cell" class="pi-v-number pi-v-dim">
+    <td role="cell" class="pi-v-dim">
       <Age at={commit.created} />
     </td>
     <td role="cell" colSpan={4} />
@@ -74,7 +76,7 @@ export const CommitRow = memo(({ id, commit, origin, chosen, choose, actions, ..
 
 function Row({ id, called, chosen, choose, actions, graph, name, children }) {
   return (
-    <tr role="row" class={chosen ? "pi-v-chosen" : undefined} data-id={id}>
+    <tr role="row" class={chosen ? "pi-v-picked" : undefined} data-id={id}>
       <td role="cell" class="pi-v-graph">
         {graph}
       </td>

@@ -1,58 +1,73 @@
 // Terminals below the machines: each is another widget, which the kernel makes, shown in here.
 
 import { useEffect, useRef, useState } from "preact/hooks";
-import { Button, useFrame } from "./parts.jsx";
+import { Pane } from "./panes.jsx";
+import { useFrame } from "./parts.jsx";
 
 /** {all, manager, open(vm), close(vm)}: one per machine. */
 export function useTerminals(model) {
   const { act, store } = useFrame();
   const [all, setAll] = useState([]);
+  const count = useRef(0);
   async function open(vm) {
     const answer = await act("terminal", { vm }, { quiet: true });
     if (!answer.ok) return;
     const { label } = store.state.machines[vm] ?? { label: vm };
-    setAll((before) => [...before.filter((one) => one.vm !== vm), { vm, label, id: answer.text }]);
+    const times = ++count.current;
+    setAll((before) => [...before.filter((one) => one.vm !== vm), { vm, label, id: answer.text, times }]);
   }
   const close = (vm) => setAll((before) => before.filter((one) => one.vm !== vm));
   return { all, manager: model.widget_manager, open, close };
 }
 
-/** A panel for each. */
+/** A pane for each. */
 export function Terminals({ terminals: { all, manager, close } }) {
-  return all.map(({ vm, label, id }) => (
-    <section class="pi-v-panel" aria-label={`Terminal on ${label}`} key={id}>
-      <header>
-        <b>Terminal</b>
-        <span class="pi-v-dim">on {label}</span>
-        <Button kind="quiet" title="Close" aria-label={`Close the terminal on ${label}`} onClick={() => close(vm)}>
-          ×
-        </Button>
-      </header>
-      <Widget id={id} manager={manager} />
-    </section>
+  return all.map(({ vm, label, id, times }) => (
+    <Pane
+      label={`Terminal on ${label}`}
+      title={
+        <>
+          <b>Terminal</b>
+          <span class="pi-v-dim">on {label}</span>
+        </>
+      }
+      closing={`Close the terminal on ${label}`}
+      onClose={() => close(vm)}
+      key={id}
+    >
+      <Widget id={id} manager={manager} times={times} />
+    </Pane>
   ));
 }
 
-/** The widget whose model has this id. */
-function Widget({ id, manager }) {
+/** The widget whose model has this id, with the focus on it as soon as it takes keys, and whenever it is asked for. */
+function Widget({ id, manager, times }) {
   const place = useRef(null);
   const [trouble, setTrouble] = useState("");
   useEffect(() => {
     let view = null;
     let left = false;
+    const arrival = new MutationObserver(() => {
+      const box = place.current.querySelector("textarea");
+      if (!box) return;
+      arrival.disconnect();
+      box.focus();
+    });
+    arrival.observe(place.current, { childList: true, subtree: true });
     async function put() {
       const made = await manager.create_view(await manager.get_model(id));
       if (left) return made.remove();
       view = made;
       place.current.append(view.el);
-      view.el.querySelector("textarea")?.focus();
     }
     put().catch((error) => setTrouble(`The terminal cannot be shown: ${error.message}.`));
     return () => {
       left = true;
+      arrival.disconnect();
       view?.remove();
     };
   }, [id]);
+  useEffect(() => place.current.querySelector("textarea")?.focus(), [times]);
   return (
     <>
       {trouble && <p role="alert">{trouble}</p>}
