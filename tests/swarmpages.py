@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from pages import NOW, Dashboard, commit, machine, snapshot
-from playwright.sync_api import Locator
+from playwright.sync_api import Locator, expect
 
 
 def agent(label: str, state: str = "idle", **more: Any) -> dict[str, Any]:
@@ -175,7 +175,9 @@ def card(shown: Dashboard, label: str) -> Locator:
 def opened(shown: Dashboard, label: str = "alpha") -> Locator:
     """An agent's view, which is opened."""
     card(shown, label).get_by_role("button", name=label, exact=True).click()
-    return shown.page.get_by_role("region", name=f"Agent {label}")
+    view = shown.page.get_by_role("region", name=f"Agent {label}")
+    expect(view.locator(":focus")).to_have_count(1)
+    return view
 
 
 def transcript(shown: Dashboard) -> Locator:

@@ -59,15 +59,16 @@ export function Trouble({ card }) {
   );
 }
 
-/** `select(id, chosen)` and `open(id)` are called with its id. */
-export const Card = memo(({ id, card, selected, select, open }) => (
+/** `choose(id, range)`: it is to be selected, or not any more; `range`: all from the last one on. */
+export const Card = memo(({ id, card, selected, choose, open }) => (
   <article class={`pi-v-card pi-v-tone-${tone(card.state)}`} data-agent={id} aria-label={card.label}>
     <header>
       <input
         type="checkbox"
         checked={selected}
         aria-label={`Select ${card.label}`}
-        onChange={(event) => select(id, event.target.checked)}
+        title="With Shift, all from the last one on"
+        onClick={(event) => choose(id, event.shiftKey)}
       />
       <h3>
         <button type="button" class="pi-v-open" title={`Open ${card.label}`} onClick={() => open(id)}>

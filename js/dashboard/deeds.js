@@ -1,12 +1,9 @@
 // What can be done with agents, one or many, with the questions that come before it.
 
 import { busy, over } from "./states.js";
+import { names, several } from "./words.js";
 
-const named = (ids, agents) => ids.map((id) => agents[id].label).join(", ");
-
-function counted(count, one) {
-  return `${count} ${one}${count === 1 ? "" : "s"}`;
-}
+const named = (ids, agents) => names(ids.map((id) => agents[id].label));
 
 /** "alpha (VM build)", or "alpha", where both are called the same. */
 function withMachine(id, { agents, machines }) {
@@ -68,8 +65,8 @@ export async function teardown(ids, { store, act, ask }) {
   ];
   if (from.machines.length) text.push(`Branched or restored from them: ${from.machines.join(", ")}.`);
   if (from.commits.length) text.push(`Commits of them stay: ${from.commits.join(", ")}.`);
-  const title = `Delete ${counted(ids.length, "agent")} with ${whose}?`;
-  const yes = `Delete ${counted(ids.length, "VM")}`;
+  const title = `Delete ${several(ids.length, "agent")} with ${whose}?`;
+  const yes = `Delete ${several(ids.length, "VM")}`;
   if (!(await ask({ title, text, yes, danger: true }))) return false;
   return (await act("teardown", { agents: ids })).ok;
 }

@@ -1,7 +1,8 @@
 // The box in which one tells agents something.
 
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Button, useFrame } from "./parts.jsx";
+import "./telling.css";
 
 const LINES = 8; // a box grows to as many
 
@@ -16,7 +17,7 @@ export function Prompt({ agents, works, drafts, draft, label, focus = false }) {
   const [sending, setSending] = useState(false);
   const box = useRef(null);
   const id = useId();
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (focus) box.current.focus({ preventScroll: true });
   }, []);
 

@@ -1,7 +1,8 @@
 // Questions of agents, which go no further until they are answered.
 
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Button, memo, useFrame } from "./parts.jsx";
+import "./telling.css";
 
 const BUTTONS = 6; // options up to which each is a button
 
@@ -19,7 +20,7 @@ function Question({ agent, label, asked, focus }) {
   const [sending, setSending] = useState(false);
   const form = useRef(null);
   const id = useId();
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (focus) form.current.querySelector("[data-first]")?.focus({ preventScroll: true });
   }, []);
   async function answer(given) {

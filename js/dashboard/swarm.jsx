@@ -1,11 +1,12 @@
 // Agents: a card each, one of them opened, and what can be done with many.
 
-import { useCallback, useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { Agent } from "./agent.jsx";
 import { Card, Cost } from "./card.jsx";
 import { abort, restart, teardown, whyNotAbort } from "./deeds.js";
 import { Button, Code, Empty, useFrame } from "./parts.jsx";
 import { Prompt } from "./prompt.jsx";
+import { useSelection } from "./selection.js";
 import { lacking, spawn } from "./spawn.js";
 import { busy, sign, words } from "./states.js";
 import "./swarm.css";
@@ -17,6 +18,10 @@ const inOrder = new Intl.Collator("en", { numeric: true }).compare;
 export function Swarm({ store }) {
   const { agents } = store.state;
   const [opened, open] = useState(""); // the id of the agent whose transcript is shown
+  const [state, filter] = useState(""); // of those that are shown; "": all
+  const all = Object.keys(agents).sort((one, other) => inOrder(agents[one].label, agents[other].label));
+  const shown = state ? all.filter((id) => agents[id].state === state) : all;
+  const selection = useSelection(shown);
   const box = useRef(null);
   const back = useRef(""); // the agent whose card the focus goes back to
   const { current: drafts } = useRef(new Map());
@@ -27,33 +32,25 @@ export function Swarm({ store }) {
     if (there) back.current = opened;
     else if (back.current) {
       const card = box.current.querySelector(`[data-agent="${CSS.escape(back.current)}"] .pi-v-open`);
-      (card ?? box.current).focus();
+      if (document.activeElement === document.body) (card ?? box.current).focus(); // it was in what has gone
       back.current = "";
     }
   }, [opened, there]);
   return (
     <div class="pi-v-swarm" ref={box} tabIndex={-1}>
-      {there ? <Agent id={opened} drafts={drafts} close={() => open("")} key={opened} /> : <Cards open={open} drafts={drafts} />}
+      {there ? (
+        <Agent id={opened} drafts={drafts} close={() => open("")} key={opened} />
+      ) : (
+        <Cards {...{ all, shown, state, filter, selection, open, drafts }} />
+      )}
     </div>
   );
 }
 
-function Cards({ open, drafts }) {
+function Cards({ all, shown, state, filter, selection, open, drafts }) {
   const frame = useFrame();
   const { agents } = frame.store.state;
-  const [selected, setSelected] = useState(new Set());
-  const [state, filter] = useState("");
-  const select = useCallback((id, chosen) => {
-    setSelected((before) => {
-      const next = new Set(before);
-      if (chosen) next.add(id);
-      else next.delete(id);
-      return next;
-    });
-  }, []);
-  const all = Object.keys(agents).sort((one, other) => inOrder(agents[one].label, agents[other].label));
-  const shown = state ? all.filter((id) => agents[id].state === state) : all;
-  const chosen = all.filter((id) => selected.has(id));
+  const { chosen, choose, chooseAll } = selection;
   const missing = lacking(frame.store.state);
   const none = Object.keys(frame.store.state.commits).length === 0;
   return (
@@ -74,18 +71,18 @@ function Cards({ open, drafts }) {
         <label class="pi-v-check">
           <input
             type="checkbox"
-            checked={shown.length > 0 && shown.every((id) => selected.has(id))}
-            onChange={(event) => setSelected(new Set(event.target.checked ? shown : []))}
+            checked={shown.length > 0 && chosen.size === shown.length}
+            onChange={(event) => chooseAll(event.target.checked)}
           />{" "}
           Select all {state ? "shown" : ""}
         </label>
       )}
-      {chosen.length > 0 && <Chosen ids={chosen} frame={frame} drafts={drafts} clear={() => setSelected(new Set())} />}
+      {chosen.size > 0 && <Chosen ids={[...chosen]} frame={frame} drafts={drafts} clear={() => chooseAll(false)} />}
       {all.length === 0 && <Empty>No agents. An agent is a coding agent on a VM of its own.</Empty>}
       {all.length > 0 && shown.length === 0 && <Empty>None is in that state now.</Empty>}
       <div class="pi-v-cards">
         {shown.map((id) => (
-          <Card id={id} card={agents[id]} selected={selected.has(id)} select={select} open={open} key={id} />
+          <Card id={id} card={agents[id]} selected={chosen.has(id)} choose={choose} open={open} key={id} />
         ))}
       </div>
     </>

@@ -272,6 +272,20 @@ def test_escape_goes_back_to_the_card_and_what_was_typed_is_still_there_next_tim
 
 def test_an_opened_agent_that_is_deleted_makes_room_for_the_others(shown: Dashboard) -> None:
     view = opened(shown)
+    shown.page.evaluate(
+        "document.body.append(Object.assign(document.createElement('textarea'), {id: 'cell'}))"
+    )
+    shown.page.locator("#cell").focus()
     shown.patch({"agents": {"vm-a": None}})
     expect(view).to_have_count(0)
     expect(card(shown, "beta")).to_be_visible()
+    expect(shown.page.locator("#cell")).to_be_focused()  # nobody's keys go elsewhere for that
+
+
+def test_a_page_that_is_left_with_an_agent_open_says_and_draws_nothing_more(shown: Dashboard) -> None:
+    opened(shown)
+    tell(shown, "vm-a", 0, conversation())
+    shown.page.evaluate("leave()")
+    shown.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert shown.sent[-1]["kind"] == "left"
+    expect(shown.page.locator(".pi-v-dashboard > *")).to_have_count(0)
