@@ -285,12 +285,16 @@ def test_a_row_has_a_menu_for_it_alone(dash: Dashboard) -> None:
     assert dash.intents == [("use", {"vm": "vm-left"})]
 
 
-def test_focus_goes_back_to_where_a_dialog_was_opened(dash: Dashboard) -> None:
+@pytest.mark.parametrize("close", ["Escape", "Cancel"])
+def test_focus_goes_back_to_where_a_dialog_was_opened(dash: Dashboard, close: str) -> None:
     menu = dash.page.get_by_label("Actions for left", exact=True)
     menu.click()
     dash.page.get_by_role("menuitem", name="Rename…").click()
     expect(dash.page.get_by_label("Name", exact=True)).to_be_focused()
-    dash.page.keyboard.press("Escape")
+    if close == "Escape":
+        dash.page.keyboard.press(close)
+    else:
+        press(dash, close)
     expect(menu).to_be_focused()
 
 
