@@ -84,7 +84,7 @@ def test_machines_that_came_from_themselves_are_shown_once(dash: Dashboard) -> N
 
 
 def test_a_patch_changes_what_it_is_about_and_nothing_else(dash: Dashboard) -> None:
-    many = {f"vm-{n}": machine(f"m{n}", created=n) for n in range(200)}
+    many = {f"vm-{n}": machine(f"m{n}", created=n, link="connected") for n in range(200)}
     dash.show(snapshot(machines=many))
     dash.page.evaluate(
         """window.touched = new Set();
