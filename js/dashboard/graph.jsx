@@ -1,5 +1,7 @@
 // One row's part of the lineage graph. Rows may have any height: what goes on below is as long as the row is high.
 
+import "./graph.css";
+
 const LANE = 14; // pixels
 const MIDDLE = 15; // pixels from a row's top to its node
 const LANES = 16; // all further ones are drawn as the last

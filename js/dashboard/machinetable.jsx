@@ -3,16 +3,23 @@
 import { graphWidth } from "./graph.jsx";
 import { CommitRow, MachineRow } from "./rows.jsx";
 
-const COLUMNS = ["State", "Age", "Size", "Agent", "Link", "Tunnels"];
+const COLUMNS = ["State", "Age", "Size"];
+const SELDOM = { agent: "Agent", link: "Link", tunnels: "Tunnels" }; // columns that are there only if they have something
 
 /** `rows`: those of lineage.js; `selection`: that of selection.js; `actions(id)`: what a row's menu has. */
 export function MachineTable({ rows, machines, commits, selection, actions }) {
   const { chosen, choose, chooseAll } = selection;
   const lanes = Math.max(...rows.map(({ lane }) => lane)) + 1;
   const labelOf = (id) => (machines[id] ?? commits[id])?.label;
+  const empty = Object.keys(SELDOM).filter((name) => !Object.values(machines).some((machine) => machine[name].length));
   return (
     <div class="pi-v-scroll">
-      <table role="table" class="pi-v-table" aria-label="Machines" style={`--pi-v-graph: ${graphWidth(lanes)}px`}>
+      <table
+        role="table"
+        class={["pi-v-table", ...empty.map((name) => `pi-v-no-${name}`)].join(" ")}
+        aria-label="Machines"
+        style={`--pi-v-graph: ${graphWidth(lanes)}px`}
+      >
         <thead role="rowgroup">
           <tr role="row">
             <td role="cell" class="pi-v-graph" />
@@ -30,6 +37,11 @@ export function MachineTable({ rows, machines, commits, selection, actions }) {
             </th>
             {COLUMNS.map((column) => (
               <th role="columnheader" scope="col" key={column}>
+                {column}
+              </th>
+            ))}
+            {Object.entries(SELDOM).map(([name, column]) => (
+              <th role="columnheader" scope="col" class={`pi-v-vm-${name}`} key={name}>
                 {column}
               </th>
             ))}

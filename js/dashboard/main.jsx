@@ -6,6 +6,7 @@ import { makeClock } from "./frame.js";
 import { makeStore } from "./store.js";
 import "./dashboard.css";
 import "./dialogs.css";
+import "./frame.css";
 
 function render({ model, el }) {
   const root = document.createElement("div");

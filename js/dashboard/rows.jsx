@@ -44,7 +44,7 @@ export const MachineRow = memo(({ id, machine, origin, chosen, choose, actions, 
       <td role="cell" class={machine.link === "away" ? "pi-v-vm-link pi-v-warns" : "pi-v-vm-link pi-v-dim"} data-column="link">
         {LINKS[machine.link]}
       </td>
-      <td role="cell">
+      <td role="cell" class="pi-v-vm-tunnels">
         {machine.tunnels.map((tunnel) => (
           <TunnelChip vm={id} tunnel={tunnel} called={machine.label} key={tunnel} />
         ))}
@@ -65,12 +65,16 @@ export const CommitRow = memo(({ id, commit, origin, chosen, choose, actions, ..
     }
   >
     <td role="cell" class="pi-v-dim">
-      {commit.golden ? "golden commit" : "commit"}
+      {commit.golden && <span title="Agents start from it">golden</span>}
+      <span class={commit.golden ? "pi-v-aside" : undefined}> commit</span>
     </td>
     <td role="cell" class="pi-v-dim">
       <Age at={commit.created} />
     </td>
-    <td role="cell" colSpan={4} />
+    <td role="cell" />
+    <td role="cell" class="pi-v-vm-agent" />
+    <td role="cell" class="pi-v-vm-link" />
+    <td role="cell" class="pi-v-vm-tunnels" />
   </Row>
 ));
 

@@ -84,7 +84,7 @@ def test_machines_that_came_from_themselves_are_shown_once(dash: Dashboard) -> N
 
 
 def test_a_patch_changes_what_it_is_about_and_nothing_else(dash: Dashboard) -> None:
-    many = {f"vm-{n}": machine(f"m{n}", created=n) for n in range(200)}
+    many = {f"vm-{n}": machine(f"m{n}", created=n, link="connected") for n in range(200)}
     dash.show(snapshot(machines=many))
     dash.page.evaluate(
         """window.touched = new Set();
@@ -285,12 +285,16 @@ def test_a_row_has_a_menu_for_it_alone(dash: Dashboard) -> None:
     assert dash.intents == [("use", {"vm": "vm-left"})]
 
 
-def test_focus_goes_back_to_where_a_dialog_was_opened(dash: Dashboard) -> None:
+@pytest.mark.parametrize("close", ["Escape", "Cancel"])
+def test_focus_goes_back_to_where_a_dialog_was_opened(dash: Dashboard, close: str) -> None:
     menu = dash.page.get_by_label("Actions for left", exact=True)
     menu.click()
     dash.page.get_by_role("menuitem", name="Rename…").click()
     expect(dash.page.get_by_label("Name", exact=True)).to_be_focused()
-    dash.page.keyboard.press("Escape")
+    if close == "Escape":
+        dash.page.keyboard.press(close)
+    else:
+        press(dash, close)
     expect(menu).to_be_focused()
 
 
