@@ -162,9 +162,9 @@ export function Transcript({ transcript, label }) {
       >
         {transcript === null && <p class="pi-v-faint">Waiting for what was said…</p>}
         {transcript !== null && runs.length === 0 && <p class="pi-v-faint">Nothing was said yet.</p>}
-        {transcript?.cut > 0 && <p class="pi-v-note">{transcript.cut} earlier tasks are left out.</p>}
+        {transcript?.cut > 0 && <p class="pi-v-note">What was said before task {transcript.cut + 1} is left out.</p>}
         {runs.map((number) => (
-          <Run run={transcript.runs[number]} number={Number(number) + (transcript.cut ?? 0) + 1} key={number} />
+          <Run run={transcript.runs[number]} number={Number(number) + 1} key={number} />
         ))}
       </div>
       {!follows && (

@@ -166,6 +166,21 @@ def test_text_streams_in_and_the_end_is_followed_unless_somebody_looks_further_u
     expect(said.get_by_text("Really.")).to_be_in_viewport()
 
 
+def test_what_was_said_earlier_may_come_later_and_stands_above(shown: Dashboard) -> None:
+    opened(shown)
+    last = {"8": talk(step("prompt", "Go on."), step("text", "Done."))}
+    del last["8"]["steps"]["0"]
+    tell(shown, "vm-a", 0, {"cut": 7, "runs": last})
+    steps = {
+        "8": {"steps": {"0": step("prompt", "Go on.")}},
+        "7": talk(step("prompt", "Begin."), outcome="done"),
+    }
+    tell(shown, "vm-a", 1, {"runs": steps})
+    said = transcript(shown)
+    expect(said).to_contain_text(re.compile("before task 8 is left out.*Begin.*Go on.*Done", re.DOTALL))
+    expect(said.get_by_role("region", name="Task 9")).to_contain_text("Done.")
+
+
 def test_what_streams_in_leaves_the_blocks_before_it_as_they_are(shown: Dashboard) -> None:
     opened(shown)
     text = "# One\r\n\n- a\n- b\n\n```\ncode\n\nmore\n```\n\nThe last"
