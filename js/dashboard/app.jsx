@@ -7,6 +7,7 @@ import { Form } from "./dialogs.jsx";
 import { Events } from "./events.jsx";
 import { Frame } from "./frame.js";
 import { Machines } from "./machines.jsx";
+import { Code } from "./parts.jsx";
 import { Processes } from "./processes.jsx";
 import { Swarm } from "./swarm.jsx";
 import { useTabs } from "./tabs.jsx";
@@ -20,7 +21,7 @@ export function App({ store, model, clock }) {
     <Frame.Provider value={frame}>
       {store.state === null ? (
         <p class="pi-v-empty" role="status">
-          {store.gone ? "There is no kernel. Run `%vers` for a live dashboard." : "Waiting for the kernel…"}
+          <Code text={store.gone ? "There is no kernel. Run `%vers` for a live dashboard." : "Waiting for the kernel…"} />
         </p>
       ) : (
         <Sections store={store} model={model} answers={answers} />
