@@ -211,6 +211,12 @@ def test_agents_can_be_looked_at_by_everybody_in_both_themes_on_any_width(
         shown.page.get_by_label("Select alpha").check()
         assert shown.violations() == []
         assert not overflows(shown)
+        for button, dialog in (("Spawn…", "Spawn agents"), ("Tear down…", "Delete 1 agent with its VM?")):
+            shown.page.get_by_role("button", name=button).click()
+            expect(shown.page.get_by_role("dialog", name=dialog)).to_be_visible()
+            shown.shot(f"{dialog.split()[0].lower()}-{theme}-{width}")
+            assert shown.violations() == []
+            shown.page.keyboard.press("Escape")
         opened(shown)
         tell(shown, "vm-a", 0, conversation())
         shown.shot(f"agent-{theme}-{width}")
