@@ -57,11 +57,12 @@ export async function restart(ids, { store, act, ask }) {
 
 /** Delete them with their VMs, when that was asked. Was it done? */
 export async function teardown(ids, { store, act, ask }) {
-  const whose = ids.length === 1 ? "its VM" : "their VMs";
+  const one = ids.length === 1;
+  const whose = one ? "its VM" : "their VMs";
   const from = descendants(ids, store.state);
   const text = [
     `${ids.map((id) => withMachine(id, store.state)).join(", ")}, and all that is on ${whose}.`,
-    "Machines that they have made go with them, where the platform tells which those are.",
+    `What machines ${one ? "it has" : "they have"} made go too, where the platform tells which those are.`,
   ];
   if (from.machines.length) text.push(`Branched or restored from them: ${from.machines.join(", ")}.`);
   if (from.commits.length) text.push(`Commits of them stay: ${from.commits.join(", ")}.`);

@@ -31,27 +31,6 @@ ANSWERS = [
     ),
     (asked("input", "Its name?"), [("click", "Dismiss")], {"cancelled": True}),
 ]
-HOSTILE = """<img src=x onerror="window.owned = 1"> <script>window.owned = 2</script>
-<svg onload="window.owned = 3"></svg> <b class="jp-Button" id="main" style="position:fixed">bold</b>
-
-<style>body { display: none }</style>
-
-<iframe src="https://evil.test/frame"></iframe>
-
-<form action="https://evil.test/form"><input name="q"><button>Go</button></form>
-
-![a picture](https://evil.test/pixel.png) [script](javascript:window.owned=4)
-[JaVa](JaVaScRiPt&colon;window.owned=5)
-[data](data:text/html,<script>window.owned=6</script>) [ok](https://example.org/a?b=1&c=2)
-[relative](/lab/tree/x)
-<a href="javascript:window.owned=7" target=_top>raw</a> <https://auto.example.org> [vb](vbscript:x)
-[quote](https://example.org/"onmouseover="window.owned=8)
-"""
-MARKDOWN = ("text", "partial", "broken")
-SHAPES = {
-    kind: step(kind, HOSTILE, name=HOSTILE, result=HOSTILE, diff=HOSTILE, state="ok")
-    for kind in ("text", "partial", "broken", "thinking", "prompt", "note", "call")
-}
 
 
 @pytest.fixture(scope="module")
@@ -179,57 +158,6 @@ def test_what_was_said_earlier_may_come_later_and_stands_above(shown: Dashboard)
     said = transcript(shown)
     expect(said).to_contain_text(re.compile("before task 8 is left out.*Begin.*Go on.*Done", re.DOTALL))
     expect(said.get_by_role("region", name="Task 9")).to_contain_text("Done.")
-
-
-def test_what_streams_in_leaves_the_blocks_before_it_as_they_are(shown: Dashboard) -> None:
-    opened(shown)
-    text = "# One\r\n\n- a\n- b\n\n```\ncode\n\nmore\n```\n\nThe last"
-    tell(shown, "vm-a", 0, {"cut": 0, "runs": {"0": talk(step("partial", text))}})
-    blocks = transcript(shown).locator(".pi-v-streaming > *")
-    expect(blocks).to_have_count(4)
-    blocks.first.evaluate("it => it.firstElementChild.mark = 'the same'")
-    tell(shown, "vm-a", 1, {"runs": {"0": {"steps": {"0": {"text": text + " words.\n\nAnd *more*"}}}}})
-    expect(blocks).to_have_count(5)
-    assert blocks.first.evaluate("it => it.firstElementChild.mark") == "the same"
-    expect(blocks.last).to_have_text("And more")
-
-
-@pytest.mark.parametrize("kind", SHAPES)
-def test_hostile_words_of_an_agent_run_nothing_and_load_nothing(shown: Dashboard, kind: str) -> None:
-    asks: list[str] = []
-    shown.page.on("request", lambda request: asks.append(request.url))
-    shown.patch(
-        {"agents": {"vm-a": {"words": HOSTILE, "task": HOSTILE, "trouble": HOSTILE, "calls": [HOSTILE]}}}
-    )
-    opened(shown)
-    tell(shown, "vm-a", 0, {"cut": 0, "runs": {"0": talk(SHAPES[kind], error=HOSTILE)}})
-    said = transcript(shown)
-    expect(said).to_contain_text('onerror="window.owned = 1"')  # as text
-    if kind in MARKDOWN:
-        expect(said.locator(".pi-v-markdown").first).to_contain_text('<img src=x onerror="window.owned = 1">')
-        picture = said.get_by_role("link", name="a picture")
-        expect(picture.first).to_have_attribute("href", "https://evil.test/pixel.png")
-    for name in ("img", "script", "svg", "iframe", "style", "form", "input", "b", "object", "video"):
-        assert said.locator(name).count() == 0, name
-    attributes = said.evaluate("""it => [...it.querySelectorAll(".pi-v-markdown *")].flatMap((node) =>
-      [...node.attributes].map(({ name }) => name))""")
-    assert {*attributes} <= {"href", "rel", "target", "start", "align", "tabindex"}
-    links = said.locator("a").evaluate_all(
-        "all => all.map(it => [it.getAttribute('href'), it.rel, it.target]).filter(([href]) => href !== null)"
-    )
-    assert all(re.match("https?://", href) for href, _, _ in links)
-    assert all((rel, target) == ("noopener noreferrer", "_blank") for _, rel, target in links)
-    assert ("https://example.org/a?b=1&c=2" in [href for href, _, _ in links]) == (kind in MARKDOWN)
-    assert shown.page.evaluate("window.owned") is None
-    assert asks == []
-
-
-@pytest.mark.parametrize("kind", ["text", "partial"])
-def test_words_that_no_parser_takes_are_shown_as_they_are(shown: Dashboard, kind: str) -> None:
-    opened(shown)
-    deep = ">" * 20_000 + " <img src=x>"
-    tell(shown, "vm-a", 0, {"cut": 0, "runs": {"0": talk(step(kind, deep))}})
-    expect(transcript(shown).locator(".pi-v-markdown pre")).to_have_text(deep)
 
 
 def test_a_free_agent_is_given_a_task_and_a_working_one_is_steered_or_told_what_comes_next(
