@@ -101,6 +101,20 @@ class Dashboard:
         self.deliver(kind="heard", to=last["view"], id=last["id"])
         self.deliver(kind="answer", to=last["view"], id=last["id"], ok=ok, text=text, hint=hint)
 
+    @property
+    def rows(self) -> list[str]:
+        """What the rows of the machines are called, top to bottom."""
+        return self.page.locator("tbody .pi-v-name").all_text_contents()
+
+    def press(self, button: str) -> None:
+        """Click at the button of that name."""
+        self.page.get_by_role("button", name=button, exact=True).click()
+
+    def pick(self, *labels: str) -> None:
+        """Click at the boxes of these machines and commits."""
+        for label in labels:
+            self.page.get_by_label(f"Choose {label}", exact=True).click()
+
     def tab(self, name: str) -> Locator:
         """Choose a section; its panel."""
         self.page.get_by_role("tab", name=name).click()
@@ -196,6 +210,9 @@ def snapshot(**parts: Any) -> dict[str, Any]:
     sums = dict.fromkeys(("agents", "working", "waiting", "tokens", "cost", "budget"), 0)
     many = {name: {} for name in ("machines", "commits", "agents", "processes", "events")}
     return json.loads(json.dumps({"connection": connection, "sums": sums, **many, **parts}))  # type: ignore[no-any-return]
+
+
+ORDER = ["base", "left", "first", "3f9a2c1e", "reviewer-1", "right", "orphan"]  # how a family is shown
 
 
 def family() -> dict[str, Any]:

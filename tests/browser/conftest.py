@@ -1,0 +1,25 @@
+"""A browser, and a dashboard in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pages
+import pytest
+from pages import Dashboard
+from playwright.sync_api import Browser
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One for a module: while it is there, this thread's loop is Playwright's."""
+    with pages.chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def dash(browser: Browser) -> Iterator[Dashboard]:
+    """A view that shows a few machines."""
+    with pages.dashboard(browser) as dash:
+        dash.show(pages.family())
+        yield dash
