@@ -8,6 +8,7 @@ import pages
 import pytest
 from pages import Dashboard
 from playwright.sync_api import Browser
+from swarmpages import several, swarm
 
 
 @pytest.fixture(scope="module")
@@ -23,3 +24,12 @@ def dash(browser: Browser) -> Iterator[Dashboard]:
     with pages.dashboard(browser) as dash:
         dash.show(pages.family())
         yield dash
+
+
+@pytest.fixture
+def shown(browser: Browser) -> Iterator[Dashboard]:
+    """A view that shows several agents."""
+    with pages.dashboard(browser) as shown:
+        shown.show(swarm(several()))
+        shown.tab("Swarm")
+        yield shown

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
-import pages
 import pytest
 from labs import CHROMIUM
 from pages import NOW, Dashboard
-from playwright.sync_api import Browser, expect
-from swarmpages import asked, box, card, conversation, opened, several, step, swarm, talk, tell, transcript
+from playwright.sync_api import expect
+from swarmpages import asked, box, card, conversation, opened, step, talk, tell, transcript
 
 pytestmark = [
     pytest.mark.browser,
@@ -31,21 +29,6 @@ ANSWERS = [
     ),
     (asked("input", "Its name?"), [("click", "Dismiss")], {"cancelled": True}),
 ]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with pages.chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def shown(browser: Browser) -> Iterator[Dashboard]:
-    """A dashboard that shows several agents."""
-    with pages.dashboard(browser) as shown:
-        shown.show(swarm(several()))
-        shown.tab("Swarm")
-        yield shown
 
 
 @pytest.mark.parametrize("where", ["card", "opened"])

@@ -41,85 +41,79 @@ EVENTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with pages.chromium() as browser:
-        yield browser
-
-
 @pytest.fixture
-def shown(browser: Browser) -> Iterator[Dashboard]:
+def lists(browser: Browser) -> Iterator[Dashboard]:
     """A dashboard with processes and events."""
-    with pages.dashboard(browser) as shown:
-        shown.show(snapshot(processes=PROCESSES, events=EVENTS))
-        yield shown
+    with pages.dashboard(browser) as lists:
+        lists.show(snapshot(processes=PROCESSES, events=EVENTS))
+        yield lists
 
 
-def row(shown: Dashboard, id: str) -> Locator:
+def row(lists: Dashboard, id: str) -> Locator:
     """A process's."""
-    name = shown.page.get_by_role("rowheader", name=id, exact=True)
-    return shown.tab("Processes").get_by_role("row").filter(has=name)
+    name = lists.page.get_by_role("rowheader", name=id, exact=True)
+    return lists.tab("Processes").get_by_role("row").filter(has=name)
 
 
-def test_processes_are_shown_with_what_they_do_and_take_those_that_run_first(shown: Dashboard) -> None:
-    panel = shown.tab("Processes")
+def test_processes_are_shown_with_what_they_do_and_take_those_that_run_first(lists: Dashboard) -> None:
+    panel = lists.tab("Processes")
     expect(panel.get_by_role("rowheader")).to_have_text(["web", "train", "job"])
-    web = row(shown, "web")
+    web = row(lists, "web")
     for text in ("alpha", "⟳running", "http.server", "8000 → 80", "12 %", "24 MB", "1 h", "Serving HTTP"):
         expect(web).to_contain_text(text)
-    expect(row(shown, "train")).to_contain_text("○exit code 1 after 5 min")
-    expect(row(shown, "train")).to_contain_text("1 min ago")
-    expect(row(shown, "job")).to_contain_text("✗lost")
+    expect(row(lists, "train")).to_contain_text("○exit code 1 after 5 min")
+    expect(row(lists, "train")).to_contain_text("1 min ago")
+    expect(row(lists, "job")).to_contain_text("✗lost")
 
 
-def test_a_process_is_stopped_at_once_and_forgotten_only_when_that_was_asked(shown: Dashboard) -> None:
-    stop = row(shown, "web").get_by_role("button", name="Stop")
+def test_a_process_is_stopped_at_once_and_forgotten_only_when_that_was_asked(lists: Dashboard) -> None:
+    stop = row(lists, "web").get_by_role("button", name="Stop")
     assert "SIGTERM" in (stop.get_attribute("title") or "")
     stop.click()
-    assert shown.intents == [("stop", {"process": "vm-a web"})]
-    forget = row(shown, "train").get_by_role("button", name="Forget")
-    question = shown.page.get_by_role("dialog", name="Forget train?")
+    assert lists.intents == [("stop", {"process": "vm-a web"})]
+    forget = row(lists, "train").get_by_role("button", name="Forget")
+    question = lists.page.get_by_role("dialog", name="Forget train?")
     forget.click()
     question.get_by_role("button", name="Cancel").click()
-    assert len(shown.intents) == 1
+    assert len(lists.intents) == 1
     forget.click()
     expect(question).to_contain_text("What it has written on this computer goes with it.")
     question.get_by_role("button", name="Forget").click()
-    assert shown.intents[1:] == [("forget", {"process": "here train"})]
+    assert lists.intents[1:] == [("forget", {"process": "here train"})]
 
 
-def test_the_log_of_a_process_is_shown_as_text_and_read_again(shown: Dashboard) -> None:
-    row(shown, "web").get_by_role("button", name="Log").click()
-    shown.answer("line 1\n<img src=x onerror=alert(1)>")
-    log = shown.page.get_by_role("dialog", name="Log of web")
+def test_the_log_of_a_process_is_shown_as_text_and_read_again(lists: Dashboard) -> None:
+    row(lists, "web").get_by_role("button", name="Log").click()
+    lists.answer("line 1\n<img src=x onerror=alert(1)>")
+    log = lists.page.get_by_role("dialog", name="Log of web")
     expect(log.locator("pre")).to_have_text("line 1\n<img src=x onerror=alert(1)>")
     log.get_by_role("button", name="Read again").click()
-    shown.answer("line 2")
+    lists.answer("line 2")
     expect(log.locator("pre")).to_have_text("line 2")
-    assert shown.intents == [("logs", {"process": "vm-a web", "last": 200})] * 2
-    shown.page.keyboard.press("Escape")
+    assert lists.intents == [("logs", {"process": "vm-a web", "last": 200})] * 2
+    lists.page.keyboard.press("Escape")
     expect(log).to_have_count(0)
 
 
-def test_where_there_is_no_process_it_is_said_how_one_is_started(shown: Dashboard) -> None:
-    shown.show(snapshot())
-    expect(shown.tab("Processes").locator("code")).to_have_text("%bg start ID -- COMMAND")
+def test_where_there_is_no_process_it_is_said_how_one_is_started(lists: Dashboard) -> None:
+    lists.show(snapshot())
+    expect(lists.tab("Processes").locator("code")).to_have_text("%bg start ID -- COMMAND")
 
 
-def test_events_are_shown_the_latest_first_with_level_and_time(shown: Dashboard) -> None:
-    items = shown.tab("Events").get_by_role("listitem")
+def test_events_are_shown_the_latest_first_with_level_and_time(lists: Dashboard) -> None:
+    items = lists.tab("Events").get_by_role("listitem")
     expect(items).to_contain_text(["beta has begun", "train has failed", "<b>you</b>", "base was branched"])
     expect(items.nth(1)).to_contain_text("✗ error")
     expect(items.nth(2)).to_contain_text("▲ warning")
     when = items.first.locator("time")
     expect(when).to_have_text(re.compile(r"^\d\d:\d\d:\d\d$"))
     expect(when).to_have_attribute("title", re.compile("2026"))
-    shown.patch({"events": {"9": None, "13": event("notice", "vers", "is slow", at=-1)}})
+    lists.patch({"events": {"9": None, "13": event("notice", "vers", "is slow", at=-1)}})
     expect(items).to_contain_text(["vers is slow", "beta", "train", "alpha"])
 
 
-def test_events_are_filtered_by_kind_and_by_text(shown: Dashboard) -> None:
-    panel = shown.tab("Events")
+def test_events_are_filtered_by_kind_and_by_text(lists: Dashboard) -> None:
+    panel = lists.tab("Events")
     items = panel.get_by_role("listitem")
     panel.get_by_label("Kind").select_option("agent")
     expect(items).to_contain_text(["beta", "alpha"])
@@ -135,14 +129,14 @@ def test_events_are_filtered_by_kind_and_by_text(shown: Dashboard) -> None:
 def test_both_can_be_looked_at_by_everybody_in_both_themes_on_any_width(
     browser: Browser, theme: str, width: int
 ) -> None:
-    with pages.dashboard(browser, theme, width) as shown:
-        shown.show(snapshot(processes=PROCESSES, events=EVENTS))
+    with pages.dashboard(browser, theme, width) as lists:
+        lists.show(snapshot(processes=PROCESSES, events=EVENTS))
         for name in ("Processes", "Events"):
-            shown.tab(name)
-            shown.shot(f"{name.lower()}-{theme}-{width}")
-            assert shown.violations() == []
-            assert not shown.page.evaluate("document.documentElement.scrollWidth > innerWidth")
-        row(shown, "web").get_by_role("button", name="Log").click()
-        shown.answer("line\n" * 100)
-        shown.shot(f"log-{theme}-{width}")
-        assert shown.violations() == []
+            lists.tab(name)
+            lists.shot(f"{name.lower()}-{theme}-{width}")
+            assert lists.violations() == []
+            assert not lists.page.evaluate("document.documentElement.scrollWidth > innerWidth")
+        row(lists, "web").get_by_role("button", name="Log").click()
+        lists.answer("line\n" * 100)
+        lists.shot(f"log-{theme}-{width}")
+        assert lists.violations() == []

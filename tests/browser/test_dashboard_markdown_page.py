@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
-import pages
 import pytest
 from labs import CHROMIUM
 from pages import Dashboard
-from playwright.sync_api import Browser, expect
-from swarmpages import opened, several, step, swarm, talk, tell, transcript
+from playwright.sync_api import expect
+from swarmpages import opened, step, talk, tell, transcript
 
 pytestmark = [
     pytest.mark.browser,
@@ -37,21 +35,6 @@ SHAPES = {
     kind: step(kind, HOSTILE, name=HOSTILE, result=HOSTILE, diff=HOSTILE, state="ok")
     for kind in ("text", "partial", "broken", "thinking", "prompt", "note", "call")
 }
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with pages.chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def shown(browser: Browser) -> Iterator[Dashboard]:
-    """A dashboard that shows several agents."""
-    with pages.dashboard(browser) as shown:
-        shown.show(swarm(several()))
-        shown.tab("Swarm")
-        yield shown
 
 
 def test_what_streams_in_leaves_the_blocks_before_it_as_they_are(shown: Dashboard) -> None:

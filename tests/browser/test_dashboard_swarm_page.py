@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
 
 import pages
 import pytest
@@ -17,27 +17,12 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with pages.chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def shown(browser: Browser) -> Iterator[Dashboard]:
-    """A dashboard that shows several agents."""
-    with pages.dashboard(browser) as shown:
-        shown.show(swarm(several()))
-        shown.tab("Swarm")
-        yield shown
-
-
 @pytest.mark.parametrize(
     ("label", "told"),
     [
-        ("alpha", "⟳working1 min 15 s"),
-        ("beta", "?waits for you5 min 00 s"),
-        ("gamma", "↻retrying 2 of 520 s"),
+        ("alpha", r"⟳working1 min \d\d s"),
+        ("beta", r"\?waits for you5 min \d\d s"),
+        ("gamma", r"↻retrying 2 of 5\d\d s"),
         ("delta", "✓done3 min 05 s"),
         ("epsilon", "✗error3.2 s"),
         ("zeta", "○idle"),
@@ -48,7 +33,7 @@ def shown(browser: Browser) -> Iterator[Dashboard]:
 def test_a_card_tells_the_state_of_its_agent_by_a_sign_and_in_words(
     shown: Dashboard, label: str, told: str
 ) -> None:
-    expect(card(shown, label).locator("header")).to_contain_text(told)
+    expect(card(shown, label).locator("header")).to_contain_text(re.compile(told))
 
 
 def test_a_card_tells_what_its_agent_does_says_and_costs(shown: Dashboard) -> None:
@@ -87,6 +72,7 @@ def test_a_card_is_drawn_again_only_when_its_agent_has_changed(shown: Dashboard)
         [swarm(several()), shown.seq, NOW],
     )
     task = card(shown, "alpha").locator(".pi-v-task")
+    expect(task).to_contain_text("drawn")
     drawn = task.inner_text()
     for number in range(5):
         shown.patch({"agents": {"vm-d": {"words": f"Line {number}"}}, "sums": {"tokens": number}})
