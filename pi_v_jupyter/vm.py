@@ -108,6 +108,11 @@ class VM(KernelHost, Machine):
         return self._open is not None and self._open.up
 
     @property
+    def away(self) -> bool:
+        """Has this session wanted a connection to it that does not stand now?"""
+        return self._open is not None and not self._open.up
+
+    @property
     def created_at(self) -> datetime:
         """When it was made."""
         return self.info.created_at
