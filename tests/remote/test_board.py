@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from boards import Page
 from farm import COMMIT, Farm
+from running import until
 
 from pi_v_jupyter import Vers
 from pi_v_jupyter.dashboard import looks
 from pi_v_jupyter.dashboard.board import Board
+from pi_v_jupyter.swarm.agent import Agent
 
 Start = Callable[..., Awaitable[Vers]]
 
@@ -66,6 +68,21 @@ async def test_agents_are_spawned_told_what_to_do_and_seen_at_work(page: Page) -
     assert {"a: working", "a: done", "b: aborted"} <= {*events}
     assert (await page.act("teardown", agents=[a, b]))["text"] == "a, b: deleted."
     await page.sees(lambda seen: not seen["agents"] and not seen["machines"])
+
+
+async def test_one_that_was_looked_for_while_it_was_made_is_heard_once(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, swarm = Agent.begin, page.board.vers.swarm
+
+    async def looked_for(agent: Agent, model: Any) -> None:
+        await begin(agent, model)
+        await swarm.agents()
+
+    monkeypatch.setattr(Agent, "begin", looked_for)
+    await spawned(page, "a")
+    (agent,) = swarm.known()
+    await until(lambda: len(agent.vm.background._watching) == 1)
 
 
 async def test_a_question_is_shown_and_answered_once(
