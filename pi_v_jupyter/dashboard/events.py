@@ -22,6 +22,8 @@ def compare(old: Snapshot, new: Snapshot, known: Collection[str]) -> Iterator[Fo
     """What has happened in between. `known`: the sections of which the old one knew all there was: whatever
     comes up in another one was there before.
     """
+    if new["connection"]["url"] != old["connection"]["url"]:
+        return  # another platform has all of its own
     yield from _connection(old, new)
     if "machines" in known:
         yield from _machines(old, new)
@@ -35,7 +37,7 @@ def compare(old: Snapshot, new: Snapshot, known: Collection[str]) -> Iterator[Fo
 
 def _connection(old: Snapshot, new: Snapshot) -> Iterator[Found]:
     before, after = old["connection"], new["connection"]
-    if after["state"] == before["state"] or after["url"] != before["url"]:
+    if after["state"] == before["state"]:
         return
     if after["state"] == "trouble":
         yield "connection", after["label"], after["reason"], "error"

@@ -13,6 +13,7 @@ from farm import COMMIT, Farm
 from running import until
 
 from pi_v_jupyter import Vers
+from pi_v_jupyter.dashboard import board as boards
 from pi_v_jupyter.dashboard import looks
 from pi_v_jupyter.dashboard.board import Board
 from pi_v_jupyter.swarm.agent import Agent
@@ -68,6 +69,21 @@ async def test_agents_are_spawned_told_what_to_do_and_seen_at_work(page: Page) -
     assert {"a: working", "a: done", "b: aborted"} <= {*events}
     assert (await page.act("teardown", agents=[a, b]))["text"] == "a, b: deleted."
     await page.sees(lambda seen: not seen["agents"] and not seen["machines"])
+
+
+async def test_what_an_agent_does_is_told_when_it_does_it(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (a,) = await spawned(page, "a")
+    monkeypatch.setattr(boards, "BEAT", 3600.0)
+    for look in ("VMS", "COMMITS", "AGENTS", "PROCESSES"):
+        monkeypatch.setattr(looks, look, 3600.0)
+    page.board._looks.wake()  # each waits for that long now
+    agent = page.board.vers.swarm.known()[0]
+    await agent.task("ask input Name?")
+    await page.sees(lambda seen: _states(seen) == {"a": "waiting"})
+    await agent.answer(page.state["agents"][a]["asks"][0]["id"], value="x")
+    await page.sees(lambda seen: _states(seen) == {"a": "done"})
 
 
 async def test_one_that_was_looked_for_while_it_was_made_is_heard_once(

@@ -122,9 +122,12 @@ async def test_what_another_kernel_does_is_seen_and_is_an_event(page: Page, plat
 
 async def test_sizes_are_asked_for_once_for_each_vm(page: Page, platform: Flaky) -> None:
     await page.sees(lambda seen: seen["machines"][ROOT]["mem"] == 512)
-    platform.vms[ROOT]["state"] = "paused"
-    await page.sees(lambda seen: seen["machines"][ROOT]["state"] == "paused")
-    assert platform.asked.count(f"GET vm/{ROOT}/metadata") == 1
+    silent = platform.make("aaaa9999-0009", mem_size_mib=None)
+    for number in range(3):
+        platform.make(f"bbbb9999-000{number}")
+        await page.sees(lambda seen, number=number: len(seen["machines"]) == 3 + number)
+    await page.sees(lambda seen: all(vm["mem"] for id, vm in seen["machines"].items() if id != silent))
+    assert {platform.asked.count(f"GET vm/{vm_id}/metadata") for vm_id in platform.vms} == {1}
 
 
 async def test_two_views_see_the_same_and_one_that_comes_later_all_of_it(
@@ -241,6 +244,18 @@ async def test_a_notice_of_the_session_is_an_event(page: Page, board: Board) -> 
     board.vers.fleet.on_notice("Something is to be known.")
     await page.sees(lambda seen: seen["events"])
     assert page.events("notice") == [": Something is to be known."]
+
+
+async def test_another_platform_is_shown_as_it_is_and_nothing_of_it_is_news(
+    page: Page, board: Board, platform: Flaky
+) -> None:
+    platform.make("aaaa9999-0009", labels={"name": "there"})
+    del platform.vms[ROOT]
+    board.vers.settings.session["base_url"] = "http://127.0.0.1:8/api/v1"
+    seen = await page.sees(lambda seen: [*seen["machines"]] == ["aaaa9999-0009"])
+    assert seen["connection"]["url"] == "http://127.0.0.1:8/api/v1"
+    await page.sees(lambda seen: {"machines", "commits", "agents"} <= board._known)
+    assert page.events() == []
 
 
 # What is done.
@@ -369,7 +384,10 @@ async def test_when_its_session_closes_a_board_is_over_and_says_so(
     platform.silent.set()
     assert board.vers._parts is None, "nothing of it was made again"
     assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    page.open()
     told = await page.act("check")
+    await asyncio.sleep(0)
+    assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     assert (told["ok"], told["text"]) == (False, "This dashboard's session was closed.")
     gc.collect()
     assert caplog.text == ""

@@ -129,7 +129,8 @@ def test_whatever_an_agent_writes_its_card_is_short_and_steers_nothing() -> None
     asks = {"type": "extension_ui_request", "id": "q", "method": "select", "title": LONG, "message": LONG}
     call = {"toolCallId": "1", "toolName": LONG, "args": {"command": LONG}}
     begun = ({"type": "agent_start"}, told(LONG), said(LONG), delta(LONG))
-    story = fed(*begun, {"type": "tool_execution_start", **call}, asks | {"options": [LONG] * 999})
+    endless = asks | {"id": LONG}
+    story = fed(*begun, {"type": "tool_execution_start", **call}, asks | {"options": [LONG] * 999}, endless)
     card = snapshot.card(agent(story, trouble=LONG, label="a\x1b[31m"))
     for text in texts(card):
         assert all(char.isprintable() or char in "\n\t" for char in text)
