@@ -23,16 +23,19 @@ from pi_v_jupyter.settings import Settings
 
 
 class Flaky(Platform):
-    """It can be away, or silent."""
+    """It can be away, or silent, or slow to tell of commits."""
 
     def __init__(self) -> None:
         super().__init__()
         self.away = False
         self.silent: asyncio.Event | None = None
+        self.slow: asyncio.Event | None = None
 
     async def answer(self, request: httpx.Request) -> httpx.Response:
         if self.silent is not None:
             await self.silent.wait()
+        if self.slow is not None and request.url.path.endswith("/commits"):
+            await self.slow.wait()
         if self.away:
             raise httpx.ConnectError("no way", request=request)
         return self(request)
@@ -249,13 +252,18 @@ async def test_a_notice_of_the_session_is_an_event(page: Page, board: Board) -> 
 async def test_another_platform_is_shown_as_it_is_and_nothing_of_it_is_news(
     page: Page, board: Board, platform: Flaky
 ) -> None:
+    await page.act("commit", vms=[ROOT])
+    await page.sees(lambda seen: seen["commits"] and "done" in str(seen["events"]))
+    before = page.events()
     platform.make("aaaa9999-0009", labels={"name": "there"})
     del platform.vms[ROOT]
+    platform.slow = asyncio.Event()
     board.vers.settings.session["base_url"] = "http://127.0.0.1:8/api/v1"
     seen = await page.sees(lambda seen: [*seen["machines"]] == ["aaaa9999-0009"])
-    assert seen["connection"]["url"] == "http://127.0.0.1:8/api/v1"
-    await page.sees(lambda seen: {"machines", "commits", "agents"} <= board._known)
-    assert page.events() == []
+    assert seen["connection"]["url"] == "http://127.0.0.1:8/api/v1" and not seen["commits"]
+    platform.slow.set()
+    await page.sees(lambda seen: seen["commits"] and {"machines", "commits", "agents"} <= board._known)
+    assert page.events() == before
 
 
 # What is done.
@@ -384,10 +392,15 @@ async def test_when_its_session_closes_a_board_is_over_and_says_so(
     platform.silent.set()
     assert board.vers._parts is None, "nothing of it was made again"
     assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-    page.open()
     told = await page.act("check")
-    await asyncio.sleep(0)
-    assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     assert (told["ok"], told["text"]) == (False, "This dashboard's session was closed.")
     gc.collect()
     assert caplog.text == ""
+
+
+async def test_one_that_was_closed_before_anybody_looked_begins_nothing(board: Board) -> None:
+    await board.close()
+    page = Page(board)
+    page.open()
+    assert not (await page.act("check"))["ok"]
+    assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
