@@ -404,3 +404,13 @@ async def test_one_that_was_closed_before_anybody_looked_begins_nothing(board: B
     page.open()
     assert not (await page.act("check"))["ok"]
     assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+
+
+async def test_any_thread_may_call_in(board: Board) -> None:
+    page = await asyncio.to_thread(Page, board)
+    await asyncio.to_thread(page.open)
+    await page.sees(lambda seen: seen["machines"])
+    await asyncio.to_thread(board.vers.fleet.on_notice, "It is told from elsewhere.")
+    await page.sees(lambda seen: "It is told from elsewhere." in str(seen["events"]))
+    await asyncio.to_thread(lambda: asyncio.run(board.close()))
+    assert board._looks is not None and all(task.done() for task in board._looks._tasks)
