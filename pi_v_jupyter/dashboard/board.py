@@ -156,7 +156,8 @@ class Board:
             self._changed.clear()
             try:
                 self._look(looks)
-                self._viewers.read({agent.vm.id: agent for agent in looks.agents})
+                if self._viewers.read({agent.vm.id: agent for agent in looks.agents}):
+                    self._changed.set()
             except Exception:
                 log.exception("The dashboard could not be told.")
             pause = rest(time.perf_counter() - began)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from pi_v_jupyter.dashboard import patches
 from pi_v_jupyter.dashboard.shape import Snapshot
-from pi_v_jupyter.dashboard.transcript import Transcripts
+from pi_v_jupyter.dashboard.transcript import Transcripts, part
 from pi_v_jupyter.swarm.agent import Agent
 
 log = logging.getLogger("pi_v_jupyter")
@@ -115,8 +115,9 @@ class Viewers:
                 for view in looking:
                     view.seq = self.seq
 
-    def read(self, agents: dict[str, Agent]) -> None:
-        """Tell readers what is new in transcripts; `agents` by the ids of their VMs."""
+    def read(self, agents: dict[str, Agent]) -> bool:
+        """Tell readers what is new in transcripts; `agents` by the ids of their VMs. Is there more of it?"""
+        more = False
         for name, view in self._each():
             reading = view.reading
             if reading is None or not view.visible:
@@ -127,16 +128,20 @@ class Viewers:
                 continue
             told: Any = reading.transcripts.of(agent.story) if agent else {"runs": {}, "cut": 0}
             patch = patches.diff(reading.told, told)
-            reading.news, reading.told = news, told
+            sent = part(patch)
+            reading.news, reading.told = news, patches.apply(reading.told, sent)
+            if sent != patch:
+                more, reading.news = True, None
             if patch or reading.seq < 0:
                 reading.seq += 1
                 self.send(
                     view.viewer,
                     {
                         **{"kind": "transcript", "to": name, "vm": reading.vm},
-                        **{"seq": reading.seq, "patch": patch},
+                        **{"seq": reading.seq, "patch": sent},
                     },
                 )
+        return more
 
     def send(self, viewer: Viewer, message: Message) -> None:
         """To one; one that cannot carry it is gone."""
