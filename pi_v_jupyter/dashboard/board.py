@@ -118,7 +118,7 @@ class Board:
                     self._look(looks)
                 self._viewers.greet(view, name)
             case {"kind": "visible", "visible": bool(visible)}:
-                view.visible = visible
+                self._viewers.show(view, name, visible=visible)
                 self._watch()
             case {"kind": "reading", "vm": str(vm)}:
                 view.reading = Reading(vm) if vm else None

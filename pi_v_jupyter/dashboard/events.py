@@ -51,7 +51,7 @@ def _machines(old: Snapshot, new: Snapshot) -> Iterator[Found]:
         if before is None:
             yield "machine", vm["label"], f"is there, {vm['state']}", "info"
             continue
-        if vm["label"] != before["label"]:
+        if vm["label"] != before["label"] and before["name"]:  # new ones are named a moment later
             yield "machine", vm["label"], f"was called {before['label']} before", "info"
         if vm["state"] != before["state"]:
             level: Level = "error" if vm["state"] == "dead" else "info"

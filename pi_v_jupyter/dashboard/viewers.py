@@ -81,6 +81,12 @@ class Viewers:
         for views in [*self._viewers.values()]:
             yield from [*views.items()]
 
+    def show(self, view: View, name: str, *, visible: bool) -> None:
+        """A view looks, or does not any more; it is told all there is if it has missed some of it."""
+        view.visible = visible
+        if visible and view.seq != self.seq:
+            self.greet(view, name)
+
     def greet(self, view: View, name: str) -> None:
         """Tell a view all there is."""
         if self._all is None:
@@ -95,9 +101,6 @@ class Viewers:
         """Tell all who look what has changed, or that nothing has for `beat` seconds."""
         before, self._all = self._all, now
         patch = patches.diff(before, now) if before is not None else {}
-        for _, view in self._each():
-            if view.visible and view.seq < self.seq:
-                view.seq = -1
         if patch or time.monotonic() - self.sent >= beat:
             self.seq += 1
             self._send_patch(patch)
@@ -109,7 +112,7 @@ class Viewers:
         self.sent = time.monotonic()
         message = {"kind": "patch", "seq": self.seq, "now": time.time(), "patch": patch}
         for viewer, views in [*self._viewers.items()]:
-            looking = [view for view in views.values() if view.visible and view.seq >= 0]
+            looking = [view for view in views.values() if view.visible and view.seq == self.seq - 1]
             if looking:
                 self.send(viewer, message)
                 for view in looking:

@@ -86,6 +86,10 @@ async def page(board: Board) -> Page:
     return page
 
 
+def named(seen: dict[str, Any]) -> set[str]:
+    return {vm["name"] for vm in seen["machines"].values()}
+
+
 # What is seen.
 
 
@@ -275,7 +279,7 @@ async def test_machines_are_made_branched_kept_restored_and_deleted(page: Page, 
     b, _ = page.named("b")
     told = await page.act("branch", vms=[ROOT, b], n=2)
     assert told["text"] == "build: branched as build-1, build-2. b: branched as b-1, b-2."
-    await page.sees(lambda seen: len(seen["machines"]) == 6)
+    await page.sees(lambda seen: named(seen) == {"build", "build-1", "build-2", "b", "b-1", "b-2"})
     assert page.named("b-1")[1]["parent"] == b
     told = await page.act("commit", vms=[b], tag="good")
     assert told["text"] == "b: kept as good."
@@ -283,7 +287,7 @@ async def test_machines_are_made_branched_kept_restored_and_deleted(page: Page, 
     ((commit, about),) = seen["commits"].items()
     assert (about["tags"], about["parent"]) == (["good"], b)
     assert (await page.act("restore", commit=commit, n=2))["text"] == "Restored: good-1, good-2."
-    await page.sees(lambda seen: len(seen["machines"]) == 8)
+    await page.sees(lambda seen: {"good-1", "good-2"} < named(seen))
     assert page.named("good-2")[1]["parent"] == commit
     assert (await page.act("tag", commit=commit, tag="better"))["ok"]
     assert (await page.act("untag", tag="good"))["ok"]
@@ -292,6 +296,7 @@ async def test_machines_are_made_branched_kept_restored_and_deleted(page: Page, 
     await page.sees(lambda seen: len(seen["machines"]) == 3)  # with its branches, and what was restored
     assert (await page.act("delete_commits", commits=[commit]))["text"] == "better: deleted."
     await page.sees(lambda seen: not seen["commits"])
+    assert not [event for event in page.events("machine") if "before" in event]
 
 
 async def test_several_are_paused_at_once_and_what_is_in_the_way_of_one_is_told(
