@@ -84,6 +84,11 @@ async def test_what_an_agent_does_is_told_when_it_does_it(
     await page.sees(lambda seen: _states(seen) == {"a": "waiting"})
     await agent.answer(page.state["agents"][a]["asks"][0]["id"], value="x")
     await page.sees(lambda seen: _states(seen) == {"a": "done"})
+    await agent.task("\n".join(f"say {letter * 8000}" for letter in "abcdefghijklmnopqrst"))
+    await agent.finished()
+    page.say("reading", vm=a)
+    await page.until(lambda: len(page.transcript.get("runs", {}).get("1", {}).get("steps", {})) == 21)
+    assert page.transcript_seq > 0, "it came in pieces"
 
 
 async def test_one_that_was_looked_for_while_it_was_made_is_heard_once(

@@ -219,6 +219,7 @@ def seen(**sections: Any) -> Any:
 
 
 ALL = ("machines", "commits", "agents", "processes")
+VM_SEEN = {"label": "build", "name": "build", "state": "running", "link": "connected"}
 CARD: dict[str, Any] = {"label": "a", "state": "working", "detail": "", "asks": []}
 
 
@@ -234,6 +235,16 @@ CARD: dict[str, Any] = {"label": "a", "state": "working", "detail": "", "asks": 
             {"1": CARD},
             {"1": CARD | {"state": "waiting", "asks": [{"title": "Sure?"}]}},
             [("agent", "a", "waiting: Sure?", "warning")],
+        ),
+        ("machines", {"1": VM_SEEN | {"label": "aaaa1111", "name": ""}}, {"1": VM_SEEN}, []),
+        (
+            "machines",
+            {"1": VM_SEEN | {"label": "old", "name": "old"}},
+            {"1": VM_SEEN | {"link": "away"}},
+            [
+                ("machine", "build", "was called old before", "info"),
+                ("machine", "build", "does not answer", "warning"),
+            ],
         ),
         ("commits", {}, {"1": {"label": "c"}}, [("commit", "c", "was made", "info")]),
         ("commits", {"1": {"label": "c"}}, {}, [("commit", "c", "is gone", "info")]),
