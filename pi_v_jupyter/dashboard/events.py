@@ -58,9 +58,9 @@ def _machines(old: Snapshot, new: Snapshot) -> Iterator[Found]:
             yield "machine", vm["label"], f"{before['state']} → {vm['state']}", level
         if vm["link"] != before["link"] and "away" in (vm["link"], before["link"]):
             if vm["link"] == "away":
-                yield "machine", vm["label"], "does not answer", "warning"
+                yield "machine", vm["label"], "its connection is lost", "warning"
             elif vm["link"] == "connected":
-                yield "machine", vm["label"], "answers again", "info"
+                yield "machine", vm["label"], "is connected again", "info"
     for id, vm in old["machines"].items():
         if id not in new["machines"]:
             yield "machine", vm["label"], "is gone", "info"

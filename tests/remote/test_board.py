@@ -67,6 +67,7 @@ async def test_agents_are_spawned_told_what_to_do_and_seen_at_work(page: Page) -
     assert seen["agents"][a]["tokens"] > 0 and seen["sums"]["cost"] > 0
     events = page.events("agent")
     assert {"a: working", "a: done", "b: aborted"} <= {*events}
+    assert not [event for event in page.events("machine") if "connect" in event], "none was lost"
     assert (await page.act("teardown", agents=[a, b]))["text"] == "a, b: deleted."
     await page.sees(lambda seen: not seen["agents"] and not seen["machines"])
 
@@ -249,6 +250,19 @@ async def test_cells_run_on_what_is_used(page: Page, vms: Farm) -> None:
 
 async def test_the_image_that_agents_start_from_is_shown_as_such(page: Page) -> None:
     assert page.state["commits"][COMMIT]["golden"]
+
+
+async def test_a_connection_that_is_lost_and_comes_back_is_told(page: Page, vms: Farm) -> None:
+    a = vms.make()
+    assert (await page.act("exec", vms=[a], command="true"))["ok"]
+    await page.sees(lambda seen: seen["machines"].get(a, {}).get("link") == "connected")
+    vm = await page.board.vers.vm(a)
+    vm._open._ssh.abort()
+    await page.sees(lambda seen: seen["machines"][a]["link"] == "away")
+    assert (await page.act("exec", vms=[a], command="true"))["ok"]
+    await page.sees(lambda seen: seen["machines"][a]["link"] == "connected")
+    lost, again = page.events("machine")[-2:]
+    assert (lost, again) == (f"{a[:8]}: its connection is lost", f"{a[:8]}: is connected again")
 
 
 async def test_connections_are_made_by_intents_alone(

@@ -243,7 +243,7 @@ CARD: dict[str, Any] = {"label": "a", "state": "working", "detail": "", "asks": 
             {"1": VM_SEEN | {"link": "away"}},
             [
                 ("machine", "build", "was called old before", "info"),
-                ("machine", "build", "does not answer", "warning"),
+                ("machine", "build", "its connection is lost", "warning"),
             ],
         ),
         ("commits", {}, {"1": {"label": "c"}}, [("commit", "c", "was made", "info")]),
