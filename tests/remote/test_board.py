@@ -190,6 +190,9 @@ async def test_a_machine_that_cannot_be_reached_holds_nothing_up(page: Page, vms
     open_ = vms.make()
     await page.sees(lambda seen: open_ in seen["machines"])
     assert (await page.act("exec", vms=[open_], command="echo hello"))["text"] == "hello"
+    seen = await page.sees(lambda seen: seen["agents"][shut]["trouble"])
+    assert "refused the login key" in seen["agents"][shut]["trouble"]
+    assert seen["machines"][shut]["link"] == "", "there was no connection that could be lost"
 
 
 async def test_a_command_runs_on_several_and_its_output_is_bounded(page: Page, vms: Farm) -> None:
