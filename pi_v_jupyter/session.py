@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Self, overload
@@ -60,6 +60,8 @@ class Vers:
         self._parts: tuple[VersClient, Fleet] | None = None
         self._swarm: Swarm | None = None
         self._making = threading.Lock()  # a cell and the I/O loop may be the first at once
+        self._listeners: set[Callable[[str], object]] = set()
+        self._companions: set[Callable[[], Awaitable[object]]] = set()
 
     @property
     def home(self) -> asyncio.AbstractEventLoop:
@@ -73,11 +75,31 @@ class Vers:
             if self._parts is None:
                 client = VersClient(self.settings)
                 fleet = Fleet(
-                    *(client, self.settings, State(), self.home, lambda text: self.on_notice(text)),
+                    *(client, self.settings, State(), self.home, self._notice),
                     self.callbacks,
                 )
                 self._parts = client, fleet
             return self._parts
+
+    def _notice(self, text: str) -> None:
+        self.on_notice(text)
+        for listener in tuple(self._listeners):
+            listener(text)
+
+    def accompany(
+        self, listener: Callable[[str], object], end: Callable[[], Awaitable[object]]
+    ) -> Callable[[], None]:
+        """For what lives as long as this session: `listener` is told what `on_notice` is, on whatever thread,
+        and `end` is awaited on the home loop before the session closes. What is returned undoes this.
+        """
+        self._listeners.add(listener)
+        self._companions.add(end)
+
+        def leave() -> None:
+            self._listeners.discard(listener)
+            self._companions.discard(end)
+
+        return leave
 
     @property
     def client(self) -> VersClient:
@@ -136,6 +158,8 @@ class Vers:
     @loops.at_home
     async def close(self) -> None:
         """End this session's commands and connections. VMs go on."""
+        for end in tuple(self._companions):
+            await end()
         if self._parts is not None:
             (client, fleet), self._parts = self._parts, None
             if self._swarm is not None:

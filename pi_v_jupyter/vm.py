@@ -108,6 +108,11 @@ class VM(KernelHost, Machine):
         return self._open is not None and self._open.up
 
     @property
+    def away(self) -> bool:
+        """Had this session a connection to it that is lost for now?"""
+        return self._open is not None and self._open.lost
+
+    @property
     def created_at(self) -> datetime:
         """When it was made."""
         return self.info.created_at

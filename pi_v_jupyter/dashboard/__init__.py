@@ -12,8 +12,8 @@ A viewer is one view in one page, and names itself. Messages are JSON objects; n
     heard      {to: view, id}: the intent is here      intent     {view, id, name, args: {…}}
     answer     {to: view, id, ok, text, hint}          left       {view}
 
-`seq` counts from 0 per board, and per viewer and agent for transcripts, whose first patch is against {}; a view
-that misses one asks for a snapshot (or says `reading`) again. `now` is the kernel's clock, in seconds since the
-epoch, as all times are. While anybody looks, a patch comes at least every BEAT seconds, though nothing has
-changed: a view that hears none for long says so. Nothing comes while all are hidden.
+`seq` counts from 0 per board, and per viewer and agent for transcripts, whose first patch is against {}; a
+view that misses one asks for a snapshot (or says `reading`) again. `now` is the kernel's clock, in seconds
+since the epoch, as all times are. While anybody looks, a patch comes at least every BEAT seconds, though
+nothing has changed: a view that hears none for long says so. Nothing comes while all are hidden.
 """

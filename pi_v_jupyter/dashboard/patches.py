@@ -1,8 +1,8 @@
 """The difference between two snapshots, and what it does to the first: JSON merge patches (RFC 7396).
 
-`js/dashboard/patch.js` applies the same; `tests/unit/dashboard_patches.json` has cases for both. A string that
-has grown is told by what was added, as {"+": "…"}: text that streams would else be sent again and again. An
-object that has no other key than "+" does not occur in a snapshot, nor does a null.
+`js/dashboard/patch.js` applies the same; `tests/unit/dashboard_patches.json` has cases for both. A string
+that has grown is told by what was added, as {"+": "…"}: text that streams would else be sent again and again.
+An object that has no other key than "+" does not occur in a snapshot, nor does a null.
 """
 
 from __future__ import annotations

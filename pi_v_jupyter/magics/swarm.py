@@ -16,6 +16,7 @@ from pi_v_jupyter.magics.agentnames import AgentList, AgentName, AgentNames, Lif
 from pi_v_jupyter.magics.options import HELP, Seconds
 from pi_v_jupyter.magics.parameters import CommitName
 from pi_v_jupyter.magics.tasks import chosen, going_on, shown, single
+from pi_v_jupyter.texts import short
 from pi_v_jupyter.views import swarm as views
 from pi_v_jupyter.views import telling
 
@@ -157,7 +158,7 @@ def read(extension: Extension, label: str, tail: int | None) -> views.Answer:
     result = agent.result()
     text = "\n\n".join(filter(None, (result.text, agent.story.partial)))
     if not text:
-        why = f"\n    {telling.short(result.error, 400)}" if result.error else ""
+        why = f"\n    {short(result.error, 400)}" if result.error else ""
         print(f"{views.agent_text(agent)}; it has answered nothing.{why}")
         return extension.quietly(views.Answer())
     return views.Answer(text[-tail:] if tail else text)
@@ -201,7 +202,7 @@ def abort(extension: Extension, labels: Sequence[str]) -> Agents:
 
     async def stop(agent: Agent) -> str:
         queued = await agent.abort()
-        dropped = f"; dropped: {'; '.join(telling.short(text) for text in queued)}" if queued else ""
+        dropped = f"; dropped: {'; '.join(short(text) for text in queued)}" if queued else ""
         return f"{views.agent_text(agent)}{dropped}"
 
     return _each(extension, agents, stop, "aborting")

@@ -89,11 +89,10 @@ class BackgroundLog:
     async def _refresh(self, *, load: bool = False) -> None:
         try:
             status = await self._table.status(self.id, load=load)
-            if not load:
-                status = replace(status, cpu=self.status.cpu, memory=self.status.memory)
-            self.learn(status)
             if load:
-                self._measure()
+                self.measured(status)
+            else:
+                self.learn(replace(status, cpu=self.status.cpu, memory=self.status.memory))
         except UnknownProcessError:
             self.learn(self._as_lost())
 
@@ -104,6 +103,11 @@ class BackgroundLog:
                 self.status = self._as_lost(status.begin)
             return
         self.status = status
+
+    def measured(self, status: Status) -> None:
+        """Likewise, of what it said of the load too."""
+        self.learn(status)
+        self._measure()
 
     def _measure(self) -> None:
         """Percent of one processor, since an earlier look or the start."""

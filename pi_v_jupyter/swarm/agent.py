@@ -80,6 +80,16 @@ class Agent:
         return self._hearing.hears
 
     @property
+    def caught_up(self) -> bool:
+        """Is all heard that it wrote before it was listened to?"""
+        return self._hearing.caught_up
+
+    @property
+    def news(self) -> int:
+        """As long as this is the same number, so is its story."""
+        return self._hearing.news
+
+    @property
     def label(self) -> str:
         """Its VM's name too."""
         return self.member.agent

@@ -17,6 +17,7 @@ from pi_v_jupyter.swarm.changes import (
 )
 from pi_v_jupyter.swarm.records import items, moment, plain, table, usage, word
 from pi_v_jupyter.swarm.runs import SHORT, Outcome, Run, Text, ToolCall, Usage, bounded, small
+from pi_v_jupyter.texts import end_begins
 
 # Node's AbortError, which pi 0.87 passes on as an error where it was stopped within a tool.
 ABORTED = "This operation was aborted"
@@ -32,6 +33,7 @@ class Conversation:
         self.active: dict[str, ToolCall] = {}
         self._calls: dict[str, ToolCall] = {}
         self._partial: list[str] = []
+        self._written = 0  # characters of that
         self._seen: set[tuple[object, ...]] = set()
         self._now: float | None = None
 
@@ -39,6 +41,26 @@ class Conversation:
     def partial(self) -> str:
         """What has come of the answer that is being written."""
         return "".join(self._partial)
+
+    def partial_end(self, most: int) -> str:
+        """The end of that, at most so many characters: see `texts.end_begins`."""
+        wanted = self._written - end_begins(self._written, most)
+        pieces, left = [], wanted
+        for piece in reversed(self._partial):
+            if left <= 0:
+                break
+            pieces.append(piece)
+            left -= len(piece)
+        return "".join(reversed(pieces))[-wanted:] if wanted else ""
+
+    def _write(self, delta: str) -> None:
+        self._partial.append(delta)
+        self._written += len(delta)
+
+    def _written_off(self) -> None:
+        """What had come of an answer is complete, or will not be."""
+        self._partial.clear()
+        self._written = 0
 
     def tick(self, at: float | None) -> None:
         """It is `at` over there, if that is told."""
@@ -102,7 +124,7 @@ class Conversation:
         if kind not in ("text_delta", "thinking_delta") or not delta:
             return []
         if kind == "text_delta":
-            self._partial.append(delta)
+            self._write(delta)
         return [TextDelta(delta, thinking=kind == "thinking_delta")]
 
     def message_ended(self, record: dict[str, Any]) -> list[Change]:
@@ -112,7 +134,7 @@ class Conversation:
         key = self._key(message)
         if run is None or role == "system" or key in self._seen:
             if role == "assistant":
-                self._partial.clear()
+                self._written_off()
             return []
         self._seen.add(key)
         self.tick(moment(message))
@@ -137,7 +159,7 @@ class Conversation:
                 self._result(call, message, message.get("isError"))
 
     def _answered(self, run: Run, message: dict[str, Any]) -> Change:
-        self._partial.clear()
+        self._written_off()
         run.stop = word(message.get("stopReason"))[:SHORT]
         run.error = bounded(word(message.get("errorMessage")), SHORT)
         if (run.stop, run.error) == ("error", ABORTED):
@@ -207,7 +229,7 @@ class Conversation:
         """What had come of an answer that will not be completed."""
         if self._partial:
             run.steps.append(Text("broken", self.partial))
-            self._partial.clear()
+            self._written_off()
 
     @staticmethod
     def _key(message: dict[str, Any]) -> tuple[object, ...]:

@@ -45,6 +45,7 @@ class Hearing:
         self.process: BackgroundProcess | None = None
         self.failure = ""  # why nothing more will be heard
         self.away = False  # is its machine out of reach for now?
+        self.news = 0  # how often something may have changed
         self._rpc: Rpc | None = None
         self._listening: concurrent.futures.Future[None] | None = None
         self._at = 0  # the cursor behind what was heard
@@ -58,6 +59,11 @@ class Hearing:
     def hears(self) -> bool:
         """May more be heard of it?"""
         return self._listening is not None and not self.failure and self.story.death is None
+
+    @property
+    def caught_up(self) -> bool:
+        """Is all heard that it wrote before it was listened to?"""
+        return self._live
 
     @property
     def trouble(self) -> str:
@@ -192,6 +198,7 @@ class Hearing:
 
     def tell(self, changes: list[Change]) -> None:
         """Tell all who follow; nothing, where only the way to it has changed."""
+        self.news += 1
         self._wake()
         for listener in tuple(self._listeners) if self._live else ():
             try:

@@ -7,13 +7,17 @@ agent's machine; cost is in US dollars.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from pi_v_jupyter.texts import LONGEST, short
 
 SHORT = 2000  # characters of an error, or of a name
 SHOWN = 20_000  # characters of a text that is kept only to be shown
 MANY = 100  # members of a list or an object likewise
 DEEP = 6  # levels of one
+TOLD = ("command", "path", "file_path", "pattern", "query", "url")  # arguments that say what a call is about
 
 Outcome = Literal["done", "error", "aborted"]
 Kind = Literal["prompt", "text", "thinking", "broken", "note"]
@@ -130,7 +134,7 @@ class Run:
     @property
     def prompt(self) -> str:
         """Its task; empty until pi has shown it."""
-        return next(iter(self.prompts), "")
+        return next((s.text for s in self.steps if isinstance(s, Text) and s.kind == "prompt"), "")
 
     @property
     def answer(self) -> str:
@@ -148,3 +152,15 @@ class Run:
         if self.began is None or self.ended is None:
             return None
         return max(0.0, self.ended - self.began)
+
+
+def about(call: ToolCall, limit: int = LONGEST) -> str:
+    """What a call is about, in a line: the argument that says so, or all of them."""
+    arguments: dict[str, Any] = call.arguments
+    told = [arguments[name] for name in TOLD if isinstance(arguments.get(name), str)]
+    return short(told[0] if told else json.dumps(arguments, ensure_ascii=False) if arguments else "", limit)
+
+
+def call_text(call: ToolCall, limit: int = LONGEST) -> str:
+    """Such as "bash  make test"."""
+    return f"{short(call.name, 40)}  {about(call, limit)}".rstrip()

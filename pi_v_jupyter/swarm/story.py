@@ -56,6 +56,10 @@ class Story(Meanwhile):
         """What has come of the answer that is being written."""
         return self.conversation.partial
 
+    def partial_end(self, most: int) -> str:
+        """The end of that, at most so many characters; it begins where it did while that grows by half."""
+        return self.conversation.partial_end(most)
+
     @property
     def calls(self) -> list[ToolCall]:
         """The tool calls that are under way."""

@@ -123,7 +123,10 @@ class Swarm:
         outcomes = await Provision(self.fleet, self.records, order, Agent).run()
         for outcome in outcomes:
             if outcome.agent is not None:
+                before = self._agents.get(outcome.agent.vm.id)
                 self._agents[outcome.agent.vm.id] = outcome.agent
+                if before is not None:  # somebody has looked while it was made
+                    await before.close()
         await self.registry.add(
             (each.agent.vm.id, each.agent.member) for each in outcomes if each.agent is not None
         )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-
+from pi_v_jupyter import texts
 from pi_v_jupyter.names import shown
 from pi_v_jupyter.remote.background import GRACE, BackgroundProcess, BackgroundProcesses
 from pi_v_jupyter.views.files import amount
@@ -12,7 +11,6 @@ from pi_v_jupyter.views.tables import html_table, span, text_table
 COLUMNS = ("id", "where", "state", "pid", "uptime", "CPU", "memory", "last line")
 ENDED = 10  # that have ended are in a table
 LONGEST = 60  # characters of a last line
-STEERING = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|[@-_])")  # colours, titles
 
 
 def state(process: BackgroundProcess) -> str:
@@ -25,9 +23,7 @@ def state(process: BackgroundProcess) -> str:
 
 def last_line(process: BackgroundProcess) -> str:
     """As a terminal would show it last: without what steers that, and what `\\r` has overwritten."""
-    plain = STEERING.sub("", process.status.last_line).rstrip("\r").rpartition("\r")[2]
-    text = shown(plain.expandtabs(4)).strip()
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return texts.last_line(process.status.last_line, LONGEST)
 
 
 def _row(process: BackgroundProcess) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from pi_v_jupyter.names import shown
-from pi_v_jupyter.views.telling import diff_text, harmless
+from pi_v_jupyter.texts import harmless
+from pi_v_jupyter.views.telling import diff_text
 
 if TYPE_CHECKING:
     from pi_v_jupyter.swarm.workspace import Patch

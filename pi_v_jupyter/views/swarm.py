@@ -7,18 +7,10 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from pi_v_jupyter.names import shown
+from pi_v_jupyter.swarm.runs import call_text
+from pi_v_jupyter.texts import harmless, short, tail
 from pi_v_jupyter.views.tables import html_table, in_html, text_table
-from pi_v_jupyter.views.telling import (
-    ICONS,
-    answering,
-    call_text,
-    clock,
-    harmless,
-    money,
-    run_text,
-    short,
-    tail,
-)
+from pi_v_jupyter.views.telling import ICONS, answering, clock, money, run_text
 
 if TYPE_CHECKING:
     from pi_v_jupyter.swarm.agent import Agent, Result

@@ -5,9 +5,7 @@ All of it comes from its machine, and may be hostile: nothing of it steers a ter
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from pi_v_jupyter.errors import UsageError
 from pi_v_jupyter.names import shown as name_shown
@@ -26,8 +24,8 @@ from pi_v_jupyter.swarm.changes import (
     ToolEnded,
     ToolStarted,
 )
-from pi_v_jupyter.swarm.runs import Run, ToolCall
-from pi_v_jupyter.views.background import STEERING
+from pi_v_jupyter.swarm.runs import Run, ToolCall, call_text
+from pi_v_jupyter.texts import harmless, short, tail
 from pi_v_jupyter.views.files import PLAIN as UNCOLOURED
 from pi_v_jupyter.views.files import RED, coloured
 from pi_v_jupyter.vm import VM
@@ -35,9 +33,6 @@ from pi_v_jupyter.vm import VM
 MOST_LINES = 60  # of a diff
 MOST_OPTIONS = 60  # of a question
 FAILED_LINES = 10  # of what a tool that failed has said
-LONGEST = 100  # characters of a line that tells of something in short
-TOLD = ("command", "path", "file_path", "pattern", "query", "url")  # arguments that say what a call is about
-JOINERS = "\u200c\u200d"  # parts of letters and pictures, though nobody sees them
 ICONS = {
     "starting": "…",
     "idle": "○",
@@ -51,36 +46,6 @@ ICONS = {
     "ended": "✗",
     "leaving": "✗",
 }
-
-
-def harmless(text: str) -> str:
-    """`text` without what steers a terminal; its lines stay."""
-    plain = STEERING.sub("", text).replace("\r\n", "\n").replace("\r", "")
-    return "".join(
-        char if char.isprintable() or char in "\n\t" or char in JOINERS else "\N{REPLACEMENT CHARACTER}"
-        for char in plain
-    )
-
-
-def short(text: str, limit: int = LONGEST) -> str:
-    """`text` as one line, cut."""
-    line = " ".join(harmless(text[: 4 * limit]).split())
-    return line if len(line) <= limit else f"{line[: limit - 1]}…"
-
-
-def tail(text: str, limit: int = LONGEST) -> str:
-    """The last line of `text` that says something, cut at its front."""
-    lines = [line.strip() for line in harmless(text[-4 * limit :]).splitlines()]
-    line = next((line for line in reversed(lines) if line), "")
-    return line if len(line) <= limit else f"…{line[1 - limit :]}"
-
-
-def call_text(call: ToolCall) -> str:
-    """Such as "bash  make test"."""
-    arguments: dict[str, Any] = call.arguments
-    told = [arguments[name] for name in TOLD if isinstance(arguments.get(name), str)]
-    about = told[0] if told else json.dumps(arguments, ensure_ascii=False) if arguments else ""
-    return f"{short(call.name, 40)}  {short(about)}".rstrip()
 
 
 def money(cost: float) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Self
 
-from pi_v_jupyter.views.telling import harmless
+from pi_v_jupyter.texts import harmless
 
 if TYPE_CHECKING:
     from pi_v_jupyter.swarm.agent import Agent

@@ -1,0 +1,94 @@
+"""What is done with agents, which intents name by the ids of their VMs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from pi_v_jupyter.dashboard import arguments as given
+from pi_v_jupyter.dashboard.machineintents import MachineIntents
+from pi_v_jupyter.dashboard.outcomes import Answer, Outcome, answer, each
+from pi_v_jupyter.errors import UnknownAgentError, UsageError
+from pi_v_jupyter.names import shown
+from pi_v_jupyter.swarm.agent import Agent
+from pi_v_jupyter.swarm.swarm import TAG
+from pi_v_jupyter.texts import short
+
+
+def _label(agent: Agent) -> str:
+    return shown(agent.label)
+
+
+class AgentIntents(MachineIntents):
+    """What is done with them."""
+
+    async def _agents(self, ids: Sequence[str]) -> list[Agent]:
+        """Those of these ids, each once, or none; looked for when one is not known."""
+        await self.found(ids)
+        known = {agent.vm.id: agent for agent in self.vers.swarm.known()}
+        if any(id not in known for id in ids):
+            known = {agent.vm.id: agent for agent in await self.vers.swarm.agents()}
+        for id in ids:
+            if id not in known:
+                raise UnknownAgentError(f"There is no agent on VM {shown(id[:8])} any more.", "Choose again.")
+        return [known[id] for id in dict.fromkeys(ids)]
+
+    async def _spawn(self, args: given.Spawn) -> Answer:
+        spawned = await self.vers.swarm.spawn(
+            args.commit or TAG,
+            args.n or len(args.labels) or 1,
+            labels=args.labels,
+            model=args.model,
+            budget=args.budget,
+        )
+        return answer(
+            [
+                Outcome(shown(each.label), "ready" if each.error is None else each.cleaned, each.error)
+                for each in spawned
+            ]
+        )
+
+    async def _tell(self, args: given.Told, how: Callable[[Agent], Awaitable[object]], word: str) -> Answer:
+        async def one(agent: Agent) -> str:
+            await how(agent)
+            return word
+
+        return answer(await each(await self._agents(args.agents), _label, one))
+
+    async def _task(self, args: given.Told) -> Answer:
+        return await self._tell(args, lambda agent: agent.task(args.text), "works on it")
+
+    async def _steer(self, args: given.Told) -> Answer:
+        return await self._tell(args, lambda agent: agent.steer(args.text), "told")
+
+    async def _follow_up(self, args: given.Told) -> Answer:
+        return await self._tell(args, lambda agent: agent.follow_up(args.text), "told; it does this next")
+
+    async def _abort(self, args: given.Agents) -> Answer:
+        async def abort(agent: Agent) -> str:
+            dropped = await agent.abort()
+            return f"stopped; dropped: {'; '.join(map(short, dropped))}" if dropped else "stopped"
+
+        return answer(await each(await self._agents(args.agents), _label, abort))
+
+    async def _answer(self, args: given.Reply) -> Answer:
+        told: dict[str, Any] = args.model_dump(include={"value", "confirmed", "cancelled"}, exclude_none=True)
+        if len(told) != 1:
+            raise UsageError("An answer is a value, a yes or no, or none at all.", "Give one of them.")
+        (agent,) = await self._agents([args.agent])
+        if all(dialog.id != args.dialog for dialog in agent.story.dialogs):
+            raise UsageError(f"{_label(agent)} does not ask that any more.", "Somebody else has answered it.")
+        await agent.answer(args.dialog, **told)
+        return Answer(ok=True, text=f"{_label(agent)} was answered.")
+
+    async def _restart(self, args: given.Agents) -> Answer:
+        async def restart(agent: Agent) -> str:
+            await agent.restart()
+            return "started again"
+
+        return answer(await each(await self._agents(args.agents), _label, restart))
+
+    async def _teardown(self, args: given.Agents) -> Answer:
+        labels = [agent.label for agent in await self._agents(args.agents)]
+        outcomes = await self.vers.swarm.teardown(*labels)
+        return answer([Outcome(shown(label), "deleted", error) for label, error in outcomes])

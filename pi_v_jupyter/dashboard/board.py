@@ -1,0 +1,229 @@
+"""A board: watches a session for as long as anybody looks, and tells viewers what has changed.
+
+It lives on the session's home loop, and any thread may call in. It asks the platform rather than remembers,
+so each of several boards shows the truth, whoever changed it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pi_v_jupyter.dashboard.events import Events, compare
+from pi_v_jupyter.dashboard.intents import Answer, Intents
+from pi_v_jupyter.dashboard.looks import Looks
+from pi_v_jupyter.dashboard.shape import Snapshot
+from pi_v_jupyter.dashboard.snapshot import Snapshots
+from pi_v_jupyter.dashboard.viewers import Message, Reading, View, Viewer, Viewers
+from pi_v_jupyter.loops import at_home
+from pi_v_jupyter.session import Vers
+from pi_v_jupyter.swarm.agent import Agent
+from pi_v_jupyter.texts import short
+
+log = logging.getLogger("pi_v_jupyter")
+
+BEAT = 1.5  # seconds at most between two patches, while anybody looks
+GAP = 0.1  # seconds at least between two patches
+LOAD = 15  # so many times as long as it took to make one, nothing is made after it
+CLOSED = Answer(ok=False, text="This dashboard's session was closed.", hint="`%vers` opens another.")
+
+
+def rest(took: float) -> float:
+    """Seconds until the next snapshot may be made, after one that took so many."""
+    return min(max(GAP, LOAD * took), BEAT)
+
+
+class Board:
+    """One, of one session. `close` ends it, and so does the session's."""
+
+    def __init__(self, vers: Vers) -> None:
+        self.vers = vers
+        self.home = vers.home
+        self._viewers = Viewers()
+        self._events = Events()
+        self._snapshots = Snapshots()
+        self._last: Snapshot | None = None
+        self._known: set[str] = set()  # the sections of which the last snapshot had all there was
+        self._changed = asyncio.Event()
+        self._looks: Looks | None = None
+        self._intents: Intents | None = None
+        self._pulse: asyncio.Task[None] | None = None
+        self._doing: set[asyncio.Task[None]] = set()
+        self._heard: dict[str, tuple[Agent, Callable[[], None]]] = {}  # by the ids of their VMs
+        self._closed = False
+        self._part = vers.accompany(self._noticed, self.close)
+
+    # What any thread may call.
+
+    def attach(self, viewer: Viewer) -> Callable[[], None]:
+        """Have `viewer` told; until what is returned is called. From any thread."""
+        self._cross(self._viewers.add, viewer)
+
+        def detach() -> None:
+            self._cross(self._detach, viewer)
+
+        return detach
+
+    def receive(self, viewer: Viewer, message: Message) -> None:
+        """Take what a view says (see this package's own words). What none of ours would say is not heard.
+
+        From any thread.
+        """
+        self._cross(self._received, viewer, message)
+
+    def _cross(self, function: Callable[..., object], *arguments: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and all of this with it
+            self.home.call_soon_threadsafe(function, *arguments)
+
+    @at_home
+    async def close(self) -> None:
+        """Look no more, and tell nothing more; what was to be done is given up."""
+        if self._closed:
+            return
+        self._closed = True
+        self._part()
+        for _, end in self._heard.values():
+            end()
+        self._heard.clear()
+        tasks = [task for task in (self._pulse, *self._doing) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._looks is not None:
+            await self._looks.close()
+
+    # What views say, on the home loop.
+
+    def _received(self, viewer: Viewer, message: Message) -> None:
+        match message:
+            case {"kind": "intent", "view": str(name), "id": int(id), "name": str(what), "args": dict(args)}:
+                self._begin(viewer, name, id, what, args)
+            case {"kind": "left", "view": str(name)}:
+                self._viewers.leave(viewer, name)
+                self._watch()
+            case {"kind": str(kind), "view": str(name)}:
+                view = self._viewers.view(viewer, name)
+                if view is not None and not self._closed:
+                    self._said(view, name, kind, message)
+
+    def _said(self, view: View, name: str, kind: str, message: Message) -> None:
+        looks = self._started()
+        match message:
+            case {"kind": "opened"}:
+                if self._last is None:
+                    self._look(looks)
+                self._viewers.greet(view, name)
+            case {"kind": "visible", "visible": bool(visible)}:
+                self._viewers.show(view, name, visible=visible)
+                self._watch()
+            case {"kind": "reading", "vm": str(vm)}:
+                view.reading = Reading(vm) if vm else None
+                self._changed.set()
+
+    def _detach(self, viewer: Viewer) -> None:
+        self._viewers.remove(viewer)
+        self._watch()
+
+    def _watch(self) -> None:
+        """Look if anybody does: at once, if nobody did before."""
+        if self._looks is None:
+            return
+        if not self._viewers.watched:
+            self._looks.watched.clear()
+        else:
+            if not self._looks.watched.is_set():
+                self._looks.watched.set()
+                self._looks.wake()
+            self._changed.set()
+
+    def _started(self) -> Looks:
+        if self._looks is None:
+            self._looks = Looks(self.vers, self._changed.set)
+            self._pulse = asyncio.create_task(self._tell_again())
+        return self._looks
+
+    # What is told.
+
+    async def _tell_again(self) -> None:
+        looks = self._started()
+        while True:
+            await looks.watched.wait()
+            began = time.perf_counter()
+            self._changed.clear()
+            try:
+                self._look(looks)
+                if self._viewers.read({agent.vm.id: agent for agent in looks.agents}):
+                    self._changed.set()
+            except Exception:
+                log.exception("The dashboard could not be told.")
+            pause = rest(time.perf_counter() - began)
+            await asyncio.sleep(pause)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BEAT - pause):
+                    await self._changed.wait()
+
+    def _look(self, looks: Looks) -> None:
+        """Make a snapshot, and tell it."""
+        agents = looks.agents
+        self._listen(agents)
+        if looks.renamed:
+            looks.renamed = False
+            self._snapshots.renew()
+        parts = (looks.connection, looks.vms, looks.commits, agents, looks.processes)
+        about: dict[str, Any] = {"active": self.vers.fleet.current, "labels": looks.labels()}
+        now = self._snapshots.make(*parts, self._events.all, **about)
+        if self._last is not None:
+            found = [*compare(self._last, now, self._known & looks.known)]
+            for event in found:
+                self._events.add(time.time(), *event)
+            if found:
+                now = {**now, "events": self._events.all}
+        self._last, self._known = now, {*looks.known}
+        self._viewers.tell(now, beat=BEAT)
+
+    def _listen(self, agents: list[Agent]) -> None:
+        """Have agents wake this when they do something."""
+        there = {agent.vm.id: agent for agent in agents}
+        for id, (agent, end) in [*self._heard.items()]:
+            if there.get(id) is not agent:
+                end()
+                del self._heard[id]
+        for id, agent in there.items():
+            if id not in self._heard:
+                self._heard[id] = agent, agent.listen(lambda _: self._changed.set())
+
+    def _noticed(self, text: str) -> None:
+        """On whatever thread."""
+        self._cross(self._happened, "notice", "", text, "warning")
+
+    def _happened(self, *event: Any) -> None:
+        self._events.add(time.time(), *event)
+        self._changed.set()
+
+    # What is done.
+
+    def _begin(self, viewer: Viewer, view: str, id: int, name: str, args: dict[str, Any]) -> None:
+        about = {"to": view, "id": id}
+        self._viewers.send(viewer, {"kind": "heard", **about})
+        if self._closed:
+            self._viewers.send(viewer, {"kind": "answer", **about, **CLOSED.told()})
+            return
+        task = asyncio.create_task(self._do(viewer, about, name, args))
+        self._doing.add(task)
+        task.add_done_callback(self._doing.discard)
+
+    async def _do(self, viewer: Viewer, about: dict[str, Any], name: str, args: dict[str, Any]) -> None:
+        if self._intents is None:
+            self._intents = Intents(self.vers)
+        answer = await self._intents.do(name, args)
+        self._viewers.send(viewer, {"kind": "answer", **about, **answer.told()})
+        if answer.event:
+            self._happened("done", name, short(answer.text, 400), "info" if answer.ok else "error")
+        if self._looks is not None:
+            self._looks.wake("machines", "commits", "processes")
+            if answer.agents:
+                self._looks.wake("agents")
