@@ -19,6 +19,7 @@ function render({ model, el }) {
   });
   function draw() {
     frame = 0;
+    root.classList.toggle("pi-v-live", store.state !== null); // what is shown beside it gives way: views/saved.py
     show(<App store={store} model={model} stamp={performance.now()} />, root);
   }
   draw();
