@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pi_v_jupyter.dashboard.board import Board
 from pi_v_jupyter.magics.options import HELP
-from pi_v_jupyter.views.saved import Saved
 
 if TYPE_CHECKING:
+    from pi_v_jupyter.dashboard.board import Board
     from pi_v_jupyter.magics.extension import Extension
     from pi_v_jupyter.session import Vers
     from pi_v_jupyter.views.dashboard import DashboardView
+    from pi_v_jupyter.views.saved import Saved
 
 
 @click.command(context_settings=HELP, options_metavar="")
@@ -40,6 +40,8 @@ class Dashboards:
 
     def show(self, vers: Vers) -> DashboardView | Saved:
         """What a cell shows of that session: a live view where there may be a browser, else tables."""
+        from pi_v_jupyter.dashboard.board import Board  # who shows none need not wait for it
+
         board = self._boards.get(vers)
         if board is None or board.closed:
             board = self._boards[vers] = Board(vers)
@@ -47,8 +49,10 @@ class Dashboards:
                 self._views.pop(vers).close()
         state = self._extension.wait(board.look(), "looking at what there is")
         if not hasattr(self._extension.shell, "kernel"):
+            from pi_v_jupyter.views.saved import Saved
+
             return Saved(state, time.time())
-        from pi_v_jupyter.views.dashboard import DashboardView  # who has no browser need not wait for it
+        from pi_v_jupyter.views.dashboard import DashboardView
 
         if vers not in self._views or self._views[vers].closed:
             self._views[vers] = DashboardView(vers, board)

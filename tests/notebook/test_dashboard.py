@@ -105,6 +105,12 @@ def test_a_cell_that_shows_it_has_the_widget_and_tables_of_the_same(fresh: Kerne
     assert "1 VM" in widget["text/plain"] and "1 VM" in saved["text/plain"]
 
 
+def test_nothing_of_it_is_imported_before_it_is_shown(fresh: Kernel) -> None:
+    fresh.run("%vers ls\n%vers --help")
+    parts = "('pi_v_jupyter.dashboard.board', 'pi_v_jupyter.views.dashboard', 'anywidget')"
+    assert fresh.value(f"[name for name in {parts} if name in __import__('sys').modules]") == []
+
+
 def test_all_that_shows_it_shows_the_same_one_until_it_is_closed(fresh: Kernel) -> None:
     assert fresh.run("x = %vers\ny = %vers dashboard").data == []
     fresh.run("extension = get_ipython().magics_manager.registry['Extension']")
