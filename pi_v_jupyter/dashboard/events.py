@@ -76,16 +76,12 @@ def _commits(old: Snapshot, new: Snapshot) -> Iterator[Found]:
 def _agents(old: Snapshot, new: Snapshot) -> Iterator[Found]:
     for id, agent in new["agents"].items():
         before = old["agents"].get(id)
-        state, detail = agent["state"], agent["detail"]
+        state = agent["state"]
         if before is None or state == before["state"] or {state, before["state"]} & {*QUIET}:
             continue
         asks = agent["asks"][0]["title"] if state == "waiting" and agent["asks"] else ""
-        yield (
-            "agent",
-            agent["label"],
-            ": ".join(filter(None, (state, detail or asks))),
-            LEVELS.get(state, "info"),
-        )
+        why = "" if state == "aborted" else agent["detail"] or asks
+        yield "agent", agent["label"], f"{state}: {why}" if why else state, LEVELS.get(state, "info")
 
 
 def _processes(old: Snapshot, new: Snapshot) -> Iterator[Found]:

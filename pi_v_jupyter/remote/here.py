@@ -81,6 +81,7 @@ class HereConnection:
         code = program()
         words = [sys.executable, *PYTHON[1:], BOOT, str(len(code)), token, "--here"]
         await self._reap()
+        link = _Link(self._resident, token.encode())
         try:
             with theirs:
                 self._process = subprocess.Popen(  # noqa: ASYNC220  returns once it is started
@@ -92,17 +93,23 @@ class HereConnection:
                 )
             loop = asyncio.get_running_loop()
             async with asyncio.timeout(START_TIMEOUT):
-                _, link = await loop.create_connection(
-                    lambda: _Link(self._resident, token.encode()), sock=ours
-                )
+                await loop.create_connection(lambda: link, sock=ours)
                 link.write(code)
                 await link.ready
                 await self._resident.attach(link)
         except TimeoutError:
-            if self._process is not None:
-                self._process.kill()
+            self._give_up(link)
             raise ConnectError("The resident program did not start on this machine.") from None
+        except BaseException:
+            self._give_up(link)
+            raise
         self._link = link
+
+    def _give_up(self, link: _Link) -> None:
+        """It is not waited for: what there is of the program would not end by itself."""
+        link.close()
+        if self._process is not None:
+            self._process.kill()
 
     async def _reap(self) -> None:
         """Wait for the program, which is to end now."""

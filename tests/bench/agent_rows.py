@@ -11,9 +11,10 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import psutil
 from farm import farm
 
-from bench.background_rows import a_kernel
+from bench.background_rows import Execute, a_kernel
 from bench.figures import Figure
 from bench.local_rows import embedded
 from pi_v_jupyter import Vers
@@ -30,6 +31,21 @@ for agent in agents:
     agent.listen(heard)
     await agent.task("Work.")
 """
+
+LOOK = """
+import json
+from pi_v_jupyter.dashboard.board import Board
+class Counting:
+    patches = bytes = 0
+    def send(self, message):
+        self.patches += message["kind"] == "patch"
+        self.bytes += len(json.dumps(message, separators=(",", ":")))
+viewer, board = Counting(), Board(vers)
+board.attach(viewer)
+board.receive(viewer, {"kind": "opened", "view": "one"})
+board.receive(viewer, {"kind": "visible", "view": "one", "visible": True})
+"""
+MOST_PATCHES, MOST_BYTES = 10, 1_000_000  # a second, to a viewer
 
 
 @contextlib.asynccontextmanager
@@ -68,8 +84,9 @@ async def spawn4_cold_s() -> Figure:
     return Figure("spawn4_cold_s", "4 agents whose pi is started after the restore", "s", runs)
 
 
-async def agents100_cpu() -> Figure:
-    """Where this machine is too slow for all they write, what it took for those that came is scaled up."""
+@contextlib.asynccontextmanager
+async def heard() -> AsyncIterator[tuple[Execute, psutil.Process]]:
+    """A kernel that hears many agents, all of which work; they are in its `agents`, its session in `vers`."""
     replayed = Path(__file__).with_name("replayed_pi.py")
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -85,15 +102,44 @@ async def agents100_cpu() -> Figure:
                 )
             await execute(FOLLOW)
             assert await execute("", "len(agents)") == str(HEARD)
-            await asyncio.sleep(WARM)
-            runs = []
-            for _ in range(WINDOWS):
-                began, cpu = time.perf_counter(), sum(process.cpu_times()[:2])
-                records = int(await execute("", "seen[0]"))
-                await asyncio.sleep(WINDOW)
-                records = int(await execute("", "seen[0]")) - records
-                seconds, cpu = time.perf_counter() - began, sum(process.cpu_times()[:2]) - cpu
-                print(f"  {records / seconds:.0f} records/s, {100 * cpu / seconds:.1f} %", file=sys.stderr)
-                runs.append(100 * cpu / seconds * max(1.0, HEARD * RATE * seconds / records))
+            yield execute, process
+
+
+async def used(execute: Execute, process: psutil.Process) -> list[float]:
+    """Percent of a processor, window by window.
+
+    Where this machine is too slow for all they write, what it took for those that came is scaled up.
+    """
+    await asyncio.sleep(WARM)
+    runs = []
+    for _ in range(WINDOWS):
+        began, cpu = time.perf_counter(), sum(process.cpu_times()[:2])
+        records = int(await execute("", "seen[0]"))
+        await asyncio.sleep(WINDOW)
+        records = int(await execute("", "seen[0]")) - records
+        seconds, cpu = time.perf_counter() - began, sum(process.cpu_times()[:2]) - cpu
+        print(f"  {records / seconds:.0f} records/s, {100 * cpu / seconds:.1f} %", file=sys.stderr)
+        runs.append(100 * cpu / seconds * max(1.0, HEARD * RATE * seconds / records))
+    return runs
+
+
+async def agents100_cpu() -> Figure:
+    async with heard() as (execute, process):
+        runs = await used(execute, process)
     what = f"a kernel that hears {HEARD} agents, each on a machine of its own, {RATE} records/s each"
     return Figure("agents100_cpu", what, "%", runs, most=25)
+
+
+async def dash100_cpu() -> Figure:
+    """The same, with a dashboard that somebody looks at."""
+    async with heard() as (execute, process):
+        await execute(LOOK)
+        began = time.perf_counter()
+        runs = await used(execute, process)
+        patches, sent = int(await execute("", "viewer.patches")), int(await execute("", "viewer.bytes"))
+        seconds = time.perf_counter() - began
+        assert await execute("", "len(board._last['agents'])") == str(HEARD)
+    told = f"{patches / seconds:.1f} patches/s, {sent / seconds / 1e6:.2f} MB/s"
+    assert patches / seconds <= MOST_PATCHES and sent / seconds <= MOST_BYTES, told
+    what = f"a kernel that shows {HEARD} agents, {RATE} records/s each, on a dashboard: {told}"
+    return Figure("dash100_cpu", what, "%", runs, most=30)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench.agent_rows import agents100_cpu, spawn4_cold_s, spawn4_s
+from bench.agent_rows import agents100_cpu, dash100_cpu, spawn4_cold_s, spawn4_s
 from bench.background_rows import bg50_cpu
 from bench.figures import Figure
 from bench.file_rows import copy_1g, copy_10k, flood_mb, read_ms
@@ -43,7 +43,7 @@ ROWS: list[Callable[[], Awaitable[Figure]]] = [
         py_cell_ms,
     ),
     *(load_ext_ms, tab_ms, create_s, branch_s, branch8_s, restore_s, pause_s, clone_pss_mb, clone_disk_mb),
-    *(bg50_cpu, spawn4_s, spawn4_cold_s, agents100_cpu),
+    *(bg50_cpu, spawn4_s, spawn4_cold_s, agents100_cpu, dash100_cpu),
 ]
 
 

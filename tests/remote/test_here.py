@@ -65,3 +65,15 @@ async def test_closing_ends_it_and_all_it_runs() -> None:
     await until(lambda: not alive(int(pid)) and not alive(program))
     with pytest.raises(ConnectionLostError):
         await process.wait()
+
+
+async def test_a_start_that_is_given_up_leaves_no_program_behind() -> None:
+    connection = HereConnection()
+    starting = asyncio.create_task(connection.start(Request(command="true")))
+    await until(lambda: connection._process)
+    process = connection._process
+    assert process is not None
+    starting.cancel()
+    await asyncio.wait([starting])
+    assert starting.cancelled() and await asyncio.to_thread(process.wait, 60) == -signal.SIGKILL
+    await connection.close()
