@@ -109,8 +109,8 @@ class VM(KernelHost, Machine):
 
     @property
     def away(self) -> bool:
-        """Has this session wanted a connection to it that does not stand now?"""
-        return self._open is not None and not self._open.up
+        """Had this session a connection to it that is lost for now?"""
+        return self._open is not None and self._open.lost
 
     @property
     def created_at(self) -> datetime:

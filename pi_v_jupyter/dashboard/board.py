@@ -138,7 +138,7 @@ class Board:
                     self._look(looks)
                 self._viewers.greet(view, name)
             case {"kind": "visible", "visible": bool(visible)}:
-                view.visible = visible
+                self._viewers.show(view, name, visible=visible)
                 self._watch()
             case {"kind": "reading", "vm": str(vm)}:
                 view.reading = Reading(vm) if vm else None
@@ -176,7 +176,8 @@ class Board:
             self._changed.clear()
             try:
                 self._look(looks)
-                self._viewers.read({agent.vm.id: agent for agent in looks.agents})
+                if self._viewers.read({agent.vm.id: agent for agent in looks.agents}):
+                    self._changed.set()
             except Exception:
                 log.exception("The dashboard could not be told.")
             pause = rest(time.perf_counter() - began)

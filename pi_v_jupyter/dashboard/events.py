@@ -22,6 +22,8 @@ def compare(old: Snapshot, new: Snapshot, known: Collection[str]) -> Iterator[Fo
     """What has happened in between. `known`: the sections of which the old one knew all there was: whatever
     comes up in another one was there before.
     """
+    if new["connection"]["url"] != old["connection"]["url"]:
+        return  # another platform has all of its own
     yield from _connection(old, new)
     if "machines" in known:
         yield from _machines(old, new)
@@ -35,7 +37,7 @@ def compare(old: Snapshot, new: Snapshot, known: Collection[str]) -> Iterator[Fo
 
 def _connection(old: Snapshot, new: Snapshot) -> Iterator[Found]:
     before, after = old["connection"], new["connection"]
-    if after["state"] == before["state"] or after["url"] != before["url"]:
+    if after["state"] == before["state"]:
         return
     if after["state"] == "trouble":
         yield "connection", after["label"], after["reason"], "error"
@@ -49,16 +51,16 @@ def _machines(old: Snapshot, new: Snapshot) -> Iterator[Found]:
         if before is None:
             yield "machine", vm["label"], f"is there, {vm['state']}", "info"
             continue
-        if vm["label"] != before["label"]:
+        if vm["label"] != before["label"] and before["name"]:  # new ones are named a moment later
             yield "machine", vm["label"], f"was called {before['label']} before", "info"
         if vm["state"] != before["state"]:
             level: Level = "error" if vm["state"] == "dead" else "info"
             yield "machine", vm["label"], f"{before['state']} → {vm['state']}", level
         if vm["link"] != before["link"] and "away" in (vm["link"], before["link"]):
             if vm["link"] == "away":
-                yield "machine", vm["label"], "does not answer", "warning"
+                yield "machine", vm["label"], "its connection is lost", "warning"
             elif vm["link"] == "connected":
-                yield "machine", vm["label"], "answers again", "info"
+                yield "machine", vm["label"], "is connected again", "info"
     for id, vm in old["machines"].items():
         if id not in new["machines"]:
             yield "machine", vm["label"], "is gone", "info"

@@ -26,7 +26,7 @@ from pi_v_jupyter.swarm.membership import Membership
 log = logging.getLogger("pi_v_jupyter")
 
 VMS, COMMITS, AGENTS, PROCESSES = 2.0, 10.0, 30.0, 2.0  # seconds between two looks
-SOON = 5.0  # seconds until agents are looked for again of which one is not heard yet
+SOON = 5.0  # seconds until they are looked for again while one is not heard yet; longer each time
 EACH = 0.1  # seconds between two looks for processes, at least, for each machine
 SLOWEST = 10.0  # seconds between two looks for VMs while the platform is in trouble
 PATIENCE = 5.0  # seconds after which one who has not answered is in trouble
@@ -48,7 +48,9 @@ class Looks:
         self.renamed = False  # may names be others since that was last asked?
         self._processes: dict[Place, BackgroundProcess] = {}
         self._sized: set[str] = set()  # ids of VMs whose size was asked for
-        self._enrolled: set[str] = set()  # ids of VMs that are agents', for which was looked
+        self._said: dict[str, str] = {}  # labels of agents, by the ids of their VMs, as the platform has them
+        self._enrolled: set[str] = set()  # ids of such VMs, for which was looked
+        self._unheard = 0  # how often in a row some agent could not be heard
         self._trouble = 0  # how often in a row the platform did not answer
         self.connection = self._connection("connecting")
         self._wakes: dict[Section | Literal["sizes"], asyncio.Event] = {}
@@ -73,9 +75,7 @@ class Looks:
 
     def labels(self) -> dict[str, str]:
         """Those of agents by the ids of their VMs, met or not."""
-        told = {vm.id: Membership.of_labels(vm.info.labels) for vm in self.vms}
-        said = {id: member.agent for id, member in told.items() if member is not None}
-        return said | {agent.vm.id: agent.label for agent in self.agents}
+        return self._said | {agent.vm.id: agent.label for agent in self.agents}
 
     def wake(self, *sections: Section) -> None:
         """Look again now, for these, or for all."""
@@ -140,10 +140,12 @@ class Looks:
             self.wake("commits")
         if any(vm.id not in self._sized for vm in vms):
             self._wakes["sizes"].set()
-        enrolled = {*self.labels()}
-        if enrolled - self._enrolled:
+        told = {vm.id: Membership.of_labels(vm.info.labels) for vm in vms}
+        self._said = {id: member.agent for id, member in told.items() if member is not None}
+        if self._said.keys() - self._enrolled:
+            self._unheard = 0
             self._wakes["agents"].set()
-        self._enrolled |= enrolled
+        self._enrolled |= self._said.keys()
         return VMS
 
     def _elsewhere(self) -> None:
@@ -197,7 +199,8 @@ class Looks:
             return AGENTS
         self.known.add("agents")
         unheard = any(agent.trouble and agent.state == "starting" for agent in found)
-        return SOON if unheard else AGENTS
+        self._unheard = self._unheard + 1 if unheard else 0
+        return min(SOON * self._unheard, AGENTS) if unheard else AGENTS
 
     # Processes.
 

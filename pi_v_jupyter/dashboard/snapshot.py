@@ -23,6 +23,7 @@ from pi_v_jupyter.vm import VM
 TASK = CALL = LINE = 200  # characters at most
 WORDS = 600  # of what an agent says
 ERROR = 400
+ID = 100  # of a question: one that is longer is none of pi's
 COMMAND = 400
 QUESTION = 4000  # of the text of a question
 CALLS, ASKS, OPTIONS = 4, 5, 60  # of an agent, and of a question
@@ -137,8 +138,8 @@ def card(agent: Agent) -> shape.AgentCard:
         "began": (run.began or 0.0) if run else 0.0,
         "seconds": (run.seconds or 0.0) if run and story.run is None else 0.0,
         "queued": len(story.steering) + len(story.follow_up),
-        "model": shown(story.model),
-        "asks": [asked(dialog) for dialog in story.dialogs[:ASKS]],
+        "model": short(story.model, LINE),
+        "asks": [asked(dialog) for dialog in story.dialogs[:ASKS] if len(dialog.id) <= ID],
     }
 
 

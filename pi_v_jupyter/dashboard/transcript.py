@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pi_v_jupyter.dashboard import shape
 from pi_v_jupyter.swarm.runs import SHORT, Run, Text, ToolCall, about, bounded
 from pi_v_jupyter.swarm.story import Story
@@ -9,6 +11,9 @@ from pi_v_jupyter.texts import harmless, short
 
 RUNS = 20  # the last that are told
 ARGUMENTS = 2000  # characters of them
+PIECE = (
+    60_000  # characters that are told at once, about: ten of these a second, and the page goes on answering
+)
 
 
 def step_of(step: Text | ToolCall, *, going: bool) -> shape.Step:
@@ -38,6 +43,32 @@ def _step(kind: str, text: str) -> shape.Step:
         "state": "",
         "seconds": 0.0,
     }
+
+
+def part(patch: dict[str, Any]) -> dict[str, Any]:
+    """As much of a patch of a transcript as is told at once, the latest first."""
+    wanted: dict[str, Any] = patch.get("runs", {})
+    runs, left = {}, PIECE
+    for number in sorted(wanted, key=int, reverse=True):
+        run = wanted[number]
+        if run is None or "steps" not in run:
+            runs[number] = run
+            continue
+        steps = {}
+        for step in sorted(run["steps"], key=int, reverse=True):
+            if left <= 0:
+                break
+            steps[step] = run["steps"][step]
+            left -= _weight(steps[step])
+        runs[number] = {**run, "steps": dict(reversed(steps.items()))}
+        if left <= 0:
+            break
+    return {**patch, "runs": dict(reversed(runs.items()))} if wanted else patch
+
+
+def _weight(step: dict[str, Any] | None) -> int:
+    """Characters of it, about."""
+    return 100 + sum(len(str(value)) for value in (step or {}).values())
 
 
 class _Told:

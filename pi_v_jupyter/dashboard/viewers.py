@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from pi_v_jupyter.dashboard import patches
 from pi_v_jupyter.dashboard.shape import Snapshot
-from pi_v_jupyter.dashboard.transcript import Transcripts
+from pi_v_jupyter.dashboard.transcript import Transcripts, part
 from pi_v_jupyter.swarm.agent import Agent
 
 log = logging.getLogger("pi_v_jupyter")
@@ -81,6 +81,12 @@ class Viewers:
         for views in [*self._viewers.values()]:
             yield from [*views.items()]
 
+    def show(self, view: View, name: str, *, visible: bool) -> None:
+        """A view looks, or does not any more; it is told all there is if it has missed some of it."""
+        view.visible = visible
+        if visible and view.seq != self.seq:
+            self.greet(view, name)
+
     def greet(self, view: View, name: str) -> None:
         """Tell a view all there is."""
         if self._all is None:
@@ -95,9 +101,6 @@ class Viewers:
         """Tell all who look what has changed, or that nothing has for `beat` seconds."""
         before, self._all = self._all, now
         patch = patches.diff(before, now) if before is not None else {}
-        for _, view in self._each():
-            if view.visible and view.seq < self.seq:
-                view.seq = -1
         if patch or time.monotonic() - self.sent >= beat:
             self.seq += 1
             self._send_patch(patch)
@@ -109,14 +112,15 @@ class Viewers:
         self.sent = time.monotonic()
         message = {"kind": "patch", "seq": self.seq, "now": time.time(), "patch": patch}
         for viewer, views in [*self._viewers.items()]:
-            looking = [view for view in views.values() if view.visible and view.seq >= 0]
+            looking = [view for view in views.values() if view.visible and view.seq == self.seq - 1]
             if looking:
                 self.send(viewer, message)
                 for view in looking:
                     view.seq = self.seq
 
-    def read(self, agents: dict[str, Agent]) -> None:
-        """Tell readers what is new in transcripts; `agents` by the ids of their VMs."""
+    def read(self, agents: dict[str, Agent]) -> bool:
+        """Tell readers what is new in transcripts; `agents` by the ids of their VMs. Is there more of it?"""
+        more = False
         for name, view in self._each():
             reading = view.reading
             if reading is None or not view.visible:
@@ -127,16 +131,20 @@ class Viewers:
                 continue
             told: Any = reading.transcripts.of(agent.story) if agent else {"runs": {}, "cut": 0}
             patch = patches.diff(reading.told, told)
-            reading.news, reading.told = news, told
+            sent = part(patch)
+            reading.news, reading.told = news, patches.apply(reading.told, sent)
+            if sent != patch:
+                more, reading.news = True, None
             if patch or reading.seq < 0:
                 reading.seq += 1
                 self.send(
                     view.viewer,
                     {
                         **{"kind": "transcript", "to": name, "vm": reading.vm},
-                        **{"seq": reading.seq, "patch": patch},
+                        **{"seq": reading.seq, "patch": sent},
                     },
                 )
+        return more
 
     def send(self, viewer: Viewer, message: Message) -> None:
         """To one; one that cannot carry it is gone."""

@@ -66,6 +66,7 @@ class Connection:
         self._failure: BaseException | None = None
         self._suspended = False
         self._closed = False
+        self._stood = False
 
     @property
     def legacy(self) -> Legacy:
@@ -143,6 +144,11 @@ class Connection:
         plain = self._plain is not None and self._ssh is not None and not self._ssh.is_closed()
         return self._resident.attached or plain
 
+    @property
+    def lost(self) -> bool:
+        """Did it stand, and does not any more?"""
+        return self._stood and not self.up
+
     def _cause(self) -> str:
         if self._failure is None:
             return ""
@@ -190,6 +196,7 @@ class Connection:
                 await self._attach(self._ssh)
                 if self._resident.attached:
                     self._on_seat(self._resident.seat)
+                self._stood = True
             except BaseException:
                 self._ssh.abort()
                 self._ssh = None

@@ -13,6 +13,7 @@ from farm import COMMIT, Farm
 from running import until
 
 from pi_v_jupyter import Vers
+from pi_v_jupyter.dashboard import board as boards
 from pi_v_jupyter.dashboard import looks
 from pi_v_jupyter.dashboard.board import Board
 from pi_v_jupyter.swarm.agent import Agent
@@ -66,8 +67,29 @@ async def test_agents_are_spawned_told_what_to_do_and_seen_at_work(page: Page) -
     assert seen["agents"][a]["tokens"] > 0 and seen["sums"]["cost"] > 0
     events = page.events("agent")
     assert {"a: working", "a: done", "b: aborted"} <= {*events}
+    assert not [event for event in page.events("machine") if "connect" in event], "none was lost"
     assert (await page.act("teardown", agents=[a, b]))["text"] == "a, b: deleted."
     await page.sees(lambda seen: not seen["agents"] and not seen["machines"])
+
+
+async def test_what_an_agent_does_is_told_when_it_does_it(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (a,) = await spawned(page, "a")
+    monkeypatch.setattr(boards, "BEAT", 3600.0)
+    for look in ("VMS", "COMMITS", "AGENTS", "PROCESSES"):
+        monkeypatch.setattr(looks, look, 3600.0)
+    page.board._looks.wake()  # each waits for that long now
+    agent = page.board.vers.swarm.known()[0]
+    await agent.task("ask input Name?")
+    await page.sees(lambda seen: _states(seen) == {"a": "waiting"})
+    await agent.answer(page.state["agents"][a]["asks"][0]["id"], value="x")
+    await page.sees(lambda seen: _states(seen) == {"a": "done"})
+    await agent.task("\n".join(f"say {letter * 8000}" for letter in "abcdefghijklmnopqrst"))
+    await agent.finished()
+    page.say("reading", vm=a)
+    await page.until(lambda: len(page.transcript.get("runs", {}).get("1", {}).get("steps", {})) == 21)
+    assert page.transcript_seq > 0, "it came in pieces"
 
 
 async def test_one_that_was_looked_for_while_it_was_made_is_heard_once(
@@ -228,6 +250,19 @@ async def test_cells_run_on_what_is_used(page: Page, vms: Farm) -> None:
 
 async def test_the_image_that_agents_start_from_is_shown_as_such(page: Page) -> None:
     assert page.state["commits"][COMMIT]["golden"]
+
+
+async def test_a_connection_that_is_lost_and_comes_back_is_told(page: Page, vms: Farm) -> None:
+    a = vms.make()
+    assert (await page.act("exec", vms=[a], command="true"))["ok"]
+    await page.sees(lambda seen: seen["machines"].get(a, {}).get("link") == "connected")
+    vm = await page.board.vers.vm(a)
+    vm._open._ssh.abort()
+    await page.sees(lambda seen: seen["machines"][a]["link"] == "away")
+    assert (await page.act("exec", vms=[a], command="true"))["ok"]
+    await page.sees(lambda seen: seen["machines"][a]["link"] == "connected")
+    lost, again = page.events("machine")[-2:]
+    assert (lost, again) == (f"{a[:8]}: its connection is lost", f"{a[:8]}: is connected again")
 
 
 async def test_connections_are_made_by_intents_alone(

@@ -18,7 +18,7 @@ from pi_v_jupyter.commits import Commit
 from pi_v_jupyter.dashboard import patches, snapshot
 from pi_v_jupyter.dashboard.events import EVENTS, Events, compare
 from pi_v_jupyter.dashboard.snapshot import Memo, Snapshots
-from pi_v_jupyter.dashboard.transcript import RUNS, Transcripts
+from pi_v_jupyter.dashboard.transcript import PIECE, RUNS, Transcripts, part
 from pi_v_jupyter.swarm.agent import BUSY
 from pi_v_jupyter.swarm.changes import Death
 from pi_v_jupyter.swarm.runs import SHOWN
@@ -129,7 +129,8 @@ def test_whatever_an_agent_writes_its_card_is_short_and_steers_nothing() -> None
     asks = {"type": "extension_ui_request", "id": "q", "method": "select", "title": LONG, "message": LONG}
     call = {"toolCallId": "1", "toolName": LONG, "args": {"command": LONG}}
     begun = ({"type": "agent_start"}, told(LONG), said(LONG), delta(LONG))
-    story = fed(*begun, {"type": "tool_execution_start", **call}, asks | {"options": [LONG] * 999})
+    endless = asks | {"id": LONG}
+    story = fed(*begun, {"type": "tool_execution_start", **call}, asks | {"options": [LONG] * 999}, endless)
     card = snapshot.card(agent(story, trouble=LONG, label="a\x1b[31m"))
     for text in texts(card):
         assert all(char.isprintable() or char in "\n\t" for char in text)
@@ -218,6 +219,7 @@ def seen(**sections: Any) -> Any:
 
 
 ALL = ("machines", "commits", "agents", "processes")
+VM_SEEN = {"label": "build", "name": "build", "state": "running", "link": "connected"}
 CARD: dict[str, Any] = {"label": "a", "state": "working", "detail": "", "asks": []}
 
 
@@ -233,6 +235,16 @@ CARD: dict[str, Any] = {"label": "a", "state": "working", "detail": "", "asks": 
             {"1": CARD},
             {"1": CARD | {"state": "waiting", "asks": [{"title": "Sure?"}]}},
             [("agent", "a", "waiting: Sure?", "warning")],
+        ),
+        ("machines", {"1": VM_SEEN | {"label": "aaaa1111", "name": ""}}, {"1": VM_SEEN}, []),
+        (
+            "machines",
+            {"1": VM_SEEN | {"label": "old", "name": "old"}},
+            {"1": VM_SEEN | {"link": "away"}},
+            [
+                ("machine", "build", "was called old before", "info"),
+                ("machine", "build", "its connection is lost", "warning"),
+            ],
         ),
         ("commits", {}, {"1": {"label": "c"}}, [("commit", "c", "was made", "info")]),
         ("commits", {"1": {"label": "c"}}, {}, [("commit", "c", "is gone", "info")]),
@@ -316,6 +328,24 @@ def test_the_last_runs_are_told_and_their_texts_are_bounded_and_harmless() -> No
     assert transcript["cut"] == 3 and [*transcript["runs"]] == [str(n) for n in range(3, RUNS + 3)]
     for text in texts(transcript):
         assert len(text) < SHOWN + 100 and all(char.isprintable() or char in "\n\t" for char in text)
+
+
+def test_a_long_transcript_is_told_piece_by_piece_the_latest_first() -> None:
+    story = Story()
+    for number in range(5):
+        fed({"type": "agent_start"}, told(f"Task {number}.", number), story=story)
+        fed(*(said(f"{number}-{at} {'word ' * 2000}") for at in range(20)), story=story)
+        fed({"type": "agent_end"}, {"type": "agent_settled"}, story=story)
+    whole = Transcripts().of(story)
+    seen: dict[str, Any] = {}
+    sizes = []
+    while patch := patches.diff(seen, whole):
+        sent = part(patch)
+        sizes.append(len(json.dumps(sent)))
+        seen = patches.apply(seen, sent)
+        if len(sizes) == 1:
+            assert [*seen["runs"]] == ["4"] and "20" in seen["runs"]["4"]["steps"]
+    assert seen == whole and len(sizes) > 10 and max(sizes) < PIECE + 15_000
 
 
 def test_runs_that_are_over_are_not_made_again() -> None:
