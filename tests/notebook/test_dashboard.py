@@ -6,6 +6,7 @@ import os
 import queue
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import nbformat
@@ -103,6 +104,17 @@ def test_a_cell_that_shows_it_has_the_widget_and_tables_of_the_same(fresh: Kerne
     assert WIDGET in widget and widget["text/html"] == ""
     assert WIDGET not in saved and "loopback" in saved["text/html"] and "loopback" in saved["text/plain"]
     assert "1 VM" in widget["text/plain"] and "1 VM" in saved["text/plain"]
+
+
+def test_where_the_platform_is_away_it_shows_why_and_what_to_do(
+    two_places: dict[str, str], tmp_path: Path
+) -> None:
+    nowhere = {key: value for key, value in two_places.items() if not key.startswith("VERS_")}
+    with started(nowhere | {"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)}) as kernel:
+        kernel.run("%load_ext pi_v_jupyter")
+        shown = kernel.run("%vers", timeout=60)
+        assert shown.error is None and "✗ No Vers API key is set" in shown.data[-1], shown
+        assert "`%vers up` starts virtual machines" in shown.data[-1] and "No VMs" not in shown.data[-1]
 
 
 def test_nothing_of_it_is_imported_before_it_is_shown(fresh: Kernel) -> None:
