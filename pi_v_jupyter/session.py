@@ -16,6 +16,7 @@ from pi_v_jupyter.api.models import SystemVersion, WhoAmI
 from pi_v_jupyter.blocking import Sync
 from pi_v_jupyter.commits import Commit, Commits, Tags
 from pi_v_jupyter.environment import Environment
+from pi_v_jupyter.errors import UsageError
 from pi_v_jupyter.fleet import Fleet
 from pi_v_jupyter.golden import Golden
 from pi_v_jupyter.lineage import Facts, Lineage
@@ -32,6 +33,8 @@ from pi_v_jupyter.vm import VM
 
 if TYPE_CHECKING:
     from pi_v_jupyter.swarm.swarm import Swarm
+    from pi_v_jupyter.views.dashboard import DashboardView
+    from pi_v_jupyter.views.saved import Saved
 
 log = logging.getLogger("pi_v_jupyter")
 
@@ -46,6 +49,9 @@ class Vers:
 
     notebook: ClassVar[Vers | None] = None
     """The session of a notebook's extension: whatever platform that uses, `Vers()` beside it uses too."""
+
+    shows: ClassVar[Callable[[Vers], DashboardView | Saved] | None] = None
+    """How a notebook's extension shows a session, where one is loaded."""
 
     def __init__(
         self,
@@ -284,6 +290,18 @@ class Vers:
         if self._swarm is None or self._swarm.fleet is not self.fleet:
             self._swarm = Swarm(self.fleet)
         return self._swarm
+
+    def dashboard(self) -> DashboardView | Saved:
+        """All that runs, live, as a widget: the value of a cell, or part of others. In a terminal, tables.
+
+        Raises:
+            UsageError: no extension is loaded that could show it.
+        """
+        if Vers.shows is None:
+            raise UsageError(
+                "Nothing is loaded that shows a dashboard.", "`%load_ext pi_v_jupyter` does that."
+            )
+        return Vers.shows(self)
 
     def tunnels(self) -> Tunnels:
         """The tunnels of this session that are open; `await vm.tunnel(PORT)` makes one."""

@@ -122,6 +122,18 @@ class Kernel:
         self.strays: list[dict[str, Any]] = []
         self.heard: list[dict[str, Any]] = []
 
+    @contextmanager
+    def heard_by_another(self) -> Iterator[BlockingKernelClient]:
+        """A client of its own, as a second page has one. The kernel must be idle to begin with."""
+        client = BlockingKernelClient()  # the manager's own would have its identity
+        client.load_connection_info(self._manager.get_connection_info())
+        client.start_channels()
+        try:
+            client.wait_for_ready(timeout=60)
+            yield client
+        finally:
+            client.stop_channels()
+
     @property
     def pid(self) -> int:
         """Of the kernel."""

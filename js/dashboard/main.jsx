@@ -24,6 +24,7 @@ function render({ model, el }) {
   function draw() {
     frame = 0;
     show(<App store={store} model={model} clock={clock} />, root);
+    root.classList.toggle("pi-v-live", store.state !== null); // what is shown beside it gives way: views/saved.py
   }
   draw();
   let near = false;

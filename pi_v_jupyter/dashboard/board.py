@@ -15,7 +15,7 @@ from typing import Any
 
 from pi_v_jupyter.dashboard.events import Events, compare
 from pi_v_jupyter.dashboard.intents import Answer, Intents
-from pi_v_jupyter.dashboard.looks import Looks
+from pi_v_jupyter.dashboard.looks import PATIENCE, Looks
 from pi_v_jupyter.dashboard.shape import Snapshot
 from pi_v_jupyter.dashboard.snapshot import Snapshots
 from pi_v_jupyter.dashboard.viewers import Message, Reading, View, Viewer, Viewers
@@ -78,6 +78,26 @@ class Board:
     def _cross(self, function: Callable[..., object], *arguments: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed, and all of this with it
             self.home.call_soon_threadsafe(function, *arguments)
+
+    @property
+    def closed(self) -> bool:
+        """Does it tell nothing more?"""
+        return self._closed
+
+    @property
+    def state(self) -> Snapshot:
+        """The last snapshot, of when anybody looked last."""
+        assert self._last is not None  # noqa: S101  for who has awaited `look`
+        return self._last
+
+    @at_home
+    async def look(self) -> Snapshot:
+        """All there is now, for one who does not look on. What does not answer in time is as it was."""
+        looks = self._started()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2 * PATIENCE):  # by then it is known whether the platform answers
+                await looks.once()
+        return self._look(looks)
 
     @at_home
     async def close(self) -> None:
@@ -166,7 +186,7 @@ class Board:
                 async with asyncio.timeout(BEAT - pause):
                     await self._changed.wait()
 
-    def _look(self, looks: Looks) -> None:
+    def _look(self, looks: Looks) -> Snapshot:
         """Make a snapshot, and tell it."""
         agents = looks.agents
         self._listen(agents)
@@ -184,6 +204,7 @@ class Board:
                 now = {**now, "events": self._events.all}
         self._last, self._known = now, {*looks.known}
         self._viewers.tell(now, beat=BEAT)
+        return now
 
     def _listen(self, agents: list[Agent]) -> None:
         """Have agents wake this when they do something."""

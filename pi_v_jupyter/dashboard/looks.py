@@ -83,6 +83,13 @@ class Looks:
             if not sections or name in sections:
                 wake.set()
 
+    async def once(self) -> None:
+        """Look for all of it, now."""
+        await self._look_for_vms()
+        if self.connection["state"] == "ok":
+            rest = self._look_for_sizes, self._look_for_commits, self._look_for_agents
+            await asyncio.gather(*(look() for look in (*rest, self._look_for_processes)))
+
     async def close(self) -> None:
         """Look no more."""
         for task in self._tasks:

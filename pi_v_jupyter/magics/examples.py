@@ -17,6 +17,7 @@ LONGEST = 300  # characters of a first sentence
 EXAMPLES = {
     **swarmexamples.EXAMPLES,
     "%vers": """
+        %vers
         %vers up
         vm = %vers create --name build --use
         a, b = %vers branch build -n 2
@@ -25,6 +26,10 @@ EXAMPLES = {
         %vers ls
         %vers ls --tree
         vms = %vers ls
+        """,
+    "%vers dashboard": """
+        %vers dashboard
+        board = %vers dashboard
         """,
     "%vers create": """
         %vers create --name build --use

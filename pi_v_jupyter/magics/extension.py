@@ -24,6 +24,7 @@ from pi_v_jupyter.magics.waits import Waits
 if TYPE_CHECKING:
     from pi_v_jupyter.machine import Machine
     from pi_v_jupyter.magics.batch import Batch
+    from pi_v_jupyter.magics.dashboard import Dashboards
     from pi_v_jupyter.magics.notices import Notices
     from pi_v_jupyter.session import Vers
     from pi_v_jupyter.vm import VM
@@ -145,8 +146,17 @@ class Extension(Waits, Magics):
                 settings = Settings(traits=configurable.Traits(self._configured))
                 self._vers = Vers(settings, home=loops.io_loop(), on_notice=self.notice)
                 callbacks.attach(self._vers.callbacks, self)
-                Vers.notebook = self._vers
+                Vers.notebook, Vers.shows = self._vers, lambda vers: self.dashboards.show(vers)
         return self._vers
+
+    @cached_property
+    def dashboards(self) -> Dashboards:
+        """What shows sessions live."""
+        from pi_v_jupyter.magics.dashboard import Dashboards
+
+        made = Dashboards(self)
+        self.own(made)
+        return made
 
     @cached_property
     def notices(self) -> Notices:
@@ -283,7 +293,7 @@ class Extension(Waits, Magics):
                 print("Cells run here: `%vers route` ends with the extension.")
             self._greeting.cancel()
             if self._vers is not None:
-                type(self._vers).notebook = None
+                type(self._vers).notebook = type(self._vers).shows = None
                 self.wait(_close_all(self._owned), "closing what is open")
                 self.wait(self._vers.close(), "closing connections")
 

@@ -17,6 +17,7 @@ from pi_v_jupyter.lineage import Lineage
 from pi_v_jupyter.magics import (
     account,
     branching,
+    dashboard,
     examples,
     files,
     golden,
@@ -43,9 +44,12 @@ MIB = click.IntRange(min=1)
 @click.group(context_settings=HELP, invoke_without_command=True)
 @click.pass_context
 def vers(context: click.Context) -> Any:
-    """Virtual machines: make them, choose the one that cells run on, look after them."""
+    """Virtual machines: make them, choose the one that cells run on, look after them.
+
+    Alone, it is `%vers dashboard`.
+    """
     if context.invoked_subcommand is None:
-        return context.invoke(ls)
+        return context.invoke(dashboard.dashboard)
     return None
 
 
@@ -231,6 +235,7 @@ def forget_host_key(extension: Extension, vm: str) -> None:
 for command in (
     *account.COMMANDS,
     *branching.COMMANDS,
+    *dashboard.COMMANDS,
     *files.COMMANDS,
     *golden.COMMANDS,
     *kernels.COMMANDS,

@@ -99,7 +99,7 @@ def agents_html(agents: Agents) -> str:
     """Agents as a table, with what they ask below it."""
     if not agents:
         return f"<p>{NO_AGENTS[0]} <code>{NO_AGENTS[1]}</code> {NO_AGENTS[2]}</p>"
-    asked = "".join(f"<p>? {in_html(question)} {_with_code(how)}</p>" for question, how in _questions(agents))
+    asked = "".join(f"<p>? {in_html(question)} {with_code(how)}</p>" for question, how in _questions(agents))
     return html_table(COLUMNS, [*map(_row, agents)], unbroken=True) + asked
 
 
@@ -136,7 +136,7 @@ def spawns_text(spawns: Spawns) -> str:
 
 def spawns_html(spawns: Spawns) -> str:
     """The same as a table."""
-    told = "".join(f"<p>{_with_code(line)}</p>" for line in _brought(spawns))
+    told = "".join(f"<p>{with_code(line)}</p>" for line in _brought(spawns))
     return html_table(SPAWN_COLUMNS, _spawn_rows(spawns)) + told
 
 
@@ -191,7 +191,7 @@ def waited_text(waited: Waited) -> str:
 def waited_html(waited: Waited) -> str:
     """The same as a table."""
     table = html_table(RESULT_COLUMNS, _result_rows(waited.results), unbroken=True)
-    return (table if waited.results else "") + f"<p>{_with_code(ending_text(waited))}</p>"
+    return (table if waited.results else "") + f"<p>{with_code(ending_text(waited))}</p>"
 
 
 def _totals_row(totals: Totals) -> tuple[str, ...]:
@@ -223,7 +223,7 @@ def answer_text(answer: Answer) -> str:
     return f"… {left:,} characters before this\n{text}" if left > 0 else text
 
 
-def _with_code(text: str) -> str:
+def with_code(text: str) -> str:
     """Escaped, what is between backquotes as code."""
     return "".join(
         f"<code>{escape(part)}</code>" if number % 2 else in_html(part)

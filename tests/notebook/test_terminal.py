@@ -65,6 +65,9 @@ def test_a_session_in_a_terminal(terminal: Terminal) -> None:
     assert terminal.run("x.stdout").endswith("'/srv\\n'")
     listed = terminal.run("%vers ls")
     assert "★  term" in listed and "<table>" not in listed
+    shown = terminal.run("%vers")
+    assert "1 VM, 0 agents, 0 processes · as of " in shown and "★  term" in shown
+    assert "★  term" in terminal.run("%vers dashboard")
     assert terminal.run("%vers use bild") == (
         "UnknownVMError: No VM named 'bild'.\n`%vers ls` shows them all."
     )

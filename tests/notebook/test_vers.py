@@ -19,7 +19,7 @@ def test_a_list_is_a_table_a_list_and_json(kernel: Kernel) -> None:
     assert kernel.value("(isinstance(vms, list), 'build' in [vm.name for vm in vms])") == (True, True)
     told = json.loads(kernel.run("%vers ls --json").stdout)
     assert {"vm_id", "state", "created_at"} <= told[0].keys()
-    assert "build" in kernel.run("%vers").data[0]
+    assert "build" in kernel.run("%vers").data[-1], "the tables of its dashboard"
 
 
 def test_a_vm_is_named_by_id_prefix_name_or_dot(kernel: Kernel) -> None:

@@ -1,0 +1,125 @@
+"""The dashboard in a cell's output: an anywidget that shows a `Board`. Pixels and clicks are `js/dashboard/`.
+
+What the two sides say is in `pi_v_jupyter/dashboard`, and goes as custom messages, which unlike traits are
+neither merged nor lost. A cell that shows it has two outputs: the widget, and below it tables of the same,
+which a front end shows in its place where the widget cannot live (`views/saved.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import anywidget
+from IPython.display import display
+
+from pi_v_jupyter.dashboard.board import Board
+from pi_v_jupyter.errors import VersError
+from pi_v_jupyter.session import Vers
+from pi_v_jupyter.views.dashboard.output import SavedOutput
+from pi_v_jupyter.views.dashboard.terminals import Terminals
+from pi_v_jupyter.views.saved import summary
+
+FOLDER = Path(__file__).parent
+log = logging.getLogger("pi_v_jupyter")
+
+
+class Carrier:
+    """What a board takes for a viewer: carries messages to the pages that show a widget."""
+
+    def __init__(self, view: DashboardView) -> None:
+        self._view = view
+
+    def send(self, message: dict[str, Any]) -> None:
+        """On the home loop."""
+        self._view.send(message)
+        if message["kind"] in ("snapshot", "patch"):
+            self._view.output.changed()
+
+
+class DashboardView(anywidget.AnyWidget):
+    """Shows what a session's board tells, in any number of outputs; `close()` ends it, and what it opened."""
+
+    _esm = FOLDER / "dashboard.js"
+    _css = FOLDER / "dashboard.css"
+
+    def __init__(self, vers: Vers, board: Board) -> None:
+        super().__init__()
+        # As in `views/terminal`: what a page says goes to the loop that it asks for.
+        self.comm._reply_subshell_for = None
+        self._home, self._board = vers.home, board
+        self._terminals = Terminals(vers)
+        self.output = SavedOutput(lambda: board.state, vers.home)
+        self._carrier = Carrier(self)
+        self._detach = board.attach(self._carrier)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.on_msg(self._received)
+
+    @property
+    def closed(self) -> bool:
+        """Is it shown no more?"""
+        return self.comm is None
+
+    def __repr__(self) -> str:
+        how = "it was closed" if self.closed else "it is live only while its kernel runs"
+        return f"dashboard: {summary(self._board.state)}; {how}"
+
+    def _ipython_display_(self) -> None:
+        if not self.closed:
+            bundle = self._repr_mimebundle_()
+            assert bundle is not None  # noqa: S101  it has a view
+            data, metadata = bundle
+            # Empty HTML: front ends without widgets show the tables below, and nothing here.
+            display({**data, "text/html": ""}, metadata=metadata, raw=True)
+        self.output.show()
+
+    def close(self) -> None:
+        """Be shown no more; what it has opened is closed."""
+        self._cross(lambda: self._start(self._end()))
+        super().close()
+
+    async def end(self) -> None:
+        """The same, and wait until it is done; on the session's home loop."""
+        await self._end()
+        super().close()
+
+    async def _end(self) -> None:
+        self.output.save()
+        self._detach()
+        await self._terminals.close()
+
+    def _received(self, _: object, content: dict[str, Any], buffers: Sequence[memoryview]) -> None:
+        """On whichever thread the kernel has for it."""
+        match content:
+            case {"kind": "intent", "view": str(view), "id": int(id), "name": "terminal", "args": dict(args)}:
+                self._cross(lambda: self._start(self._terminal(view, id, args)))
+            case dict():
+                self._board.receive(self._carrier, content)
+
+    async def _terminal(self, view: str, id: int, args: dict[str, Any]) -> None:
+        """The one intent that is no board's: it makes a widget."""
+        about = {"to": view, "id": id}
+        self.send({"kind": "heard", **about})
+        try:
+            opened = await self._terminals.open(str(args.get("vm", "")))
+        except VersError as error:
+            answer: dict[str, Any] = {"ok": False, "text": error.message, "hint": error.hint}
+        except Exception as error:  # whatever it is, somebody waits for an answer
+            log.exception("a terminal could not be opened")
+            answer = {"ok": False, "text": f"The terminal could not be opened: {error}", "hint": ""}
+        else:
+            answer = {"ok": True, "text": opened.model_id, "hint": ""}
+        self.send({"kind": "answer", **about, **answer})
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _cross(self, function: Any, *arguments: Any) -> None:
+        with suppress(RuntimeError):  # the loop is closed: the extension was unloaded, and this with it
+            self._home.call_soon_threadsafe(function, *arguments)
