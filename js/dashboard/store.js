@@ -3,6 +3,7 @@
 import { apply } from "./patch.js";
 
 const SILENT = 5000; // milliseconds without a word, while this is visible, after which what is shown may be old
+const STILL = 30; // seconds after which the kernel is told that somebody looks still
 const UNHEARD = 700; // milliseconds until an intent that the kernel has not taken is said to wait for a cell
 const NOBODY = { ok: false, text: "There is no kernel to do that.", hint: "Run `%vers` for a live dashboard." };
 
@@ -112,7 +113,10 @@ export function makeStore(model, changed) {
   }
 
   model.on("msg:custom", receive);
+  let seconds = 0;
   const watch = setInterval(() => {
+    seconds += 1;
+    if (visible && seconds % STILL === 0) send({ kind: "visible", visible });
     const stale = visible && Date.now() - lastWord > SILENT;
     if (stale !== store.stale) {
       store.stale = stale;

@@ -13,7 +13,9 @@ A viewer is one view in one page, and names itself. Messages are JSON objects; n
     answer     {to: view, id, ok, text, hint}          left       {view}
 
 `seq` counts from 0 per board, and per viewer and agent for transcripts, whose first patch is against {}; a
-view that misses one asks for a snapshot (or says `reading`) again. `now` is the kernel's clock, in seconds
-since the epoch, as all times are. While anybody looks, a patch comes at least every BEAT seconds, though
-nothing has changed: a view that hears none for long says so. Nothing comes while all are hidden.
+view that misses one asks for a snapshot (or says `reading`) again, and is given its last answers again.
+`now` is the kernel's clock, in seconds since the epoch, as all times are. While anybody looks, a patch
+comes at least every BEAT seconds, though nothing has changed: a view that hears none for long says so.
+Nothing comes while all are hidden. A visible view says that it is every 30 s, for a page may vanish without
+a word.
 """

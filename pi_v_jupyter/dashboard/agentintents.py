@@ -8,6 +8,7 @@ from typing import Any
 from pi_v_jupyter.dashboard import arguments as given
 from pi_v_jupyter.dashboard.machineintents import MachineIntents
 from pi_v_jupyter.dashboard.outcomes import Answer, Outcome, answer, each
+from pi_v_jupyter.dashboard.snapshot import options
 from pi_v_jupyter.errors import UnknownAgentError, UsageError
 from pi_v_jupyter.names import shown
 from pi_v_jupyter.swarm.agent import Agent
@@ -76,8 +77,12 @@ class AgentIntents(MachineIntents):
         if len(told) != 1:
             raise UsageError("An answer is a value, a yes or no, or none at all.", "Give one of them.")
         (agent,) = await self._agents([args.agent])
-        if all(dialog.id != args.dialog for dialog in agent.story.dialogs):
+        dialog = next((each for each in agent.story.dialogs if each.id == args.dialog), None)
+        if dialog is None:
             raise UsageError(f"{_label(agent)} does not ask that any more.", "Somebody else has answered it.")
+        shown_as = options(dialog)
+        if args.value in shown_as:  # pi knows only what it offered, which may be longer than what was shown
+            told["value"] = dialog.options[shown_as.index(args.value)]
         await agent.answer(args.dialog, **told)
         return Answer(ok=True, text=f"{_label(agent)} was answered.")
 

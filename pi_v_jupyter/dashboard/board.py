@@ -19,6 +19,7 @@ from pi_v_jupyter.dashboard.looks import PATIENCE, Looks
 from pi_v_jupyter.dashboard.shape import Snapshot
 from pi_v_jupyter.dashboard.snapshot import Snapshots
 from pi_v_jupyter.dashboard.viewers import Message, Reading, View, Viewer, Viewers
+from pi_v_jupyter.errors import UsageError
 from pi_v_jupyter.loops import at_home
 from pi_v_jupyter.session import Vers
 from pi_v_jupyter.swarm.agent import Agent
@@ -92,7 +93,13 @@ class Board:
 
     @at_home
     async def look(self) -> Snapshot:
-        """All there is now, for one who does not look on. What does not answer in time is as it was."""
+        """All there is now, for one who does not look on. What does not answer in time is as it was.
+
+        Raises:
+            UsageError: it was closed.
+        """
+        if self._closed:
+            raise UsageError(CLOSED.text, CLOSED.hint)
         looks = self._started()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(2 * PATIENCE):  # by then it is known whether the platform answers
@@ -137,6 +144,7 @@ class Board:
                 if self._last is None:
                     self._look(looks)
                 self._viewers.greet(view, name)
+                self._viewers.repeat(view)
             case {"kind": "visible", "visible": bool(visible)}:
                 self._viewers.show(view, name, visible=visible)
                 self._watch()
@@ -180,6 +188,8 @@ class Board:
                     self._changed.set()
             except Exception:
                 log.exception("The dashboard could not be told.")
+            if not self._viewers.watched:  # a page has vanished without a word
+                looks.watched.clear()
             pause = rest(time.perf_counter() - began)
             await asyncio.sleep(pause)
             with contextlib.suppress(TimeoutError):
@@ -231,7 +241,7 @@ class Board:
         about = {"to": view, "id": id}
         self._viewers.send(viewer, {"kind": "heard", **about})
         if self._closed:
-            self._viewers.send(viewer, {"kind": "answer", **about, **CLOSED.told()})
+            self._viewers.answer(viewer, view, {"kind": "answer", **about, **CLOSED.told()})
             return
         task = asyncio.create_task(self._do(viewer, about, name, args))
         self._doing.add(task)
@@ -241,7 +251,7 @@ class Board:
         if self._intents is None:
             self._intents = Intents(self.vers)
         answer = await self._intents.do(name, args)
-        self._viewers.send(viewer, {"kind": "answer", **about, **answer.told()})
+        self._viewers.answer(viewer, about["to"], {"kind": "answer", **about, **answer.told()})
         if answer.event:
             self._happened("done", name, short(answer.text, 400), "info" if answer.ok else "error")
         if self._looks is not None:

@@ -107,8 +107,13 @@ def asked(dialog: Dialog) -> shape.Asked:
         "method": dialog.method,
         "title": short(dialog.title, ERROR),
         "text": harmless(dialog.text[:QUESTION]),
-        "options": [harmless(option[:LINE]) for option in dialog.options[:OPTIONS]],
+        "options": options(dialog),
     }
+
+
+def options(dialog: Dialog) -> list[str]:
+    """What a question offers, as it is shown; in its order, the first of them."""
+    return [harmless(option[:LINE]) for option in dialog.options[:OPTIONS]]
 
 
 def card(agent: Agent) -> shape.AgentCard:

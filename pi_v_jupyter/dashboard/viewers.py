@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -14,6 +15,9 @@ from pi_v_jupyter.dashboard.transcript import Transcripts, part
 from pi_v_jupyter.swarm.agent import Agent
 
 log = logging.getLogger("pi_v_jupyter")
+
+KEPT = 8  # answers of each view
+SILENT = 100.0  # seconds without a word after which a page is taken for gone: visible ones say so each 30 s
 
 Message = dict[str, Any]
 
@@ -38,10 +42,15 @@ class Reading:
 
 @dataclass
 class View:
-    """One view in one page. `seq` is that of the last snapshot or patch that was sent to it."""
+    """One view in one page. `seq` is that of the last snapshot or patch that was sent to it.
+
+    `said` is when it was heard last, by time.monotonic(); `answers` are the last it was given.
+    """
 
     viewer: Viewer
     visible: bool = False
+    said: float = field(default_factory=time.monotonic)
+    answers: deque[Message] = field(default_factory=lambda: deque(maxlen=KEPT))
     seq: int = -1
     reading: Reading | None = None
 
@@ -66,7 +75,11 @@ class Viewers:
     def view(self, viewer: Viewer, name: str) -> View | None:
         """A view; None when its viewer is gone."""
         views = self._viewers.get(viewer)
-        return None if views is None else views.setdefault(name, View(viewer))
+        if views is None:
+            return None
+        view = views.setdefault(name, View(viewer))
+        view.said = time.monotonic()
+        return view
 
     def leave(self, viewer: Viewer, name: str) -> None:
         """A view is gone."""
@@ -97,9 +110,23 @@ class Viewers:
             {"kind": "snapshot", "to": name, "seq": self.seq, "now": time.time(), "all": self._all},
         )
 
+    def answer(self, viewer: Viewer, name: str, message: Message) -> None:
+        """Answer an intent of a view."""
+        view = self._viewers.get(viewer, {}).get(name)
+        if view is not None:
+            view.answers.append(message)
+        self.send(viewer, message)
+
+    def repeat(self, view: View) -> None:
+        """Give a view its last answers again: it has lost something, which may be one of them."""
+        for message in view.answers:
+            self.send(view.viewer, message)
+
     def tell(self, now: Snapshot, *, beat: float) -> None:
         """Tell all who look what has changed, or that nothing has for `beat` seconds."""
         before, self._all = self._all, now
+        for _, view in self._each():
+            view.visible = view.visible and time.monotonic() - view.said < SILENT
         patch = patches.diff(before, now) if before is not None else {}
         if patch or time.monotonic() - self.sent >= beat:
             self.seq += 1

@@ -11,12 +11,13 @@ from typing import Any
 import httpx
 import pytest
 from boards import Page
+from running import until
 from test_fleet_branching import ROOT, URL, Platform
 
 from pi_v_jupyter.api import retries
 from pi_v_jupyter.api.client import VersClient
 from pi_v_jupyter.dashboard import board as boards
-from pi_v_jupyter.dashboard import looks
+from pi_v_jupyter.dashboard import looks, viewers
 from pi_v_jupyter.dashboard.board import Board
 from pi_v_jupyter.session import Vers
 from pi_v_jupyter.settings import Settings
@@ -209,6 +210,26 @@ async def test_no_more_than_ten_patches_a_second_are_sent_however_much_changes(
 
 def test_a_snapshot_that_took_long_is_followed_by_a_longer_rest() -> None:
     assert [boards.rest(took) for took in (0.0, 0.001, 0.02, 0.05, 9.0)] == [0.1, 0.1, 0.3, 0.75, 1.5]
+
+
+async def test_a_view_that_lost_something_is_given_its_last_answers_again(page: Page) -> None:
+    await page.act("check")
+    given = page.answers.copy()
+    page.answers.clear()
+    page.say("opened")
+    await page.until(lambda: page.answers == given)
+
+
+async def test_nobody_looks_for_a_page_that_vanished_without_a_word(
+    page: Page, board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert board._looks is not None
+    with monkeypatch.context() as later:
+        later.setattr(viewers, "SILENT", 0.0)
+        await until(lambda: board._looks is not None and not board._looks.watched.is_set())
+    page.say("visible", visible=True)
+    before = page.seq
+    await page.until(lambda: page.seq > before + 1)
 
 
 async def test_a_view_that_lost_a_patch_asks_again_and_has_all(page: Page) -> None:
