@@ -168,3 +168,4 @@ def themed(page: Page, theme: str) -> None:
     page.get_by_role("menuitem", name=f"JupyterLab {theme}", exact=True).click()
     light = "true" if theme == "Light" else "false"
     expect(page.locator("body")).to_have_attribute("data-jp-theme-light", light)
+    expect(page.locator("#jupyterlab-splash")).to_have_count(0)

@@ -52,6 +52,7 @@ export function makeStore(model, changed) {
     close() {
       clearInterval(watch);
       model.off("msg:custom", receive);
+      model.off("comm_live_update", another);
       send({ kind: "left" });
     },
   };
@@ -66,6 +67,13 @@ export function makeStore(model, changed) {
       intents.clear();
       changed();
     }
+  }
+
+  // The front end's word for a kernel that was restarted, or that is heard again: one that is there answers.
+  function another() {
+    store.gone = true;
+    changed();
+    send({ kind: "opened" });
   }
 
   function tally() {
@@ -112,6 +120,7 @@ export function makeStore(model, changed) {
   }
 
   model.on("msg:custom", receive);
+  model.on("comm_live_update", another);
   const watch = setInterval(() => {
     const stale = visible && Date.now() - lastWord > SILENT;
     if (stale !== store.stale) {
