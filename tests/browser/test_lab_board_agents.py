@@ -182,7 +182,7 @@ def test_its_transcript_tells_what_it_has_changed_in_both_themes(page: Page, boa
     said = opened.get_by_role("region", name="What was said to tests")
     said.get_by_role("group").filter(has_text="edit").locator("summary").click()
     expect(said.locator(".pi-v-diff")).to_contain_text("db.page(20")
-    board.press("To the end ↓")
+    said.evaluate("box => box.scrollTo(0, box.scrollHeight)")
     for theme in ("Dark", "Light"):
         themed(page, theme)
         picture(board, f"agent-{theme.lower()}")
