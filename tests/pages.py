@@ -29,12 +29,14 @@ NOW = 1_790_000_000.0
 SCRIPT = """
 import dashboard from "./dashboard.js";
 const listeners = new Set();
+const restarted = new Set();
 window.sent = [];
 window.kernelGone = false;
+window.restart = () => restarted.forEach((listener) => listener());
 window.deliver = (message) => listeners.forEach((listener) => listener(message));
 const model = {
-  on: (_, listener) => listeners.add(listener),
-  off: (_, listener) => listeners.delete(listener),
+  on: (name, listener) => (name === "comm_live_update" ? restarted : listeners).add(listener),
+  off: (name, listener) => (name === "comm_live_update" ? restarted : listeners).delete(listener),
   send(content) {
     if (window.kernelGone) throw new Error("comm is closed");
     window.sent.push(content);

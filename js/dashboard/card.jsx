@@ -50,7 +50,7 @@ export function Time({ card }) {
 
 /** What is wrong with it, if anything. */
 export function Trouble({ card }) {
-  const failed = card.state !== "retrying" && card.detail;
+  const failed = card.state !== "retrying" && card.state !== "aborted" && card.detail; // who aborts it knows
   return (
     <>
       {card.trouble && <p class="pi-v-trouble">⚠ Not heard: {card.trouble}</p>}

@@ -51,11 +51,14 @@ export function commitActions({ store, act, fill, ask }, ids) {
 
 /** A commit's name, tags and whether agents start from it. */
 export function CommitName({ commit }) {
+  const called = commit.tags.includes(commit.label) ? commit.name : commit.label; // a tag is shown as one
   return (
     <>
-      <span class="pi-v-name pi-v-dim" title={commit.name || undefined}>
-        {commit.label}
-      </span>
+      {called && (
+        <span class="pi-v-name pi-v-dim" title={called}>
+          {called}
+        </span>
+      )}
       {commit.tags.map((tag) => (
         <span class="pi-v-chip" key={tag}>
           <span class="pi-v-aside">tag </span>

@@ -53,6 +53,7 @@ export function makeStore(model, changed) {
     close() {
       clearInterval(watch);
       model.off("msg:custom", receive);
+      model.off("comm_live_update", another);
       send({ kind: "left" });
     },
   };
@@ -67,6 +68,13 @@ export function makeStore(model, changed) {
       intents.clear();
       changed();
     }
+  }
+
+  // The front end's word for a kernel that was restarted, or that is heard again: one that is there answers.
+  function another() {
+    store.gone = true;
+    changed();
+    send({ kind: "opened" });
   }
 
   function tally() {
@@ -113,6 +121,7 @@ export function makeStore(model, changed) {
   }
 
   model.on("msg:custom", receive);
+  model.on("comm_live_update", another);
   let seconds = 0;
   const watch = setInterval(() => {
     seconds += 1;

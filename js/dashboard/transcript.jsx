@@ -110,7 +110,7 @@ const Run = memo(({ run, number }) => {
       {byNumber(run.steps).map((at) => (
         <Step step={run.steps[at]} key={`${at} ${run.steps[at].kind}`} />
       ))}
-      {run.error && <p class="pi-v-error">✗ {run.error}</p>}
+      {run.error && run.outcome !== "aborted" && <p class="pi-v-error">✗ {run.error}</p>}
       {run.outcome && <p class="pi-v-faint pi-v-outcome">{told.join(" · ")}</p>}
     </section>
   );

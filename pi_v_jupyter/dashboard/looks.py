@@ -25,7 +25,11 @@ from pi_v_jupyter.swarm.membership import Membership
 
 log = logging.getLogger("pi_v_jupyter")
 
-VMS, COMMITS, AGENTS, PROCESSES = 2.0, 10.0, 30.0, 2.0  # seconds between two looks
+VMS = COMMITS = PROCESSES = 1.5  # seconds between two looks, so that what is shown is never older than 2
+AGENTS = 30.0  # likewise; those whose VMs have come are looked for at once
+LONG = (
+    10  # so many times as long as it took to ask for commits, they are not asked for again: there may be many
+)
 SOON = 5.0  # seconds until they are looked for again while one is not heard yet; longer each time
 EACH = 0.1  # seconds between two looks for processes, at least, for each machine
 SLOWEST = 10.0  # seconds between two looks for VMs while the platform is in trouble
@@ -184,12 +188,13 @@ class Looks:
         return AGENTS
 
     async def _look_for_commits(self) -> float:
+        began = time.perf_counter()
         try:
             self.commits = await self.vers.commits()
         except VersError:  # the look for VMs tells of it
-            return COMMITS
+            return SLOWEST
         self.known.add("commits")
-        return COMMITS
+        return max(COMMITS, LONG * (time.perf_counter() - began))
 
     async def _look_for_agents(self) -> float:
         """Those that are found are told at once; it may take a while to hear what each has done."""

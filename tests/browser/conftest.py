@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pages
 import pytest
+from labs import lab
 from pages import Dashboard
+from platforms import Platform
 from playwright.sync_api import Browser
 from swarmpages import several, swarm
 
@@ -33,3 +36,11 @@ def shown(browser: Browser) -> Iterator[Dashboard]:
         shown.show(swarm(several()))
         shown.tab("Swarm")
         yield shown
+
+
+@pytest.fixture(scope="session")
+def desk(shared_platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """A JupyterLab whose notebooks have real VMs: its address, and its folder."""
+    folder = tmp_path_factory.mktemp("desk")
+    with lab(shared_platform.env, folder, ["%load_ext pi_v_jupyter"]) as address:
+        yield address, folder

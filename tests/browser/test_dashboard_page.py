@@ -168,6 +168,13 @@ def test_a_kernel_that_is_silent_or_gone_is_told_as_such(browser: Browser) -> No
         expect(notice).to_contain_text("What you asked for will be done when the cell has ended.")
         dash.answer("Cells run on this machine.")
         expect(notice).to_have_text("")
+        dash.page.evaluate("window.restart()")
+        dash.page.clock.run_for(100)
+        expect(notice).to_contain_text("There is no kernel any more")
+        assert dash.sent[-1]["kind"] == "opened", "it asks, for there may be one"
+        dash.show(family())
+        dash.page.clock.run_for(100)
+        expect(notice).to_have_text("")
         dash.page.evaluate("window.kernelGone = true")
         dash.press("Run here")
         dash.page.clock.run_for(100)

@@ -207,7 +207,7 @@ async def test_a_command_runs_on_several_and_its_output_is_bounded(page: Page, v
     assert told["ok"] and len(told["text"]) < 66_000
     assert told["text"].startswith("first\n") and told["text"].endswith("\nlast")
     assert " characters left out " in told["text"]
-    await page.sees(lambda seen: seen["machines"][a]["link"] == "connected")
+    await page.sees(lambda seen: a in seen["machines"] and seen["machines"][a]["link"] == "connected")
 
 
 async def test_background_processes_are_seen_stopped_read_and_forgotten(page: Page, vms: Farm) -> None:
