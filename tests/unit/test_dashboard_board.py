@@ -11,7 +11,6 @@ from typing import Any
 import httpx
 import pytest
 from boards import Page
-from running import until
 from test_fleet_branching import ROOT, URL, Platform
 
 from pi_v_jupyter.api import retries
@@ -226,7 +225,9 @@ async def test_nobody_looks_for_a_page_that_vanished_without_a_word(
     assert board._looks is not None
     with monkeypatch.context() as later:
         later.setattr(viewers, "SILENT", 0.0)
-        await until(lambda: board._looks is not None and not board._looks.watched.is_set())
+        async with asyncio.timeout(10):
+            while board._looks.watched.is_set():
+                await asyncio.sleep(0.01)
     page.say("visible", visible=True)
     before = page.seq
     await page.until(lambda: page.seq > before + 1)
