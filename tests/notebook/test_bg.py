@@ -387,12 +387,14 @@ def test_logs_are_the_last_lines_of_one_stream_or_both(where: Where) -> None:
 
 
 def test_logs_are_in_the_order_in_which_they_were_written(where: Where) -> None:
-    both = "for n in $(seq 8); do echo out $n; sleep 0.4; echo err $n >&2; sleep 0.4; done"
-    where.start(f"web --wait 60000 -- {both}")
+    kept = 'grep -qs "$1" "${XDG_DATA_HOME:-$HOME/.local/share}"/pi-v/background/web/*.log'
+    wait = f"kept() {{ until {kept}; do sleep 0.01; done; }}"
+    both = 'for n in $(seq 20); do echo out $n; kept "out $n"; echo err $n >&2; kept "err $n"; done'
+    where.start(f"web --wait 60000 -- {wait}; {both}")
     where.kernel.heard.clear()
     where.bg("logs web")
     shown = [each["content"]["text"] for each in where.kernel.heard if each["msg_type"] == "stream"]
-    assert "".join(shown) == "".join(f"out {n}\nerr {n}\n" for n in range(1, 9))
+    assert "".join(shown) == "".join(f"out {n}\nerr {n}\n" for n in range(1, 21))
 
 
 def test_logs_keep_colours_and_progress_as_cells_do(where: Where) -> None:
