@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pi_v_jupyter import loops
-from pi_v_jupyter.errors import UsageError
+from pi_v_jupyter.errors import RemoteCommandError, UsageError
 from pi_v_jupyter.magics import output, words
 from pi_v_jupyter.magics.following import Follower
 from pi_v_jupyter.magics.options import HELP, SESSION, Pair, Seconds
@@ -212,7 +212,11 @@ def _see_off(extension: Extension, process: BackgroundProcess, how: Start) -> No
             if how.ready is None:
                 await follower.ended(how.wait / 1000)
                 return
-            await process.ready(how.ready, timeout=limit)
+            try:
+                await process.ready(how.ready, timeout=limit)
+            except RemoteCommandError:  # it has ended: what it said tells why
+                await follower.ended()
+                raise
             if awaited is not None:
                 await follower.caught_up()
 

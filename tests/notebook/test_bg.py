@@ -147,6 +147,21 @@ def free_port() -> int:
         return port
 
 
+LATE = """
+import asyncio
+from pi_v_jupyter.remote.background import BackgroundProcess
+
+output = BackgroundProcess.output
+
+async def late(self, *how, **more):
+    await asyncio.sleep(1)
+    async for piece in output(self, *how, **more):
+        yield piece
+
+BackgroundProcess.output = late
+"""
+
+
 def test_one_that_ends_or_is_late_before_it_is_ready_says_so(where: Where) -> None:
     start = f"%bg start web {where.option} --ready never {{}} -- {{}}"
     late = refused(
@@ -160,6 +175,12 @@ def test_one_that_ends_or_is_late_before_it_is_ready_says_so(where: Where) -> No
         ended.error == "RemoteCommandError" and "has ended before it was ready: exit code 4" in ended.message
     )
     assert ended.stderr == "oh\n"
+    good(where.kernel, LATE)
+    try:
+        ended = where.kernel.run(start.format("--restart --timeout 0", "echo oh >&2; exit 4"))
+    finally:
+        good(where.kernel, "BackgroundProcess.output = output")
+    assert ended.error == "RemoteCommandError" and ended.stderr == "oh\n", "also what comes to the cell late"
 
 
 def test_a_stop_of_the_cell_leaves_the_process_running_and_says_so(where: Where) -> None:
@@ -366,8 +387,10 @@ def test_logs_are_the_last_lines_of_one_stream_or_both(where: Where) -> None:
 
 
 def test_logs_are_in_the_order_in_which_they_were_written(where: Where) -> None:
-    both = "for n in $(seq 20); do echo out $n; sleep 0.12; echo err $n >&2; sleep 0.12; done"
-    where.start(f"web --wait 60000 -- {both}")
+    kept = 'grep -qs "$1" "${XDG_DATA_HOME:-$HOME/.local/share}"/pi-v/background/web/*.log'
+    wait = f"kept() {{ until {kept}; do sleep 0.01; done; }}"
+    both = 'for n in $(seq 20); do echo out $n; kept "out $n"; echo err $n >&2; kept "err $n"; done'
+    where.start(f"web --wait 60000 -- {wait}; {both}")
     where.kernel.heard.clear()
     where.bg("logs web")
     shown = [each["content"]["text"] for each in where.kernel.heard if each["msg_type"] == "stream"]

@@ -45,9 +45,9 @@ def service() -> Iterator[Service]:
     service = Service()
 
     def answer(request: BaseHTTPRequestHandler, body: Any) -> Answer:
-        return *service.answer(
-            request.command, request.path, body, request.headers["Authorization"] or ""
-        ), {}
+        key = request.headers["Authorization"] or ""
+        status, told = service.answer(request.command, request.path, body, key)
+        return status, told, {}
 
     with answering(answer) as service.url:
         yield service

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -36,17 +36,29 @@ NUMBERS = [f"{number:04}" for number in range(MOST)]
 USAGE = {"input_tokens": 1000, "output_tokens": 200, "cache_read_input_tokens": 0}
 COST = 2 * (1000 * 3 + 200 * 15) / 1e6  # USD, of two turns
 LAST = "/run/last"  # once it is there, they say the last number
+CUTS = 10
+GATES = [f"/run/gate-{number}" for number in range(CUTS)]  # likewise, the numbers behind each
+PART = 25  # numbers before and between them
 
 
-def counting(label: str) -> list[dict[str, Any]]:
+def counting(label: str, gates: Sequence[str] = ()) -> list[dict[str, Any]]:
     """An answer of so many numbers, a piece each, with a call of a tool in the middle."""
     call = {"call": "bash", "with": {"command": f"echo made by {label} > made.txt"}}
     how = {"size": 5, "pause": PAUSE, "usage": USAGE}
-    first, rest, last = (" ".join(part) for part in (NUMBERS[:HALF], NUMBERS[HALF:-1], NUMBERS[-1:]))
+    half = len(gates) // 2
+    first, rest = parts(NUMBERS[:HALF], gates[:half]), parts(NUMBERS[HALF:-1], gates[half:])
     return [
-        {"content": [{"say": f"{first} "}, call], **how},
-        {"content": [{"say": f"{rest} "}, {"hold": LAST}, {"say": last}], **how},
+        {"content": [*first, call], **how},
+        {"content": [*rest, {"hold": LAST}, {"say": NUMBERS[-1]}], **how},
     ]
+
+
+def parts(numbers: Sequence[str], gates: Sequence[str]) -> list[dict[str, str]]:
+    """Those, and behind each PART of them the next gate."""
+    said: list[dict[str, str]] = []
+    for at, gate in enumerate(gates):
+        said += [{"say": f"{' '.join(numbers[at * PART : (at + 1) * PART])} "}, {"hold": gate}]
+    return [*said, {"say": f"{' '.join(numbers[len(gates) * PART :])} "}]
 
 
 def good(kernel: Kernel, code: str, timeout: float = 120) -> Outputs:
@@ -165,14 +177,14 @@ async def test_nothing_that_agents_say_is_lost_or_doubled_while_their_connection
     hearing = [asyncio.create_task(hear(agent)) for agent in agents]
     try:
         for agent in agents:  # while this is written, all begin to hear
-            await follow(agent, *counting(agent.label))
+            await follow(agent, *counting(agent.label, GATES))
         began = time.time()
         await asyncio.gather(*(agent.task("Count.") for agent in agents))
-        for cut in range(10):
-            enough = 5 * 25 * (cut + 1)  # characters
+        for cut, gate in enumerate(GATES):
+            enough = 5 * PART * (cut + 1 + (cut >= CUTS // 2))  # characters
             await until(lambda: all(len(said) >= enough for said in heard.values()))  # noqa: B023
-            assert all(len(said) < 5 * (MOST - 1) for said in heard.values())
-            before = front.accepted
+            await asyncio.gather(*(agent.vm.write(gate, "") for agent in agents))
+            before = front.accepted  # they speak on from here
             front.cut()
             await until(lambda: front.accepted >= before + len(agents))  # noqa: B023
         await asyncio.gather(*(agent.vm.write(LAST, "") for agent in agents))
