@@ -4,6 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= python3
 BIN := .venv/bin
+MODULES := js/node_modules/.package-lock.json
 
 # program -> the Debian package that has it
 VM_TOOLS := qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils mmdebstrap:mmdebstrap mke2fs:e2fsprogs \
@@ -18,7 +19,7 @@ demo: system-vm $(BIN)/.ready-lab image  ## the first walkthrough, on real VMs, 
 lab: system-vm $(BIN)/.ready-lab image  ## JupyterLab, in the folder of the walkthroughs
 	$(BIN)/jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
-test: system-test $(BIN)/.ready-dev image golden check  ## everything that must hold
+test: system-test $(BIN)/.ready-dev $(MODULES) image golden check  ## everything that must hold
 	$(BIN)/pytest $(PYTEST)
 
 check: $(BIN)/.ready-dev  ## format, lint, types, import laws
@@ -30,8 +31,8 @@ check: $(BIN)/.ready-dev  ## format, lint, types, import laws
 bench: system-test $(BIN)/.ready-dev image golden  ## the figures; BENCH=key,key picks rows
 	$(BIN)/python tests/bench/run.py
 
-widgets:  ## what views/ shows in a browser, from js/; the result is committed
-	cd js && npm ci && npm run build
+widgets: $(MODULES)  ## what views/ shows in a browser, from js/; the result is committed
+	cd js && npm run build
 
 image: $(BIN)/.ready-lab
 	$(BIN)/pi-v-jupyter image build
@@ -39,8 +40,12 @@ image: $(BIN)/.ready-lab
 golden: $(BIN)/.ready-lab  ## the image that agents start from
 	$(BIN)/pi-v-jupyter image build --golden
 
+$(MODULES): js/package-lock.json
+	cd js && npm ci --no-fund --no-audit
+	touch $@
+
 clean:
-	rm -rf .venv demo-output bench.json .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv js/node_modules demo-output bench.json .mypy_cache .ruff_cache .pytest_cache
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed.")'

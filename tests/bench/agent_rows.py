@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import psutil
@@ -22,6 +22,10 @@ from pi_v_jupyter import Vers
 AGENTS, RUNS = 4, 5
 HEARD, RATE = 100, 50  # agents, and records that each writes in a second
 WARM, WINDOW, WINDOWS = 10, 12, 5  # seconds before the first window, and of one; how many
+SPAWN = (
+    "(await get_ipython().magics_manager.registry['Extension'].vers.swarm"
+    f".spawn('golden', 10, max_vms={2 * HEARD}))"
+)
 FOLLOW = """
 vers = get_ipython().magics_manager.registry["Extension"].vers
 agents, seen = [each.agent for each in team if each.agent], [0]
@@ -84,22 +88,26 @@ async def spawn4_cold_s() -> Figure:
     return Figure("spawn4_cold_s", "4 agents whose pi is started after the restore", "s", runs)
 
 
-@contextlib.asynccontextmanager
-async def heard() -> AsyncIterator[tuple[Execute, psutil.Process]]:
-    """A kernel that hears many agents, all of which work; they are in its `agents`, its session in `vers`."""
+@contextlib.contextmanager
+def many() -> Iterator[tuple[Path, dict[str, str]]]:
+    """A folder, and what a kernel needs in its environment to spawn such agents."""
     replayed = Path(__file__).with_name("replayed_pi.py")
     with (
         tempfile.TemporaryDirectory() as folder,
         farm(Path(folder), f"{sys.executable} -I -S {replayed} {RATE}") as (_, env),
     ):
         env["ANTHROPIC_API_KEY"] = "not-a-key"
+        yield Path(folder), env
+
+
+@contextlib.asynccontextmanager
+async def heard() -> AsyncIterator[tuple[Execute, psutil.Process]]:
+    """A kernel that hears many agents, all of which work; they are in its `agents`, its session in `vers`."""
+    with many() as (_, env):
         async with a_kernel(env) as (execute, process):
+            await execute("team = []")
             for _ in range(HEARD // 10):
-                await execute(
-                    "team = (team if 'team' in globals() else []) + list("
-                    "await get_ipython().magics_manager.registry['Extension'].vers.swarm"
-                    f".spawn('golden', 10, max_vms={2 * HEARD}))"
-                )
+                await execute(f"team += {SPAWN}")
             await execute(FOLLOW)
             assert await execute("", "len(agents)") == str(HEARD)
             yield execute, process

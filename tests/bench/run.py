@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.agent_rows import agents100_cpu, dash100_cpu, spawn4_cold_s, spawn4_s
 from bench.background_rows import bg50_cpu
+from bench.dashboard_rows import dash_click_ms
 from bench.figures import Figure
 from bench.file_rows import copy_1g, copy_10k, flood_mb, read_ms
 from bench.local_rows import (
@@ -43,7 +44,7 @@ ROWS: list[Callable[[], Awaitable[Figure]]] = [
         py_cell_ms,
     ),
     *(load_ext_ms, tab_ms, create_s, branch_s, branch8_s, restore_s, pause_s, clone_pss_mb, clone_disk_mb),
-    *(bg50_cpu, spawn4_s, spawn4_cold_s, agents100_cpu, dash100_cpu),
+    *(bg50_cpu, spawn4_s, spawn4_cold_s, agents100_cpu, dash100_cpu, dash_click_ms),
 ]
 
 
