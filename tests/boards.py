@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,10 +21,20 @@ class Page:
         self.state: dict[str, Any] = {}
         self.transcript: dict[str, Any] = {}
         self.seq = self.transcript_seq = -1
+        self.reading = 0
         self.answers: dict[int, dict[str, Any]] = {}
         self._ids = itertools.count(1)
         self._told = asyncio.Event()
         self.leave = board.attach(self)
+
+    def heard_until(self) -> float:
+        return time.monotonic()
+
+    def read(self, vm: str) -> None:
+        """Follow the transcript of the agent on that VM."""
+        self.reading += 1
+        self.transcript, self.transcript_seq = {}, -1
+        self.say("reading", vm=vm, number=self.reading)
 
     def send(self, message: dict[str, Any]) -> None:
         if message.get("to", self.name) != self.name:
@@ -35,7 +46,7 @@ class Page:
             case "patch" if self.state:
                 assert message["seq"] == self.seq + 1, "none was left out"
                 self.state, self.seq = patches.apply(self.state, message["patch"]), message["seq"]
-            case "transcript":
+            case "transcript" if message["reading"] == self.reading:
                 assert message["seq"] == self.transcript_seq + 1
                 self.transcript_seq = message["seq"]
                 self.transcript = patches.apply(self.transcript, message["patch"])

@@ -71,6 +71,10 @@ class Dashboard:
         """All that the view has sent so far."""
         return self.page.evaluate("window.sent")  # type: ignore[no-any-return]
 
+    def sent_last(self, kind: str) -> dict[str, Any]:
+        """The last message of that kind that the view has sent."""
+        return next(one for one in reversed(self.sent) if one["kind"] == kind)
+
     @property
     def intents(self) -> list[tuple[str, dict[str, Any]]]:
         """The names and arguments of what it wants done so far."""

@@ -17,9 +17,12 @@ def agent(label: str, state: str = "idle", **more: Any) -> dict[str, Any]:
     return {"label": label, "state": state, "model": "acme/large-4", **texts, **numbers, **lists, **more}
 
 
-def asked(method: str, title: str, *options: str, text: str = "", id: str = "q1") -> dict[str, Any]:
+def asked(
+    method: str, title: str, *options: str, text: str = "", id: str = "q1", **about: Any
+) -> dict[str, Any]:
     """A question."""
-    return {"id": id, "method": method, "title": title, "text": text, "options": list(options)}
+    told = {"id": id, "method": method, "title": title, "text": text, "options": list(options)}
+    return {**told, "cut": 0, "more": 0, "whole": True, **about}
 
 
 def swarm(agents: dict[str, dict[str, Any]], **parts: Any) -> dict[str, Any]:
@@ -90,6 +93,7 @@ def talk(*steps: dict[str, Any], outcome: str = "", **more: Any) -> dict[str, An
         "error": "",
         **numbers,
         "steps": {str(number): each for number, each in enumerate(steps)},
+        "cut": 0,
         **more,
     }
 
@@ -97,8 +101,8 @@ def talk(*steps: dict[str, Any], outcome: str = "", **more: Any) -> dict[str, An
 def tell(shown: Dashboard, vm: str, seq: int, patch: dict[str, Any]) -> None:
     """Deliver a part of an agent's transcript, which is asked for; the first, of `seq` 0, is all there is."""
     shown.page.wait_for_function("vm => sent.findLast((one) => one.kind === 'reading')?.vm === vm", arg=vm)
-    view = shown.sent[0]["view"]
-    shown.deliver(kind="transcript", to=view, vm=vm, seq=seq, now=NOW, patch=patch)
+    view, number = shown.sent[0]["view"], shown.sent_last("reading")["number"]
+    shown.deliver(kind="transcript", to=view, reading=number, seq=seq, now=NOW, patch=patch)
 
 
 MARKDOWN = """## What I found

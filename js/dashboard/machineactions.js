@@ -62,7 +62,7 @@ export function machineActions({ store, act, fill }, ids, show) {
       yes: "Delete",
       danger: true,
     });
-    if (values) act("delete", { vms: ids, ...values });
+    if (values) act("delete", { vms: values.branches ? [...ids, ...further] : ids });
   }
 
   return [

@@ -38,7 +38,8 @@ function Question({ agent, label, asked, focus }) {
       aria-labelledby={id}
       onSubmit={(event) => {
         event.preventDefault();
-        answer({ value: event.target.elements.namedItem("value").value });
+        const { option, value } = event.target.elements;
+        answer(option ? { option: Number(option.value) } : { value: value.value });
       }}
     >
       <p id={id}>
@@ -49,9 +50,28 @@ function Question({ agent, label, asked, focus }) {
         <strong>{asked.title}</strong>
       </p>
       <Kind asked={asked} answer={answer} why={why} label={asked.title} />
+      <LeftOut asked={asked} label={label} />
     </form>
   );
 }
+
+/** What is not shown of it, which whoever answers should know of. */
+function LeftOut({ asked, label }) {
+  const parts = [
+    asked.cut > 0 && `${asked.cut} characters`,
+    asked.more > 0 && `${asked.more} answers`,
+    !asked.cut && uneditable(asked) && "characters that cannot be edited",
+  ].filter(Boolean);
+  if (parts.length === 0) return null;
+  return (
+    <p class="pi-v-note">
+      {parts.join(" and ")} of it are not shown here. <code>%vers swarm answer {label}</code> shows all, and answers it.
+    </p>
+  );
+}
+
+// What was left out of a text would be left out of the answer.
+const uneditable = ({ method, whole }) => method === "editor" && !whole;
 
 function Dismiss({ answer, why }) {
   return (
@@ -90,15 +110,15 @@ function Select({ asked, answer, why, label }) {
       <div class="pi-v-answers">
         {few ? (
           asked.options.map((option, at) => (
-            <Button data-first={at === 0 || undefined} why={why} onClick={() => answer({ value: option })} key={at}>
+            <Button data-first={at === 0 || undefined} why={why} onClick={() => answer({ option: at })} key={at}>
               {option}
             </Button>
           ))
         ) : (
           <>
-            <select name="value" data-first aria-label={label}>
+            <select name="option" data-first aria-label={label}>
               {asked.options.map((option, at) => (
-                <option value={option} key={at}>
+                <option value={at} key={at}>
                   {option}
                 </option>
               ))}
@@ -116,6 +136,16 @@ function Select({ asked, answer, why, label }) {
 
 function Field({ asked, answer, why, label }) {
   const common = { name: "value", "data-first": true, "aria-label": label };
+  if (uneditable(asked)) {
+    return (
+      <>
+        <Text text={asked.text} />
+        <div class="pi-v-answers">
+          <Dismiss answer={answer} why={why} />
+        </div>
+      </>
+    );
+  }
   return (
     <>
       {asked.method === "editor" ? (

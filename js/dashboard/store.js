@@ -4,8 +4,12 @@ import { apply } from "./patch.js";
 
 const SILENT = 5000; // milliseconds without a word, while this is visible, after which what is shown may be old
 const STILL = 30; // seconds after which the kernel is told that somebody looks still
+const AWAY = 600; // seconds after which one that was hidden may have been forgotten
 const UNHEARD = 700; // milliseconds until an intent that the kernel has not taken is said to wait for a cell
-const NOBODY = { ok: false, text: "There is no kernel to do that.", hint: "Run `%vers` for a live dashboard." };
+const [FIRST, LONGEST] = [2000, 60000]; // milliseconds until what was lost is asked for again, longer each time
+const ANOTHER = "Run `%vers` for a live dashboard.";
+const NOBODY = { ok: false, text: "There is no kernel to do that.", hint: ANOTHER };
+const LOST = { ok: false, text: "The kernel is not there any more: whether that was done is not known.", hint: ANOTHER };
 
 /** `changed` is called when anything here is another. */
 export function makeStore(model, changed) {
@@ -16,6 +20,11 @@ export function makeStore(model, changed) {
   let offset = 0; // seconds by which the kernel's clock is ahead of the browser's
   let lastWord = Date.now();
   let visible = false;
+  let hidden = Date.now(); // since when, if it is
+  let readings = 0; // each has a number of its own, by which its transcript is told from others
+  let asked = 0; // when it was asked for a snapshot last
+  let patience = FIRST;
+  let lost = 0; // since when there is no kernel, if there is none
   const store = {
     state: null, // the last snapshot; null: none has come yet
     stale: false, // has the kernel been silent for long?
@@ -41,14 +50,17 @@ export function makeStore(model, changed) {
       store.reading = vm;
       store.transcript = null;
       transcriptSeq = -1;
-      send({ kind: "reading", vm });
+      readings += 1;
+      send({ kind: "reading", vm, number: readings });
       changed();
     },
     setVisible(now) {
       if (now === visible) return;
+      const away = (Date.now() - hidden) / 1000;
       visible = now;
-      lastWord = Date.now();
-      send({ kind: "visible", visible });
+      lastWord = hidden = Date.now();
+      if (visible && away > AWAY) introduce();
+      else send({ kind: "visible", visible });
     },
     close() {
       clearInterval(watch);
@@ -63,18 +75,43 @@ export function makeStore(model, changed) {
     try {
       model.send({ view, ...content });
     } catch {
-      store.gone = true;
-      for (const { resolve } of intents.values()) resolve(NOBODY);
-      intents.clear();
+      leave();
+      giveUp(NOBODY);
       changed();
     }
   }
 
+  // The kernel may not know of this view any more.
+  function introduce() {
+    send({ kind: "opened" });
+    send({ kind: "visible", visible });
+    if (store.reading) store.read(store.reading);
+  }
+
+  // Something was lost. A kernel that has much to say may take a while to say it again.
+  function ask(how) {
+    if (Date.now() - asked < patience) return;
+    if (asked) patience = Math.min(2 * patience, LONGEST);
+    asked = Date.now();
+    how();
+  }
+
+  function leave() {
+    if (!store.gone) lost = Date.now();
+    store.gone = true;
+  }
+
+  function giveUp(answer) {
+    for (const { resolve } of intents.values()) resolve(answer);
+    intents.clear();
+    tally();
+  }
+
   // The front end's word for a kernel that was restarted, or that is heard again: one that is there answers.
   function another() {
-    store.gone = true;
+    leave();
     changed();
-    send({ kind: "opened" });
+    introduce();
   }
 
   function tally() {
@@ -87,22 +124,31 @@ export function makeStore(model, changed) {
 
   function receive(message) {
     if (message.to !== undefined && message.to !== view) return;
+    if (message.kind === "closed") {
+      leave();
+      giveUp(LOST);
+      changed();
+      return;
+    }
     lastWord = Date.now();
     store.stale = store.gone = false;
     if (message.now) offset = message.now - lastWord / 1000;
     if (message.kind === "snapshot") {
       seq = message.seq;
       store.state = message.all;
+      asked = 0;
+      patience = FIRST;
     } else if (message.kind === "patch") {
       if (store.state === null || message.seq <= seq) return;
       if (message.seq !== seq + 1) {
-        send({ kind: "opened" }); // one was lost
+        ask(() => send({ kind: "opened" })); // one was lost
+        changed();
         return;
       }
       seq = message.seq;
       store.state = apply(store.state, message.patch);
     } else if (message.kind === "transcript") {
-      if (message.vm !== store.reading || message.seq <= transcriptSeq) return;
+      if (message.reading !== readings || message.seq <= transcriptSeq) return;
       if (message.seq !== transcriptSeq + 1) {
         store.read(store.reading);
         return;
@@ -126,7 +172,9 @@ export function makeStore(model, changed) {
   const watch = setInterval(() => {
     seconds += 1;
     if (visible && seconds % STILL === 0) send({ kind: "visible", visible });
+    if (store.gone && intents.size > 0 && Date.now() - lost > SILENT) giveUp(LOST);
     const stale = visible && Date.now() - lastWord > SILENT;
+    if (stale && !store.gone) ask(introduce);
     if (stale !== store.stale) {
       store.stale = stale;
       changed();

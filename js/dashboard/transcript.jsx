@@ -107,6 +107,7 @@ const Run = memo(({ run, number }) => {
   ].filter(Boolean);
   return (
     <section class="pi-v-run" aria-label={`Task ${number}`}>
+      {run.cut > 0 && <p class="pi-v-note">Its first {run.cut} steps are left out.</p>}
       {byNumber(run.steps).map((at) => (
         <Step step={run.steps[at]} key={`${at} ${run.steps[at].kind}`} />
       ))}

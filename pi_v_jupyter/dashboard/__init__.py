@@ -8,12 +8,15 @@ A viewer is one view in one page, and names itself. Messages are JSON objects; n
     to the views                                       from a view
     snapshot   {to: view, seq, now, all}               opened     {view}: a snapshot, please
     patch      {seq, now, patch}: see `patches`        visible    {view, visible: bool}
-    transcript {to: view, vm, seq, patch}              reading    {view, vm}: that agent's transcript; "" none
+    transcript {to: view, reading, seq, patch}         reading    {view, vm, number}: that agent's transcript;
+                                                                  "" none
     heard      {to: view, id}: the intent is here      intent     {view, id, name, args: {…}}
     answer     {to: view, id, ok, text, hint}          left       {view}
+    closed     {}: nothing more comes
 
-`seq` counts from 0 per board, and per viewer and agent for transcripts, whose first patch is against {}; a
-view that misses one asks for a snapshot (or says `reading`) again, and is given its last answers again.
+`seq` counts from 0 per board, and per reading for transcripts, whose first patch is against {}; a view that
+misses one asks for a snapshot (or says `reading`, with another number) again, and is given its last answers
+again. Only `opened` makes a view known: one that was silent for an hour may be forgotten, and opens anew.
 `now` is the kernel's clock, in seconds since the epoch, as all times are. While anybody looks, a patch
 comes at least every BEAT seconds, though nothing has changed: a view that hears none for long says so.
 Nothing comes while all are hidden. A visible view says that it is every 30 s, for a page may vanish without

@@ -8,7 +8,6 @@ from typing import Any
 from pi_v_jupyter.dashboard import arguments as given
 from pi_v_jupyter.dashboard.machineintents import MachineIntents
 from pi_v_jupyter.dashboard.outcomes import Answer, Outcome, answer, each
-from pi_v_jupyter.dashboard.snapshot import options
 from pi_v_jupyter.errors import UnknownAgentError, UsageError
 from pi_v_jupyter.names import shown
 from pi_v_jupyter.swarm.agent import Agent
@@ -73,16 +72,19 @@ class AgentIntents(MachineIntents):
         return answer(await each(await self._agents(args.agents), _label, abort))
 
     async def _answer(self, args: given.Reply) -> Answer:
-        told: dict[str, Any] = args.model_dump(include={"value", "confirmed", "cancelled"}, exclude_none=True)
+        told: dict[str, Any] = args.model_dump(exclude={"agent", "dialog"}, exclude_none=True)
         if len(told) != 1:
             raise UsageError("An answer is a value, a yes or no, or none at all.", "Give one of them.")
         (agent,) = await self._agents([args.agent])
         dialog = next((each for each in agent.story.dialogs if each.id == args.dialog), None)
         if dialog is None:
             raise UsageError(f"{_label(agent)} does not ask that any more.", "Somebody else has answered it.")
-        shown_as = options(dialog)
-        if args.value in shown_as:  # pi knows only what it offered, which may be longer than what was shown
-            told["value"] = dialog.options[shown_as.index(args.value)]
+        if args.option is not None:  # pi knows only what it offered, which may be longer than what was shown
+            if not 0 <= args.option < len(dialog.options):
+                raise UsageError(
+                    f"{_label(agent)} offers {len(dialog.options)} answers.", "Choose one of them."
+                )
+            told = {"value": dialog.options[args.option]}
         await agent.answer(args.dialog, **told)
         return Answer(ok=True, text=f"{_label(agent)} was answered.")
 

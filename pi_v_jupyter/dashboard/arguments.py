@@ -63,12 +63,6 @@ class Rename(OneVM):
     name: Word
 
 
-class Delete(VMs):
-    """With what came from them?"""
-
-    branches: bool = False
-
-
 class Exec(VMs):
     """A command for bash."""
 
@@ -138,11 +132,12 @@ class Told(Agents):
 
 
 class Reply(Arguments):
-    """The answer to a question of an agent: one of the three."""
+    """The answer to a question of an agent: one of the four; `option`: the place of what was offered."""
 
     agent: Id
     dialog: Id
     value: str | None = None
+    option: int | None = None
     confirmed: bool | None = None
     cancelled: bool | None = None
 

@@ -30,6 +30,11 @@ log = logging.getLogger("pi_v_jupyter")
 BEAT = 1.5  # seconds at most between two patches, while anybody looks
 GAP = 0.1  # seconds at least between two patches
 LOAD = 15  # so many times as long as it took to make one, nothing is made after it
+MOST = 100  # intents at once: a view of ours has one for each thing that somebody has clicked at
+BUSY = Answer(ok=False, text=f"{MOST} things are being done.", hint="Wait until one of them is.")
+GIVEN_UP = Answer(
+    ok=False, text="It was given up, as this dashboard's session was closed.", hint="`%vers` opens another."
+)
 CLOSED = Answer(ok=False, text="This dashboard's session was closed.", hint="`%vers` opens another.")
 
 
@@ -53,7 +58,7 @@ class Board:
         self._looks: Looks | None = None
         self._intents: Intents | None = None
         self._pulse: asyncio.Task[None] | None = None
-        self._doing: set[asyncio.Task[None]] = set()
+        self._doing: dict[tuple[Viewer, str, int], asyncio.Task[None]] = {}  # by who wants it, and its id
         self._heard: dict[str, tuple[Agent, Callable[[], None]]] = {}  # by the ids of their VMs
         self._closed = False
         self._part = vers.accompany(self._noticed, self.close)
@@ -116,10 +121,14 @@ class Board:
         for _, end in self._heard.values():
             end()
         self._heard.clear()
-        tasks = [task for task in (self._pulse, *self._doing) if task is not None]
+        doing = [*self._doing]
+        tasks = [task for task in (self._pulse, *self._doing.values()) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for viewer, view, id in doing:
+            self._answer(viewer, view, id, GIVEN_UP)
+        self._viewers.end({"kind": "closed"})
         if self._looks is not None:
             await self._looks.close()
 
@@ -133,7 +142,7 @@ class Board:
                 self._viewers.leave(viewer, name)
                 self._watch()
             case {"kind": str(kind), "view": str(name)}:
-                view = self._viewers.view(viewer, name)
+                view = self._viewers.view(viewer, name, opens=kind == "opened")
                 if view is not None and not self._closed:
                     self._said(view, name, kind, message)
 
@@ -148,8 +157,8 @@ class Board:
             case {"kind": "visible", "visible": bool(visible)}:
                 self._viewers.show(view, name, visible=visible)
                 self._watch()
-            case {"kind": "reading", "vm": str(vm)}:
-                view.reading = Reading(vm) if vm else None
+            case {"kind": "reading", "vm": str(vm), "number": int(number)}:
+                view.reading = Reading(vm, number) if vm else None
                 self._changed.set()
 
     def _detach(self, viewer: Viewer) -> None:
@@ -238,23 +247,27 @@ class Board:
     # What is done.
 
     def _begin(self, viewer: Viewer, view: str, id: int, name: str, args: dict[str, Any]) -> None:
-        about = {"to": view, "id": id}
-        self._viewers.send(viewer, {"kind": "heard", **about})
-        if self._closed:
-            self._viewers.answer(viewer, view, {"kind": "answer", **about, **CLOSED.told()})
+        key = viewer, view, id
+        if key in self._doing:
             return
-        task = asyncio.create_task(self._do(viewer, about, name, args))
-        self._doing.add(task)
-        task.add_done_callback(self._doing.discard)
+        self._viewers.send(viewer, {"kind": "heard", "to": view, "id": id})
+        if self._closed or len(self._doing) >= MOST:
+            self._answer(*key, CLOSED if self._closed else BUSY)
+            return
+        task = self._doing[key] = asyncio.create_task(self._do(key, name, args))
+        task.add_done_callback(lambda _: self._doing.pop(key))
 
-    async def _do(self, viewer: Viewer, about: dict[str, Any], name: str, args: dict[str, Any]) -> None:
+    async def _do(self, key: tuple[Viewer, str, int], name: str, args: dict[str, Any]) -> None:
         if self._intents is None:
             self._intents = Intents(self.vers)
         answer = await self._intents.do(name, args)
-        self._viewers.answer(viewer, about["to"], {"kind": "answer", **about, **answer.told()})
+        self._answer(*key, answer)
         if answer.event:
             self._happened("done", name, short(answer.text, 400), "info" if answer.ok else "error")
         if self._looks is not None:
             self._looks.wake("machines", "commits", "processes")
             if answer.agents:
                 self._looks.wake("agents")
+
+    def _answer(self, viewer: Viewer, view: str, id: int, answer: Answer) -> None:
+        self._viewers.answer(viewer, view, {"kind": "answer", "to": view, "id": id, **answer.told()})

@@ -41,7 +41,7 @@ class Intents(AgentIntents, ProcessIntents):
         try:
             intent = INTENTS.get(name)
             if intent is None:
-                near = names.nearest(name, INTENTS)
+                near = names.nearest(name[:40], INTENTS)
                 raise UsageError(  # noqa: TRY301  as each that is refused
                     f"There is no intent {shown(name[:40])!r}.{near}",
                     "Is the page older than the kernel? Reload it.",
@@ -122,17 +122,12 @@ class Intents(AgentIntents, ProcessIntents):
         await vm.rename(args.name)
         return Answer(ok=True, text=f"{before} is called {_label(vm)}.")
 
-    async def _delete(self, args: given.Delete) -> Answer:
-        vms = await self.found(args.vms)
-        if args.branches:
-            there = {vm.id for vm in vms}
-            vms += [vm for vm in await self.vers.descendants(*vms) if vm.id not in there]
-
+    async def _delete(self, args: given.VMs) -> Answer:
         async def delete(vm: VM) -> str:
             await self.vers.delete(vm)
             return "deleted"
 
-        return answer(await each(vms, _label, delete))
+        return answer(await each(await self.found(args.vms), _label, delete))
 
     async def _tunnel(self, args: given.Tunnel) -> Answer:
         vm = await self.find(args.vm)
@@ -195,7 +190,7 @@ INTENTS: dict[str, Intent] = {
     "pause": Intent(Intents._pause, given.VMs),
     "resume": Intent(Intents._resume, given.VMs),
     "rename": Intent(Intents._rename, given.Rename),
-    "delete": Intent(Intents._delete, given.Delete, agents=True),
+    "delete": Intent(Intents._delete, given.VMs, agents=True),
     "exec": Intent(Intents._exec, given.Exec),
     "tunnel": Intent(Intents._tunnel, given.Tunnel),
     "close_tunnel": Intent(Intents._close_tunnel, given.CloseTunnel),

@@ -112,8 +112,12 @@ class Looks:
             wake.clear()
             try:
                 pause = await look()
-            except Exception:
+            except Exception as error:
                 log.exception("The dashboard could not look.")
+                if look == self._look_for_vms:
+                    self._in_trouble(
+                        f"They could not be listed: {type(error).__name__}: {error}", "`%vers doctor`"
+                    )
                 pause = SLOWEST
             self._changed()
             with contextlib.suppress(TimeoutError):

@@ -68,7 +68,15 @@ class Asked(TypedDict):
     method: Literal["select", "confirm", "input", "editor"]
     title: str
     text: str
+    """Of an editor, what is in it at first."""
     options: list[str]
+    """In their order; an answer names one by its place."""
+    cut: int
+    """Characters of the text that are left out here."""
+    more: int
+    """Options that are."""
+    whole: bool
+    """Is the text here what the agent sent, character by character?"""
 
 
 class AgentCard(TypedDict):
@@ -188,6 +196,8 @@ class RunShape(TypedDict):
     seconds: float
     steps: dict[str, Step]
     """By their numbers as strings, counted up from 0."""
+    cut: int
+    """How many steps before these are left out."""
 
 
 class Transcript(TypedDict):

@@ -5,6 +5,7 @@ What has not changed is the same object as before, so that a difference is found
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Generic, TypeVar
 
@@ -21,15 +22,17 @@ from pi_v_jupyter.texts import end_begins, harmless, last_line, short
 from pi_v_jupyter.vm import VM
 
 TASK = CALL = LINE = 200  # characters at most
+OPTION = 300  # of one that a question offers
 WORDS = 600  # of what an agent says
 ERROR = 400
 ID = 100  # of a question: one that is longer is none of pi's
 COMMAND = 400
-QUESTION = 4000  # of the text of a question
+QUESTION = 10_000  # of the text of a question
 CALLS, ASKS, OPTIONS = 4, 5, 60  # of an agent, and of a question
 HERE = "here"  # in place of a VM's id
 OVER = ("error", "lost", "aborted")  # states that have a reason
 
+log = logging.getLogger("pi_v_jupyter")
 T = TypeVar("T")
 
 
@@ -37,20 +40,31 @@ class Memo(Generic[T]):
     """What was made of things, by their ids; made again when a key is another."""
 
     def __init__(self) -> None:
-        self._made: dict[str, tuple[object, T]] = {}
+        self._made: dict[str, tuple[object, T | None]] = {}
+        self._failed: set[str] = set()  # ids of which nothing could be made, and that was logged
 
     def all(self, things: Iterable[tuple[str, object, Callable[[], T]]]) -> dict[str, T]:
-        """What is made of these: id, key and maker of each. Others are forgotten."""
+        """What is made of these: id, key and maker of each. Others are forgotten.
+
+        One of which nothing can be made is as it was, or left out: the rest is shown.
+        """
         before, self._made = self._made, {}
         for id, key, make in things:
             known = before.get(id)
             if known is None or known[0] != key:
-                made = make()
-                if known is not None and known[1] == made:
-                    made = known[1]
+                made = known[1] if known is not None else None
+                try:
+                    new = make()
+                except Exception:
+                    if id not in self._failed:
+                        log.exception("The dashboard cannot show %s as it is.", id)
+                    self._failed.add(id)
+                else:
+                    made = made if made == new else new
+                    self._failed.discard(id)
                 known = key, made
             self._made[id] = known
-        return {id: made for id, (_, made) in self._made.items()}
+        return {id: made for id, (_, made) in self._made.items() if made is not None}
 
     def clear(self) -> None:
         """Make all of them again, the next time."""
@@ -102,18 +116,17 @@ def commit(item: Commit, there: Collection[str]) -> shape.Commit:
 
 def asked(dialog: Dialog) -> shape.Asked:
     """A question."""
+    text = harmless(dialog.text[:QUESTION])
     return {
         "id": dialog.id,
         "method": dialog.method,
         "title": short(dialog.title, ERROR),
-        "text": harmless(dialog.text[:QUESTION]),
-        "options": options(dialog),
+        "text": text,
+        "options": [short(option, OPTION) for option in dialog.options[:OPTIONS]],
+        "cut": max(0, len(dialog.text) - QUESTION),
+        "more": max(0, len(dialog.options) - OPTIONS),
+        "whole": text == dialog.text,
     }
-
-
-def options(dialog: Dialog) -> list[str]:
-    """What a question offers, as it is shown; in its order, the first of them."""
-    return [harmless(option[:LINE]) for option in dialog.options[:OPTIONS]]
 
 
 def card(agent: Agent) -> shape.AgentCard:
@@ -231,7 +244,7 @@ class Snapshots:
 
         def of_process(item: BackgroundProcess) -> tuple[str, object, Callable[[], shape.Process]]:
             vm = item.machine if isinstance(item.machine, VM) else None
-            key = (item.status, item.cpu_percent, tunnels(vm) if vm is not None else None)
+            key = (item.status, item.cpu_percent, item.machine.label, tunnels(vm) if vm is not None else None)
             return place(item), key, lambda: process(item)
 
         cards = self._cards.all(map(of_agent, agents))

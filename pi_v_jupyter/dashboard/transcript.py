@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from pi_v_jupyter.dashboard import shape
@@ -10,6 +13,7 @@ from pi_v_jupyter.swarm.story import Story
 from pi_v_jupyter.texts import harmless, short
 
 RUNS = 20  # the last that are told
+STEPS, STRIDE = 400, 50  # the last steps of all runs that are told, and so many are left out at once
 ARGUMENTS = 2000  # characters of them
 PIECE = (
     60_000  # characters that are told at once, about: ten of these a second, and the page goes on answering
@@ -76,21 +80,21 @@ class _Told:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self._steps: list[tuple[Text | ToolCall, object, shape.Step]] = []
+        self._steps: dict[int, tuple[Text | ToolCall, object, shape.Step]] = {}  # by their numbers
 
-    def shape(self, partial: str, *, going: bool) -> shape.RunShape:
-        """As it is now; steps that have not changed are the same objects."""
-        before, self._steps = self._steps, []
-        for number, step in enumerate(self.run.steps):
+    def shape(self, partial: str, first: int, *, going: bool) -> shape.RunShape:
+        """As it is now, from step `first` on; steps that have not changed are the same objects."""
+        run = self.run
+        before, self._steps = self._steps, {}
+        for number, step in enumerate(itertools.islice(run.steps, first, None), first):
             key = (going, step.failed, step.ended, step.progress) if isinstance(step, ToolCall) else None
-            known = before[number] if number < len(before) else None
+            known = before.get(number)
             if known is None or known[0] is not step or known[1] != key:
                 known = step, key, step_of(step, going=going)
-            self._steps.append(known)
-        steps = {str(number): told for number, (_, _, told) in enumerate(self._steps)}
+            self._steps[number] = known
+        steps = {str(number): told for number, (_, _, told) in self._steps.items()}
         if partial:
-            steps[str(len(steps))] = _step("partial", harmless(bounded(partial)))
-        run = self.run
+            steps[str(len(run.steps))] = _step("partial", harmless(bounded(partial)))
         return {
             "outcome": run.outcome or "",
             "error": harmless(bounded(run.error, SHORT)),
@@ -98,6 +102,7 @@ class _Told:
             "cost": round(run.usage.cost, 6),
             "seconds": run.seconds or 0.0,
             "steps": steps,
+            "cut": first,
         }
 
 
@@ -109,14 +114,25 @@ class Transcripts:
 
     def of(self, story: Story) -> shape.Transcript:
         """What there is of it now."""
-        first = max(0, len(story.runs) - RUNS)
-        runs = story.runs[first:]
+        firsts = _window([len(run.steps) for run in story.runs[-RUNS:]])
+        first = len(story.runs) - len(firsts)
         known = {id(told.run): told for told in self._runs}
-        self._runs = [known.get(id(run)) or _Told(run) for run in runs]
-        told = {
-            str(number): each.shape(
-                story.partial if each.run is story.run else "", going=each.run is story.run
-            )
-            for number, each in enumerate(self._runs, first)
-        }
+        self._runs = [known.get(id(run)) or _Told(run) for run in story.runs[first:]]
+        told = {}
+        for number, (each, step) in enumerate(zip(self._runs, firsts, strict=True), first):
+            going = each.run is story.run
+            told[str(number)] = each.shape(story.partial if going else "", step, going=going)
         return {"runs": told, "cut": first}
+
+
+def _window(counts: Sequence[int]) -> list[int]:
+    """The first step that is told of each run, for the last runs; `counts`: how many each has."""
+    firsts: list[int] = []
+    left = STEPS
+    for count in reversed(counts):
+        if firsts and left <= 0:
+            break
+        first = math.ceil(max(0, count - left) / STRIDE) * STRIDE
+        firsts.append(min(first, count))
+        left -= count - firsts[-1]
+    return firsts[::-1]

@@ -18,22 +18,29 @@ log = logging.getLogger("pi_v_jupyter")
 
 KEPT = 8  # answers of each view
 SILENT = 100.0  # seconds without a word after which a page is taken for gone: visible ones say so each 30 s
+FORGOTTEN = (
+    3600.0  # likewise, after which a page that does not look is: a notebook that is closed says nothing
+)
 
 Message = dict[str, Any]
 
 
 class Viewer(Protocol):
-    """What carries messages to the pages that show it: all get what has no `to`."""
+    """What carries messages to the pages that show it: all get what has no `to`. On the board's loop."""
 
     def send(self, message: Message) -> object:
-        """Have it carried there; called on the board's loop."""
+        """Have it carried there."""
+
+    def heard_until(self) -> float:
+        """All that pages said before then is known, by time.monotonic(); the rest may wait for a cell."""
 
 
 @dataclass
 class Reading:
-    """One agent's transcript, as a view has been told of it."""
+    """One agent's transcript, as a view has been told of it. `number` is the view's own for it."""
 
     vm: str
+    number: int
     seq: int = -1
     told: dict[str, Any] = field(default_factory=dict)
     news: object = None
@@ -72,13 +79,16 @@ class Viewers:
         """It is gone, with all its views."""
         self._viewers.pop(viewer, None)
 
-    def view(self, viewer: Viewer, name: str) -> View | None:
-        """A view; None when its viewer is gone."""
+    def view(self, viewer: Viewer, name: str, *, opens: bool = False) -> View | None:
+        """A view that says something; None when it is not known, or its viewer is not, unless it `opens`."""
         views = self._viewers.get(viewer)
         if views is None:
             return None
-        view = views.setdefault(name, View(viewer))
-        view.said = time.monotonic()
+        if opens:
+            views.setdefault(name, View(viewer))
+        view = views.get(name)
+        if view is not None:
+            view.said = time.monotonic()
         return view
 
     def leave(self, viewer: Viewer, name: str) -> None:
@@ -117,6 +127,12 @@ class Viewers:
             view.answers.append(message)
         self.send(viewer, message)
 
+    def end(self, told: Message) -> None:
+        """Tell all viewers a last word, and nothing more."""
+        for viewer in [*self._viewers]:
+            self.send(viewer, told)
+        self._viewers.clear()
+
     def repeat(self, view: View) -> None:
         """Give a view its last answers again: it has lost something, which may be one of them."""
         for message in view.answers:
@@ -125,8 +141,7 @@ class Viewers:
     def tell(self, now: Snapshot, *, beat: float) -> None:
         """Tell all who look what has changed, or that nothing has for `beat` seconds."""
         before, self._all = self._all, now
-        for _, view in self._each():
-            view.visible = view.visible and time.monotonic() - view.said < SILENT
+        self._part_with_silent()
         patch = patches.diff(before, now) if before is not None else {}
         if patch or time.monotonic() - self.sent >= beat:
             self.seq += 1
@@ -134,6 +149,18 @@ class Viewers:
         for name, view in self._each():
             if view.visible and view.seq != self.seq:
                 self.greet(view, name)
+
+    def _part_with_silent(self) -> None:
+        """Pages may vanish without a word."""
+        now = time.monotonic()
+        for viewer, views in self._viewers.items():
+            for name, view in [*views.items()]:
+                if now - view.said < SILENT:
+                    continue
+                silent = viewer.heard_until() - view.said
+                view.visible = view.visible and silent < SILENT
+                if silent >= FORGOTTEN:
+                    del views[name]
 
     def _send_patch(self, patch: Message) -> None:
         self.sent = time.monotonic()
@@ -167,7 +194,7 @@ class Viewers:
                 self.send(
                     view.viewer,
                     {
-                        **{"kind": "transcript", "to": name, "vm": reading.vm},
+                        **{"kind": "transcript", "to": name, "reading": reading.number},
                         **{"seq": reading.seq, "patch": sent},
                     },
                 )

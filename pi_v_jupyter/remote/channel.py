@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import math
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
@@ -78,7 +79,8 @@ def checked(kind: type[T], fields: dict[str, Any]) -> T:
     """
     made = kind(**fields)
     for name, hint in _kinds(kind).items():  # type: ignore[arg-type]  # classes are hashable
-        if not isinstance(getattr(made, name), hint):
+        value = getattr(made, name)
+        if not isinstance(value, hint) or (isinstance(value, float) and not math.isfinite(value)):
             raise TypeError(f"{name} is no {hint}")
     return made
 

@@ -19,7 +19,7 @@ from pi_v_jupyter.views.telling import ICONS, clock, money
 
 MACHINES = ("", "name", "id", "state", "age", "size", "parent", "agent")
 AGENTS = ("", "agent", "state", "task", "last words", "tokens", "cost", "time")
-PROCESSES = ("id", "where", "state", "time", "command", "last line")
+PROCESSES = ("id", "where", "state", "time", "last line")
 ENDED = 10  # processes that have ended are told
 BUSY = ("starting", "working", "retrying", "waiting", "leaving")  # an agent that goes on says more soon
 NO_MACHINES = "No VMs. `%vers create` makes one."
@@ -145,12 +145,12 @@ def _agent(card: AgentCard, at: float) -> tuple[str, ...]:
 
 
 def _process(process: Process, at: float) -> tuple[str, ...]:
+    """Without its command: what is saved here goes into a file, and a key may be in that."""
     over = process["state"] == "ended"
     return (
         shown(process["id"]),
         shown(process["machine"]),
         shown(process["outcome"] or process["state"]),
         span((process["ended"] if over else at) - process["started"]),
-        short(process["command"], WIDE),
         tail(process["line"], WIDE) if over else "",
     )

@@ -17,8 +17,8 @@ pytestmark = [
 ]
 MANY = [f"choice {number}" for number in range(20)]
 ANSWERS = [
-    (asked("select", "Which?", "staging", "production"), [("click", "production")], {"value": "production"}),
-    (asked("select", "Which?", *MANY), [("select", "choice 7"), ("click", "Answer")], {"value": "choice 7"}),
+    (asked("select", "Which?", "staging", "production"), [("click", "production")], {"option": 1}),
+    (asked("select", "Which?", *MANY), [("select", "choice 7"), ("click", "Answer")], {"option": 7}),
     (asked("confirm", "Delete build/?", text="3 files"), [("click", "Yes")], {"confirmed": True}),
     (asked("confirm", "Delete build/?"), [("click", "No")], {"confirmed": False}),
     (asked("input", "Its name?", text="a name"), [("type", "Ada"), ("press", "Enter")], {"value": "Ada"}),
@@ -84,9 +84,45 @@ def test_an_agent_that_asks_is_opened_with_the_focus_at_its_question(shown: Dash
     expect(view.get_by_role("button", name="staging")).to_be_focused()
 
 
+def test_what_was_told_of_an_agent_that_was_closed_is_not_taken_for_what_is_told_when_it_is_opened_again(
+    shown: Dashboard,
+) -> None:
+    opened(shown)
+    tell(shown, "vm-a", 0, {"runs": {"0": talk(step("text", "one two"))}, "cut": 0})
+    late = shown.sent_last("reading")["number"]
+    shown.page.get_by_title("Back to all agents").click()
+    opened(shown)
+    view = shown.sent[0]["view"]
+    stale = {"runs": {"0": {"steps": {"0": step("text", "one two three")}}}}
+    shown.deliver(kind="transcript", to=view, reading=late, seq=1, now=NOW, patch=stale)
+    expect(transcript(shown)).to_have_text("Waiting for what was said…")
+    tell(shown, "vm-a", 0, {"runs": {"0": talk(step("text", "all of it"))}, "cut": 0})
+    expect(transcript(shown)).to_have_text("all of it")
+
+
+def test_of_two_answers_that_begin_alike_the_one_that_was_chosen_is_given(shown: Dashboard) -> None:
+    alike = asked("select", "Which?", *["the same beginning…"] * 9)
+    shown.patch({"agents": {"vm-b": {"asks": [alike]}}})
+    view = opened(shown, "beta")
+    view.get_by_role("combobox", name="Which?").select_option(index=7)
+    view.get_by_role("button", name="Answer").click()
+    assert shown.intents[-1] == ("answer", {"agent": "vm-b", "dialog": "q1", "option": 7})
+
+
+@pytest.mark.parametrize("method", ["confirm", "editor"])
+def test_what_is_not_shown_of_a_question_is_said_and_a_text_that_was_cut_is_not_edited(
+    shown: Dashboard, method: str
+) -> None:
+    cut = asked(method, "Run this?", text="rm -rf build", cut=8, whole=False)
+    shown.patch({"agents": {"vm-b": {"asks": [cut]}}})
+    view = opened(shown, "beta")
+    expect(view).to_contain_text("8 characters of it are not shown here. %vers swarm answer beta shows all")
+    expect(view.locator(".pi-v-question textarea")).to_have_count(0)
+
+
 def test_an_opened_agent_shows_all_that_was_said_with_calls_folded(shown: Dashboard) -> None:
     opened(shown)
-    assert shown.sent[-1] == {"view": shown.sent[0]["view"], "kind": "reading", "vm": "vm-a"}
+    assert shown.sent[-1] == {"view": shown.sent[0]["view"], "kind": "reading", "vm": "vm-a", "number": 1}
     tell(shown, "vm-a", 0, conversation())
     said = transcript(shown)
     expect(said.locator("h5")).to_have_text("What I found")

@@ -101,15 +101,20 @@ def test_deleting_tells_what_goes_and_what_came_from_it_and_asks(dash: Dashboard
     assert dash.intents == []
     dash.press("Delete…")
     dialog.get_by_role("button", name="Delete").click()
-    assert dash.intents == [("delete", {"vms": ["vm-base", "vm-review"], "branches": False})]
+    assert dash.intents == [("delete", {"vms": ["vm-base", "vm-review"]})]
+
+
+CAME_FROM = ("vm-left", "vm-right", "vm-review")
 
 
 def test_branches_go_too_only_if_one_says_so(dash: Dashboard) -> None:
     dash.pick("base")
     dash.press("Delete…")
     dash.page.get_by_label("Delete those too").check()
+    later = machine("later", created=99, parent="vm-base")
+    dash.patch({"machines": {"vm-later": later}})  # nobody was asked about this one
     dash.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
-    assert dash.intents == [("delete", {"vms": ["vm-base"], "branches": True})]
+    assert dash.intents == [("delete", {"vms": ["vm-base", *CAME_FROM]})]
 
 
 def test_deleting_commits_tells_which_tags_go_and_asks(dash: Dashboard) -> None:

@@ -57,7 +57,9 @@ def test_after_a_lost_patch_it_asks_for_a_snapshot(dash: Dashboard) -> None:
         return [one["kind"] for one in dash.sent].count("opened")
 
     before = asked()
-    dash.deliver(kind="patch", seq=dash.seq + 2, now=pages.NOW, patch={"machines": {"vm-base": None}})
+    for missed in range(2, 30):  # those that follow are no reason to ask again
+        gone = {"machines": {"vm-base": None}}
+        dash.deliver(kind="patch", seq=dash.seq + missed, now=pages.NOW, patch=gone)
     assert dash.rows == ORDER
     assert asked() == before + 1
     dash.deliver(
@@ -65,6 +67,15 @@ def test_after_a_lost_patch_it_asks_for_a_snapshot(dash: Dashboard) -> None:
     )  # an old one
     assert dash.rows == ORDER
     assert asked() == before + 1
+
+
+def test_when_the_session_is_closed_it_says_so_and_what_was_to_be_done_is_answered(dash: Dashboard) -> None:
+    dash.pick("left")
+    dash.press("Resume")
+    dash.deliver(kind="closed")
+    expect(dash.page.get_by_role("status")).to_contain_text("There is no kernel any more")
+    expect(dash.page.get_by_role("status")).not_to_contain_text("will be done")
+    expect(dash.page.locator(".pi-v-latest")).to_contain_text("whether that was done is not known")
 
 
 @pytest.mark.skipif(not CASES.exists(), reason="there are no cases")

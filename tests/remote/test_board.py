@@ -16,7 +16,9 @@ from pi_v_jupyter import Vers
 from pi_v_jupyter.dashboard import board as boards
 from pi_v_jupyter.dashboard import looks
 from pi_v_jupyter.dashboard.board import Board
+from pi_v_jupyter.dashboard.snapshot import OPTION
 from pi_v_jupyter.swarm.agent import Agent
+from pi_v_jupyter.texts import short
 
 Start = Callable[..., Awaitable[Vers]]
 
@@ -87,7 +89,7 @@ async def test_what_an_agent_does_is_told_when_it_does_it(
     await page.sees(lambda seen: _states(seen) == {"a": "done"})
     await agent.task("\n".join(f"say {letter * 8000}" for letter in "abcdefghijklmnopqrst"))
     await agent.finished()
-    page.say("reading", vm=a)
+    page.read(a)
     await page.until(lambda: len(page.transcript.get("runs", {}).get("1", {}).get("steps", {})) == 21)
     assert page.transcript_seq > 0, "it came in pieces"
 
@@ -112,23 +114,27 @@ async def test_a_question_is_shown_and_answered_once(
 ) -> None:
     (a,) = await spawned(page, "a")
     other = await open_page()
-    long = f"that, {'and on ' * 50}to its end"
-    assert (await page.act("task", agents=[a], text=f"ask select Which?|this|{long}"))["ok"]
+    long = f"that, {'and on ' * 70}"
+    alike = short(long, OPTION)
+    text = f"ask select Which?|this|{long}to another end|{long}to its end"
+    assert (await page.act("task", agents=[a], text=text))["ok"]
     for each in (page, other):
         seen = await each.sees(lambda seen: _states(seen) == {"a": "waiting"})
         (asked,) = seen["agents"][a]["asks"]
-        assert (asked["title"], asked["options"]) == ("Which?", ["this", long[:200]])
-    assert (await other.act("answer", agent=a, dialog=asked["id"], value=long[:200]))["ok"]
+        assert (asked["title"], asked["options"]) == ("Which?", ["this", alike, alike])
+    wrong = await other.act("answer", agent=a, dialog=asked["id"], option=3)
+    assert (wrong["ok"], wrong["text"]) == (False, "a offers 3 answers.")
+    assert (await other.act("answer", agent=a, dialog=asked["id"], option=2))["ok"]
     for each in (page, other):
         seen = await each.sees(lambda seen: _states(seen) == {"a": "done"})
         assert 'to its end"' in seen["agents"][a]["words"]
-    again = await page.act("answer", agent=a, dialog=asked["id"], value="this")
+    again = await page.act("answer", agent=a, dialog=asked["id"], option=0)
     assert again["text"] == "a does not ask that any more."
 
 
 async def test_who_reads_is_told_all_that_is_said_as_it_is_said(page: Page) -> None:
     (a,) = await spawned(page, "a")
-    page.say("reading", vm=a)
+    page.read(a)
     await page.until(lambda: page.transcript_seq == 0)
     assert page.transcript == {"runs": {}, "cut": 0}
     await page.act("task", agents=[a], text="write note.txt some\nrun It failed.\nsay All done.\nhold")
@@ -138,7 +144,7 @@ async def test_who_reads_is_told_all_that_is_said_as_it_is_said(page: Page) -> N
         *(("prompt", "", ""), ("call", "write", "ok"), ("call", "bash", "failed"), ("text", "", "")),
     ]
     assert "+some" in [*steps][1]["diff"]
-    page.say("reading", vm="")
+    page.say("reading", vm="", number=2)
     await page.act("abort", agents=[a])
     await page.sees(lambda seen: _states(seen) == {"a": "aborted"})
     assert page.transcript["runs"]["0"]["outcome"] == "", "it was told no more"

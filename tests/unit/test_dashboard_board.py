@@ -16,7 +16,7 @@ from test_fleet_branching import ROOT, URL, Platform
 from pi_v_jupyter.api import retries
 from pi_v_jupyter.api.client import VersClient
 from pi_v_jupyter.dashboard import board as boards
-from pi_v_jupyter.dashboard import looks, viewers
+from pi_v_jupyter.dashboard import looks, snapshot, viewers
 from pi_v_jupyter.dashboard.board import Board
 from pi_v_jupyter.session import Vers
 from pi_v_jupyter.settings import Settings
@@ -314,8 +314,9 @@ async def test_machines_are_made_branched_kept_restored_and_deleted(page: Page, 
     assert (await page.act("tag", commit=commit, tag="better"))["ok"]
     assert (await page.act("untag", tag="good"))["ok"]
     await page.sees(lambda seen: seen["commits"][commit]["tags"] == ["better"])
-    assert (await page.act("delete", vms=[b], branches=True))["text"].endswith(": deleted.")
-    await page.sees(lambda seen: len(seen["machines"]) == 3)  # with its branches, and what was restored
+    gone = [b, page.named("b-1")[0]]
+    assert (await page.act("delete", vms=gone))["text"].endswith(": deleted.")
+    await page.sees(lambda seen: named(seen) == {"build", "build-1", "build-2", "b-2", "good-1", "good-2"})
     assert (await page.act("delete_commits", commits=[commit]))["text"] == "better: deleted."
     await page.sees(lambda seen: not seen["commits"])
     assert not [event for event in page.events("machine") if "before" in event]
@@ -406,6 +407,51 @@ async def test_a_viewer_that_cannot_be_told_is_left_out(
     assert caplog.text.count("could not be told") == 1
 
 
+async def test_one_intent_is_done_once_and_no_more_than_a_hundred_at_a_time(
+    page: Page, platform: Flaky, board: Board
+) -> None:
+    platform.silent = asyncio.Event()
+    for id in [*range(1000, 1000 + boards.MOST + 1), 1000]:
+        page.say("intent", id=id, name="check", args={})
+    await page.until(lambda: 1000 + boards.MOST in page.answers)
+    assert page.answers[1000 + boards.MOST]["text"] == "100 things are being done."
+    platform.silent.set()
+    await page.until(lambda: len(page.answers) == boards.MOST + 1)
+    answers = [message["id"] for message in page.messages if message["kind"] == "answer"]
+    assert len(answers) == len({*answers})
+
+
+async def test_one_thing_that_cannot_be_shown_does_not_hide_the_others(
+    page: Page, platform: Flaky, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    machine = snapshot.machine
+
+    def damaged(vm: Any, *args: Any, **more: Any) -> Any:
+        if vm.id == hidden:
+            raise OverflowError("That is no time.")
+        return machine(vm, *args, **more)
+
+    hidden = platform.make("aaaa8888-0008")
+    monkeypatch.setattr(snapshot, "machine", damaged)
+    platform.make("aaaa9999-0009")
+    await page.sees(lambda seen: len(seen["machines"]) == 2)
+    before = page.seq
+    await page.until(lambda: page.seq > before + 1)
+    assert hidden not in page.state["machines"]
+    assert caplog.text.count("cannot show") == 1
+
+
+async def test_when_the_list_of_machines_cannot_be_understood_the_page_says_so(
+    page: Page, board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused() -> Any:
+        raise PermissionError("The state folder is not yours.")
+
+    monkeypatch.setattr(board.vers.fleet, "all", refused)
+    seen = await page.sees(lambda seen: seen["connection"]["state"] == "trouble")
+    assert "The state folder is not yours." in seen["connection"]["reason"]
+
+
 # The end.
 
 
@@ -419,8 +465,8 @@ async def test_when_its_session_closes_a_board_is_over_and_says_so(
     platform.silent.set()
     assert board.vers._parts is None, "nothing of it was made again"
     assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-    told = await page.act("check")
-    assert (told["ok"], told["text"]) == (False, "This dashboard's session was closed.")
+    assert page.answers[99]["text"] == "It was given up, as this dashboard's session was closed."
+    assert page.messages[-1] == {"kind": "closed"}
     gc.collect()
     assert caplog.text == ""
 
@@ -429,7 +475,7 @@ async def test_one_that_was_closed_before_anybody_looked_begins_nothing(board: B
     await board.close()
     page = Page(board)
     page.open()
-    assert not (await page.act("check"))["ok"]
+    assert (await page.act("check"))["text"] == "This dashboard's session was closed."
     assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
 
 

@@ -18,7 +18,7 @@ from pi_v_jupyter.commits import Commit
 from pi_v_jupyter.dashboard import patches, snapshot
 from pi_v_jupyter.dashboard.events import EVENTS, Events, compare
 from pi_v_jupyter.dashboard.snapshot import Memo, Snapshots
-from pi_v_jupyter.dashboard.transcript import PIECE, RUNS, Transcripts, part
+from pi_v_jupyter.dashboard.transcript import PIECE, RUNS, STEPS, STRIDE, Transcripts, part
 from pi_v_jupyter.swarm.agent import BUSY
 from pi_v_jupyter.swarm.changes import Death
 from pi_v_jupyter.swarm.runs import SHOWN
@@ -114,7 +114,8 @@ def test_a_card_tells_why_an_agent_is_not_heard_waits_retries_or_failed() -> Non
         "options": ["x"],
     }
     (question,) = snapshot.card(agent(fed(*begun, asks)))["asks"]
-    assert question == {"id": "q", "method": "select", "title": "Which?", "text": "", "options": ["x"]}
+    told_of = {"id": "q", "method": "select", "title": "Which?", "text": "", "options": ["x"]}
+    assert question == {**told_of, "cut": 0, "more": 0, "whole": True}
     dead = fed(*begun)
     dead.ended(Death(3, None, "pi: out of memory"))
     assert snapshot.card(agent(dead))["detail"] == "pi ended with exit code 3: pi: out of memory"
@@ -346,6 +347,33 @@ def test_a_long_transcript_is_told_piece_by_piece_the_latest_first() -> None:
         if len(sizes) == 1:
             assert [*seen["runs"]] == ["4"] and "20" in seen["runs"]["4"]["steps"]
     assert seen == whole and len(sizes) > 10 and max(sizes) < PIECE + 15_000
+
+
+def test_the_last_steps_are_told_however_many_there_are_and_the_first_go_many_at_once() -> None:
+    story, transcripts, told_so_far = fed({"type": "agent_start"}, told("Work.")), Transcripts(), {}
+    firsts = set()
+    for number in range(3 * STEPS):
+        fed(said(f"Step {number}."), story=story)
+        now = transcripts.of(story)
+        told_so_far = patches.apply(told_so_far, json.loads(json.dumps(patches.diff(told_so_far, now))))
+        run = now["runs"]["0"]
+        assert [*run["steps"]] == [str(n) for n in range(run["cut"], number + 2)]
+        assert len(run["steps"]) <= STEPS
+        firsts.add(run["cut"])
+    assert told_so_far == now and firsts == {*range(0, max(firsts) + 1, STRIDE)}
+    assert max(firsts) > STEPS
+
+
+def test_of_many_runs_the_last_steps_are_told() -> None:
+    story = Story()
+    for number in range(3):
+        fed({"type": "agent_start"}, told(f"Task {number}.", number), story=story)
+        fed(*(said(f"{number}-{at}") for at in range(STEPS // 2 + STRIDE - 1)), story=story)
+        fed({"type": "agent_end"}, {"type": "agent_settled"}, story=story)
+    told_now = Transcripts().of(story)
+    assert told_now["cut"] == 1 and [*told_now["runs"]] == ["1", "2"]
+    assert told_now["runs"]["1"]["cut"] > 0 and told_now["runs"]["2"]["cut"] == 0
+    assert sum(len(run["steps"]) for run in told_now["runs"].values()) <= STEPS
 
 
 def test_runs_that_are_over_are_not_made_again() -> None:

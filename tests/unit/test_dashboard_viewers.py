@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pi_v_jupyter.dashboard import patches
-from pi_v_jupyter.dashboard.viewers import Viewers
+from pi_v_jupyter.dashboard.viewers import FORGOTTEN, SILENT, Viewers
 
 NAMES = ("a", "b", "c")  # the first two are of one viewer
 
@@ -43,6 +45,10 @@ class Pages:
         self.stores = {name: Store(name) for name in names}
         self.visible: set[str] = set()
         self.told = 0
+        self.heard = 0.0
+
+    def heard_until(self) -> float:
+        return self.heard
 
     def send(self, message: dict[str, Any]) -> None:
         self.told += 1
@@ -72,7 +78,7 @@ def test_whoever_looks_has_all_there_is_and_a_viewer_whose_views_are_hidden_is_t
     count, now = 0, {"count": 0}
     for op, name in ops:
         page = pages[name]
-        view = viewers.view(page, name)
+        view = viewers.view(page, name, opens=True)
         assert view is not None
         before = {id(each): each.told for each in (both, alone)}
         match op:
@@ -102,3 +108,32 @@ def test_whoever_looks_has_all_there_is_and_a_viewer_whose_views_are_hidden_is_t
                         assert store.snapshots == known.get(one, 1), "who has it is told what changed"
                     if not each.visible:
                         assert each.told == before[id(each)]
+
+
+def test_a_view_that_left_is_not_made_again_by_its_last_words() -> None:
+    viewers, pages = Viewers(), Pages("a")
+    viewers.add(pages)
+    assert viewers.view(pages, "a") is None, "it has not opened"
+    assert viewers.view(pages, "a", opens=True) is not None
+    viewers.leave(pages, "a")
+    assert viewers.view(pages, "a") is None
+
+
+def test_one_that_says_nothing_is_not_told_and_then_forgotten_unless_it_may_wait_for_a_cell(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    viewers, pages = Viewers(), Pages("a")
+    viewers.add(pages)
+    view = viewers.view(pages, "a", opens=True)
+    assert view is not None
+    viewers.show(view, "a", visible=True)
+    for silent, heard, watched, known in (
+        (SILENT + 1, 0.0, True, True),  # a cell runs, and the kernel has heard nobody since
+        (SILENT + 1, SILENT + 1, False, True),
+        (FORGOTTEN + 1, SILENT + 1, False, True),
+        (FORGOTTEN + 1, FORGOTTEN + 1, False, False),
+    ):
+        monkeypatch.setattr(view, "said", time.monotonic() - silent)
+        pages.heard = view.said + heard
+        viewers.tell({}, beat=0.0)  # type: ignore[typeddict-item]  # any will do
+        assert (viewers.watched, "a" in viewers._viewers[pages]) == (watched, known)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -24,21 +25,44 @@ from pi_v_jupyter.views.dashboard.output import SavedOutput
 from pi_v_jupyter.views.dashboard.terminals import Terminals
 from pi_v_jupyter.views.saved import summary
 
+WHILE = 2.0  # seconds
 FOLDER = Path(__file__).parent
 log = logging.getLogger("pi_v_jupyter")
 
 
 class Carrier:
-    """What a board takes for a viewer: carries messages to the pages that show a widget."""
+    """What a board takes for a viewer: carries messages to the pages that show a widget.
+
+    What pages say may wait for the cell that runs, where the front end has no subshells.
+    """
 
     def __init__(self, view: DashboardView) -> None:
         self._view = view
+        self._heard = time.monotonic()
+        self._knocks = False
+        try:
+            self._kernel: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        except RuntimeError:  # nobody says anything where there is none
+            self._kernel = None
 
     def send(self, message: dict[str, Any]) -> None:
         """On the home loop."""
         self._view.send(message)
         if message["kind"] in ("snapshot", "patch"):
             self._view.output.changed()
+
+    def heard_until(self) -> float:
+        """On the home loop; by time.monotonic()."""
+        if self._kernel is None or self._kernel.is_closed():
+            return time.monotonic()
+        if not self._knocks:
+            self._knocks = True
+            self._kernel.call_soon_threadsafe(self._kernel.call_later, WHILE, self._free)
+        return self._heard
+
+    def _free(self) -> None:
+        """On the kernel's loop, which was free for a while: what waited for it has come."""
+        self._heard, self._knocks = time.monotonic(), False
 
 
 class DashboardView(anywidget.AnyWidget):
