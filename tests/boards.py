@@ -76,7 +76,12 @@ class Page:
                 self._told.clear()
                 await self._told.wait()
 
-    async def act(self, intent: str, **args: Any) -> dict[str, Any]:
+    def output(self, id: int) -> str:
+        """What was written of an intent that goes on."""
+        told = (each for each in self.messages if each["kind"] == "output" and each["id"] == id)
+        return "".join(each["text"] for each in told)
+
+    async def act(self, intent: str, /, **args: Any) -> dict[str, Any]:
         """Have something done; what came of it."""
         id = next(self._ids)
         self.say("intent", id=id, name=intent, args=args)

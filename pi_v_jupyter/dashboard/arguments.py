@@ -168,4 +168,6 @@ def checked(kind: type[A], name: str, given: dict[str, Any]) -> A:
     except ValidationError as error:
         wrong = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in wrong["loc"])[:100]
+        if wrong["type"] in ("missing", "string_too_short"):
+            raise UsageError(f"`{name}` needs `{where}`, which is empty.") from None
         raise UsageError(f"`{name}` cannot be done: {where}: {wrong['msg']}.") from None

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pi_v_jupyter.dashboard.events import Events, compare
+from pi_v_jupyter.dashboard.execution import Output
 from pi_v_jupyter.dashboard.intents import Answer, Intents
 from pi_v_jupyter.dashboard.looks import PATIENCE, Looks
 from pi_v_jupyter.dashboard.shape import Snapshot
@@ -30,6 +31,7 @@ log = logging.getLogger("pi_v_jupyter")
 BEAT = 1.5  # seconds at most between two patches, while anybody looks
 GAP = 0.1  # seconds at least between two patches
 LOAD = 15  # so many times as long as it took to make one, nothing is made after it
+CANCEL = "cancel"
 MOST = 100  # intents at once: a view of ours has one for each thing that somebody has clicked at
 BUSY = Answer(ok=False, text=f"{MOST} things are being done.", hint="Wait until one of them is.")
 GIVEN_UP = Answer(
@@ -56,7 +58,6 @@ class Board:
         self._known: set[str] = set()  # the sections of which the last snapshot had all there was
         self._changed = asyncio.Event()
         self._looks: Looks | None = None
-        self._intents: Intents | None = None
         self._pulse: asyncio.Task[None] | None = None
         self._doing: dict[tuple[Viewer, str, int], asyncio.Task[None]] = {}  # by who wants it, and its id
         self._heard: dict[str, tuple[Agent, Callable[[], None]]] = {}  # by the ids of their VMs
@@ -254,13 +255,33 @@ class Board:
         if self._closed or len(self._doing) >= MOST:
             self._answer(*key, CLOSED if self._closed else BUSY)
             return
+        if name == CANCEL:
+            self._cancel(key, args)
+            return
         task = self._doing[key] = asyncio.create_task(self._do(key, name, args))
         task.add_done_callback(lambda _: self._doing.pop(key))
 
+    def _cancel(self, key: tuple[Viewer, str, int], args: dict[str, Any]) -> None:
+        viewer, view, _ = key
+        task = self._doing.get((viewer, view, args.get("intent", 0)))
+        if task is not None:
+            task.cancel()
+        over = Answer(ok=False, text="There is nothing to stop any more.")
+        self._answer(*key, over if task is None else Answer(ok=True, text=""))
+
     async def _do(self, key: tuple[Viewer, str, int], name: str, args: dict[str, Any]) -> None:
-        if self._intents is None:
-            self._intents = Intents(self.vers)
-        answer = await self._intents.do(name, args)
+        viewer, view, id = key
+        output = Output(
+            lambda text: self._viewers.send(viewer, {"kind": "output", "to": view, "id": id, "text": text})
+        )
+        try:
+            answer = await Intents(self.vers, output.add).do(name, args)
+        except asyncio.CancelledError:
+            if self._closed:
+                raise
+            answer = Answer(ok=False, text="It was stopped.")
+        finally:
+            output.close()
         self._answer(*key, answer)
         if answer.event:
             self._happened("done", name, short(answer.text, 400), "info" if answer.ok else "error")

@@ -17,7 +17,6 @@ from pi_v_jupyter.dashboard.outcomes import Answer, answer, each
 from pi_v_jupyter.dashboard.processintents import ProcessIntents
 from pi_v_jupyter.errors import UsageError, VersError
 from pi_v_jupyter.names import shown
-from pi_v_jupyter.session import Vers
 from pi_v_jupyter.texts import harmless
 from pi_v_jupyter.vm import VM
 
@@ -31,10 +30,7 @@ def _label(vm: VM) -> str:
 
 
 class Intents(AgentIntents, ProcessIntents):
-    """Those of one session."""
-
-    def __init__(self, vers: Vers) -> None:
-        self.vers = vers
+    """Those of one session, one after the other or at once."""
 
     async def do(self, name: str, args: dict[str, Any]) -> Answer:
         """Do it."""
@@ -127,7 +123,11 @@ class Intents(AgentIntents, ProcessIntents):
             await self.vers.delete(vm)
             return "deleted"
 
-        return answer(await each(await self.found(args.vms), _label, delete))
+        active = self.vers.fleet.current
+        told = answer(await each(await self.found(args.vms), _label, delete))
+        if active is not None and self.vers.fleet.current is None:
+            told = replace(told, text=f"{told.text} Cells run on this computer now.")
+        return told
 
     async def _tunnel(self, args: given.Tunnel) -> Answer:
         vm = await self.find(args.vm)
@@ -161,13 +161,24 @@ class Intents(AgentIntents, ProcessIntents):
         return Answer(ok=True, text=f"{shown(args.tag)} names no commit any more.")
 
     async def _delete_commits(self, args: given.Commits) -> Answer:
-        labels = {commit.id: shown(commit.label) for commit in await self.vers.commits()}
+        known = {commit.id: commit for commit in await self.vers.commits()}
 
         async def delete(id: str) -> str:
-            await self.vers.delete_commits(id)
+            tags = known[id].tags if id in known else ()
+            for tag in tags:  # the platform keeps what has one
+                await self.vers.untag(tag)
+            try:
+                await self.vers.delete_commits(id)
+            except BaseException:
+                for tag in tags:
+                    await self.vers.tag(tag, id)
+                raise
             return "deleted"
 
-        return answer(await each(args.commits, lambda id: labels.get(id, shown(id[:8])), delete))
+        def label(id: str) -> str:
+            return shown(known[id].label if id in known else id[:8])
+
+        return answer(await each(args.commits, label, delete))
 
 
 @dataclass(frozen=True)
@@ -182,6 +193,7 @@ class Intent:
 
 INTENTS: dict[str, Intent] = {
     "check": Intent(Intents._check, given.Arguments, quiet=True),
+    "connect": Intent(Intents._connect, given.VMs),
     "use": Intent(Intents._use, given.OneVM),
     "local": Intent(Intents._local, given.Arguments),
     "create": Intent(Intents._create, given.Create),

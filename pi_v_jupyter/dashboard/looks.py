@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Literal
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 from pi_v_jupyter.commits import Commit
 from pi_v_jupyter.dashboard.shape import Connection
@@ -20,8 +21,11 @@ from pi_v_jupyter.machine import Machine
 from pi_v_jupyter.remote.background import BackgroundProcess
 from pi_v_jupyter.roster import VMs
 from pi_v_jupyter.session import Vers
+from pi_v_jupyter.swarm import scripted
 from pi_v_jupyter.swarm.agent import Agent
+from pi_v_jupyter.swarm.hearing import PI
 from pi_v_jupyter.swarm.membership import Membership
+from pi_v_jupyter.vm import VM
 
 log = logging.getLogger("pi_v_jupyter")
 
@@ -35,6 +39,8 @@ EACH = 0.1  # seconds between two looks for processes, at least, for each machin
 SLOWEST = 10.0  # seconds between two looks for VMs while the platform is in trouble
 PATIENCE = 5.0  # seconds after which one who has not answered is in trouble
 AT_ONCE = 8  # machines whose processes are asked for at once
+
+AGENTS_OWN = (PI, scripted.PROVIDER)  # processes that an agent consists of
 
 Section = Literal["machines", "commits", "agents", "processes"]
 Place = tuple[Machine, str]  # a machine, and the id of a process there
@@ -51,6 +57,7 @@ class Looks:
         self.known: set[Section] = set()  # of which all is found that there was
         self.renamed = False  # may names be others since that was last asked?
         self._processes: dict[Place, BackgroundProcess] = {}
+        self._met: WeakSet[VM] = WeakSet()  # those that were connected to, or tried once
         self._sized: set[str] = set()  # ids of VMs whose size was asked for
         self._said: dict[str, str] = {}  # labels of agents, by the ids of their VMs, as the platform has them
         self._enrolled: set[str] = set()  # ids of such VMs, for which was looked
@@ -74,8 +81,13 @@ class Looks:
 
     @property
     def processes(self) -> list[BackgroundProcess]:
-        """Those of machines that can be asked without a connection being made."""
-        return [*self._processes.values()]
+        """Those of machines to which there is a connection; what runs an agent is shown as that."""
+        agents = self.labels()
+        return [
+            process
+            for (machine, id), process in self._processes.items()
+            if not (isinstance(machine, VM) and machine.id in agents and id in AGENTS_OWN)
+        ]
 
     def labels(self) -> dict[str, str]:
         """Those of agents by the ids of their VMs, met or not."""
@@ -112,6 +124,8 @@ class Looks:
             wake.clear()
             try:
                 pause = await look()
+            except VersError:  # the look for VMs tells of it
+                pause = SLOWEST
             except Exception as error:
                 log.exception("The dashboard could not look.")
                 if look == self._look_for_vms:
@@ -193,10 +207,7 @@ class Looks:
 
     async def _look_for_commits(self) -> float:
         began = time.perf_counter()
-        try:
-            self.commits = await self.vers.commits()
-        except VersError:  # the look for VMs tells of it
-            return SLOWEST
+        self.commits = await self.vers.commits()
         self.known.add("commits")
         return max(COMMITS, LONG * (time.perf_counter() - began))
 
@@ -215,6 +226,10 @@ class Looks:
 
     async def _look_for_processes(self) -> float:
         machines: list[Machine] = [self.vers.here, *self.vers.fleet.connected()]
+        active = self.vers.fleet.current
+        if active is not None and not active.connected and active not in self._met:
+            machines.append(active)  # a kernel that was restarted may have asked it nothing yet
+        self._met.update(machine for machine in machines if isinstance(machine, VM))
         turns = asyncio.Semaphore(AT_ONCE)
 
         async def look(machine: Machine) -> tuple[Machine, list[BackgroundProcess] | None]:

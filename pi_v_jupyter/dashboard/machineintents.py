@@ -2,55 +2,25 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
 
 from pi_v_jupyter.dashboard import arguments as given
-from pi_v_jupyter.dashboard.outcomes import Answer, Outcome, each
+from pi_v_jupyter.dashboard.execution import OUTPUT, Bounded, Lines
+from pi_v_jupyter.dashboard.outcomes import Answer, Outcome, answer, each
 from pi_v_jupyter.errors import RemoteCommandError, UnknownVMError
 from pi_v_jupyter.names import shown
 from pi_v_jupyter.session import Vers
 from pi_v_jupyter.vm import VM
 
-OUTPUT = 64 << 10  # characters that are told of a command's output, or of a log
 EXEC_TIMEOUT = 120.0  # seconds
 
 
-class Bounded:
-    """The beginning and the end of a text that comes in pieces, in bounded memory."""
-
-    def __init__(self, most: int) -> None:
-        self._half = most // 2
-        self._first = ""
-        self._last: deque[str] = deque()
-        self._kept = 0
-        self._left_out = 0
-
-    def add(self, text: str) -> None:
-        """More of it."""
-        room = self._half - len(self._first)
-        self._first, text = self._first + text[:room], text[room:]
-        if text:
-            self._last.append(text)
-            self._kept += len(text)
-        while self._kept > self._half:
-            over = self._kept - self._half
-            piece = self._last.popleft()
-            if len(piece) > over:
-                self._last.appendleft(piece[over:])
-            cut = min(over, len(piece))
-            self._kept -= cut
-            self._left_out += cut
-
-    def __str__(self) -> str:
-        missing = f"\n… {self._left_out} characters left out …\n" if self._left_out else ""
-        return f"{self._first}{missing}{''.join(self._last)}"
-
-
 class MachineIntents:
-    """What is done with VMs that are found by their ids."""
+    """What is done with VMs that are found by their ids; `tell` takes what there is to read meanwhile."""
 
-    vers: Vers
+    def __init__(self, vers: Vers, tell: Callable[[str], object]) -> None:
+        self.vers, self.tell = vers, tell
 
     async def find(self, id: str) -> VM:
         """The VM of that id.
@@ -69,17 +39,29 @@ class MachineIntents:
                 raise UnknownVMError(f"VM {shown(id[:8])} is not there any more.", "Choose again.")
         return [there[id] for id in dict.fromkeys(ids)]
 
+    async def _connect(self, args: given.VMs) -> Answer:
+        async def connect(vm: VM) -> str:
+            await vm.connect()
+            return "connected"
+
+        return answer(await each(await self.found(args.vms), lambda vm: shown(vm.label), connect))
+
     async def _exec(self, args: given.Exec) -> Answer:
         vms = await self.found(args.vms)
         written = {vm.id: Bounded(OUTPUT // len(vms)) for vm in vms}
 
         async def run(vm: VM) -> str:
-            output = written[vm.id]
+            output, lines = written[vm.id], Lines(shown(vm.label), self.tell)
+            tell = self.tell if len(vms) == 1 else lines.add
             try:
-                async for _, text in vm.stream(args.command, timeout=EXEC_TIMEOUT):
-                    output.add(text)
+                async with aclosing(vm.stream(args.command, timeout=EXEC_TIMEOUT)) as pieces:
+                    async for _, text in pieces:
+                        output.add(text)
+                        tell(text)
             except RemoteCommandError as error:  # its hint is the end of its output, which is told anyway
                 raise RemoteCommandError(error.message) from None
+            finally:
+                lines.end()
             return ""
 
         outcomes = await each(vms, lambda vm: shown(vm.label), run)

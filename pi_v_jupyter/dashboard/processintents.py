@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pi_v_jupyter.dashboard import arguments as given
-from pi_v_jupyter.dashboard.machineintents import OUTPUT, Bounded, MachineIntents
+from pi_v_jupyter.dashboard.execution import OUTPUT, Bounded
+from pi_v_jupyter.dashboard.machineintents import MachineIntents
 from pi_v_jupyter.dashboard.outcomes import Answer
 from pi_v_jupyter.dashboard.snapshot import HERE
 from pi_v_jupyter.machine import Machine

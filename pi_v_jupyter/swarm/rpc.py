@@ -242,7 +242,8 @@ class Rpc:
 
     def _ended(self, end: Record) -> AgentEndedError:
         process = self.process
-        why = shown(telling(end["stderr"]))[:WORDS]
+        said = telling(end["stderr"])
+        why = shown(said)[:WORDS] if said.strip() else ""
         return AgentEndedError(
             f"{self._called} runs no more: {process.exit}{f': {why}' if why else ''}.",
             f"`%vers swarm restart {process.machine.label}` starts it again.",

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from pi_v_jupyter.dashboard.shape import AgentCard, Machine, Process, Snapshot
+from pi_v_jupyter.dashboard.shape import AgentCard, Commit, Machine, Process, Snapshot
 from pi_v_jupyter.names import shown
 from pi_v_jupyter.texts import short, tail
 from pi_v_jupyter.views.swarm import WIDE, with_code
@@ -18,9 +18,11 @@ from pi_v_jupyter.views.tables import STAR, html_table, span, text_table
 from pi_v_jupyter.views.telling import ICONS, clock, money
 
 MACHINES = ("", "name", "id", "state", "age", "size", "parent", "agent")
+COMMITS = ("commit", "tags", "id", "age", "parent")
 AGENTS = ("", "agent", "state", "task", "last words", "tokens", "cost", "time")
 PROCESSES = ("id", "where", "state", "time", "last line")
 ENDED = 10  # processes that have ended are told
+KEPT = 30  # commits are, the latest
 BUSY = ("starting", "working", "retrying", "waiting", "leaving")  # an agent that goes on says more soon
 NO_MACHINES = "No VMs. `%vers create` makes one."
 
@@ -60,7 +62,11 @@ def saved_text(state: Snapshot, at: float) -> str:
 
 def saved_html(state: Snapshot, at: float) -> str:
     """As HTML that hides itself where the dashboard it is kept for lives, but for a sanitizer."""
-    told = [html_table(header, rows, unbroken=True) for header, rows in _tables(state, at)]
+    # Where there is much to read it is broken into lines: nothing scrolls in what nbconvert makes.
+    told = [
+        html_table(header, rows, unbroken=header in (MACHINES, COMMITS))
+        for header, rows in _tables(state, at)
+    ]
     lines = "".join(f"<p>{with_code(line)}</p>" for line in _lines(state, at))
     return f'<div class="pi-v-saved">{lines}{"".join(told)}<style>{STYLE}</style></div>'
 
@@ -96,6 +102,7 @@ def _lines(state: Snapshot, at: float) -> list[str]:
 def _tables(state: Snapshot, at: float) -> list[Table]:
     """Those that are not empty."""
     machines = sorted(state["machines"].items(), key=lambda each: (each[1]["created"], each[0]))
+    commits = sorted(state["commits"].items(), key=lambda each: (each[1]["created"], each[0]))
     agents = sorted(state["agents"].values(), key=lambda card: card["label"])
     alive = [process for process in state["processes"].values() if process["state"] != "ended"]
     over = [process for process in state["processes"].values() if process["state"] == "ended"]
@@ -103,6 +110,7 @@ def _tables(state: Snapshot, at: float) -> list[Table]:
     over.sort(key=lambda process: process["ended"], reverse=True)
     tables: list[Table] = [
         (MACHINES, [_machine(vm, machine, state, at) for vm, machine in machines]),
+        (COMMITS, [_commit(id, commit, state, at) for id, commit in commits[-KEPT:]]),
         (AGENTS, [_agent(card, at) for card in agents]),
         (PROCESSES, [_process(process, at) for process in (*alive, *over[:ENDED])]),
     ]
@@ -110,8 +118,6 @@ def _tables(state: Snapshot, at: float) -> list[Table]:
 
 
 def _machine(vm: str, machine: Machine, state: Snapshot, at: float) -> tuple[str, ...]:
-    parent = machine["parent"]
-    came_from = state["machines"].get(parent) or state["commits"].get(parent)
     size = [
         f"{machine['vcpu']} vCPU" if machine["vcpu"] else "",
         f"{machine['mem']} MB" if machine["mem"] else "",
@@ -123,9 +129,25 @@ def _machine(vm: str, machine: Machine, state: Snapshot, at: float) -> tuple[str
         machine["state"],
         span(at - machine["created"]),
         " · ".join(filter(None, size)),
-        shown(came_from["label"]) if came_from else parent[:8],
+        _origin(machine["parent"], state),
         shown(machine["agent"]),
     )
+
+
+def _commit(id: str, commit: Commit, state: Snapshot, at: float) -> tuple[str, ...]:
+    return (
+        shown(commit["label"]),
+        ", ".join(map(shown, commit["tags"])),
+        id[:8],
+        span(at - commit["created"]),
+        _origin(commit["parent"], state),
+    )
+
+
+def _origin(parent: str, state: Snapshot) -> str:
+    """What something came from, as it is called; its id if it is gone."""
+    came_from = state["machines"].get(parent) or state["commits"].get(parent)
+    return shown(came_from["label"]) if came_from else parent[:8]
 
 
 def _agent(card: AgentCard, at: float) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import psutil
 import pytest
 from boards import Page
 from farm import COMMIT, Farm
@@ -241,6 +242,36 @@ async def test_background_processes_are_seen_stopped_read_and_forgotten(page: Pa
     await page.sees(lambda seen: not seen["processes"])
 
 
+async def test_what_a_command_writes_is_told_as_it_comes_by_machine_and_it_can_be_stopped(
+    page: Page, vms: Farm
+) -> None:
+    a, b = vms.make(), vms.make()
+    await page.act("rename", vm=a, name="one")
+    await page.act("rename", vm=b, name="two")
+    ticks = "echo $$ > pid; while :; do echo tick; sleep 0.05; done"
+    for machines, line in (([a], "tick\ntick\n"), ([a, b], "[two] tick\n")):
+        id = 70 + len(machines)
+        page.say("intent", id=id, name="exec", args={"vms": machines, "command": ticks})
+        await page.until(lambda id=id, line=line: line in page.output(id))
+    assert 71 not in page.answers and 72 not in page.answers
+    pids = [int((vms.home(each) / "pid").read_text()) for each in (a, b)]
+    for id in (71, 72):
+        assert (await page.act("cancel", intent=id))["ok"]
+        await page.until(lambda id=id: id in page.answers)
+        assert (page.answers[id]["ok"], page.answers[id]["text"]) == (False, "It was stopped.")
+    for pid in pids:
+        await until(lambda pid=pid: not psutil.pid_exists(pid))
+    assert (await page.act("cancel", intent=71))["text"] == "There is nothing to stop any more."
+
+
+async def test_what_a_flood_writes_meanwhile_is_bounded(page: Page, vms: Farm) -> None:
+    a = vms.make()
+    page.say("intent", id=80, name="exec", args={"vms": [a], "command": "yes | head -c 30000000; echo over"})
+    await page.until(lambda: 80 in page.answers)
+    pieces = [message["text"] for message in page.messages if message["kind"] == "output"]
+    assert all(len(piece) < 17_000 for piece in pieces) and pieces[-1].endswith("over\n")
+
+
 async def test_tunnels_are_shown_with_their_machine(page: Page, vms: Farm) -> None:
     a = vms.make()
     told = await page.act("tunnel", vm=a, port=80)
@@ -256,6 +287,29 @@ async def test_cells_run_on_what_is_used(page: Page, vms: Farm) -> None:
     await page.sees(lambda seen: seen["machines"].get(a, {}).get("active"))
     assert (await page.act("local"))["ok"] and page.board.vers.active is None
     await page.sees(lambda seen: not seen["machines"][a]["active"])
+    await page.act("use", vm=a)
+    assert (await page.act("delete", vms=[a]))["text"] == f"{a[:8]}: deleted. Cells run on this computer now."
+
+
+async def test_the_processes_of_the_machine_that_cells_run_on_are_shown_before_any_cell_ran(
+    page: Page, vms: Farm, open_page: Callable[[], Awaitable[Page]]
+) -> None:
+    a = vms.make()
+    vm = await page.board.vers.vm(a)
+    await vm.start("exec sleep 1000", id="web")
+    other = await open_page()
+    assert (await other.act("connect", vms=[a]))["text"] == f"{a[:8]}: connected."
+    await other.sees(lambda seen: f"{a} web" in seen["processes"])
+    third = await open_page()
+    await third.board.vers.fleet.use(await third.board.vers.vm(a))
+    await third.sees(lambda seen: f"{a} web" in seen["processes"])
+
+
+async def test_what_an_agent_consists_of_is_shown_as_the_agent_alone(page: Page) -> None:
+    (a,) = await spawned(page, "a")
+    vm = await page.board.vers.vm(a)
+    await vm.start("exec sleep 1000", id="web")
+    await page.sees(lambda seen: {*seen["processes"]} == {f"{a} web"})
 
 
 async def test_the_image_that_agents_start_from_is_shown_as_such(page: Page) -> None:

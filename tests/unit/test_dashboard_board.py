@@ -28,6 +28,7 @@ class Flaky(Platform):
     def __init__(self) -> None:
         super().__init__()
         self.away = False
+        self.needed = ""  # the id of a commit that cannot be deleted
         self.silent: asyncio.Event | None = None
         self.slow: asyncio.Event | None = None
 
@@ -38,6 +39,14 @@ class Flaky(Platform):
             await self.slow.wait()
         if self.away:
             raise httpx.ConnectError("no way", request=request)
+        if (
+            self.needed
+            and request.method == "DELETE"
+            and request.url.path.endswith(f"/commits/{self.needed}")
+        ):
+            return httpx.Response(
+                409, json={"error": f"Commit {self.needed} is needed by VM x.", "success": False}
+            )
         return self(request)
 
 
@@ -314,10 +323,15 @@ async def test_machines_are_made_branched_kept_restored_and_deleted(page: Page, 
     assert (await page.act("tag", commit=commit, tag="better"))["ok"]
     assert (await page.act("untag", tag="good"))["ok"]
     await page.sees(lambda seen: seen["commits"][commit]["tags"] == ["better"])
+    platform.needed = commit
+    assert "is needed" in (await page.act("delete_commits", commits=[commit]))["text"]
+    assert platform.tags == {"better": commit}, "what was not deleted keeps its tags"
+    platform.needed = ""
     gone = [b, page.named("b-1")[0]]
     assert (await page.act("delete", vms=gone))["text"].endswith(": deleted.")
     await page.sees(lambda seen: named(seen) == {"build", "build-1", "build-2", "b-2", "good-1", "good-2"})
     assert (await page.act("delete_commits", commits=[commit]))["text"] == "better: deleted."
+    assert platform.tags == {}
     await page.sees(lambda seen: not seen["commits"])
     assert not [event for event in page.events("machine") if "before" in event]
 
@@ -351,7 +365,7 @@ async def test_an_intent_is_heard_at_once_and_done_though_its_view_goes(page: Pa
     [
         ("fly", {}, "There is no intent 'fly'."),
         ("pauze", {}, "There is no intent 'pauze'. Did you mean 'pause'?"),
-        ("pause", {}, "`pause` cannot be done: vms: Field required."),
+        ("pause", {}, "`pause` needs `vms`, which is empty."),
         ("pause", {"vms": []}, "`pause` cannot be done: vms: List should have at least 1 item"),
         ("pause", {"vms": "a"}, "`pause` cannot be done: vms: Input should be a valid list."),
         ("pause", {"vms": [ROOT], "now": 1}, "`pause` cannot be done: now: Extra inputs are not permitted."),

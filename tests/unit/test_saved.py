@@ -71,6 +71,21 @@ def test_machines_are_told_with_what_they_came_from_oldest_first() -> None:
     ]
 
 
+def test_commits_are_told_with_their_tags_and_what_they_came_from_the_latest_of_many() -> None:
+    commits = {
+        f"{n:04}5678-c": {
+            "label": f"c{n}",
+            "tags": ["good"] * (n == 39),
+            "created": NOW - 60 + n,
+            "parent": "v1",
+        }
+        for n in range(40)
+    }
+    told = cells(saved_text(snapshot(machines={"v1": machine()}, commits=commits), NOW), 1)
+    assert [row[0] for row in told] == [f"c{n}" for n in range(10, 40)]
+    assert told[-1] == ["c39", "good", "00395678", "21 s", "build"]
+
+
 def test_an_agent_at_work_is_told_by_its_task_and_one_that_has_finished_by_its_words() -> None:
     state = snapshot(
         machines={"v1": machine()},
@@ -124,7 +139,7 @@ def test_nothing_that_machines_or_agents_say_is_markup_or_steers_a_terminal() ->
     state = snapshot(
         connection=CONNECTION | {"label": HOSTILE, "state": "trouble", "reason": HOSTILE, "remedy": HOSTILE},
         machines={"v1": machine(HOSTILE, agent=HOSTILE, parent="c"), "v2": machine(parent=HOSTILE)},
-        commits={"c": {"label": HOSTILE}},
+        commits={"c": {"label": HOSTILE, "tags": [HOSTILE], "created": NOW, "parent": HOSTILE}},
         agents={
             "v1": card(HOSTILE, state="error", detail=HOSTILE, task=HOSTILE, words=HOSTILE),
             "v2": card(state="waiting", trouble=HOSTILE, asks=[{"title": HOSTILE}]),
@@ -139,7 +154,7 @@ def test_nothing_that_machines_or_agents_say_is_markup_or_steers_a_terminal() ->
         *("div", "p", "code", "table", "thead", "tbody", "tr", "th", "td", "style", "span")
     }
     text = saved_text(state, NOW)
-    assert "\x1b" not in text and len(text.split("\n\n")) == 4, "no line is broken"
+    assert "\x1b" not in text and len(text.split("\n\n")) == 5, "no line is broken"
 
 
 def test_a_summary_counts() -> None:
