@@ -104,7 +104,7 @@ class Looks:
         await self._look_for_vms()
         if self.connection["state"] == "ok":
             rest = self._look_for_sizes, self._look_for_commits, self._look_for_agents
-            await asyncio.gather(*(look() for look in (*rest, self._look_for_processes)))
+            await asyncio.gather(*map(_leniently, (*rest, self._look_for_processes)))
 
     async def close(self) -> None:
         """Look no more."""
@@ -261,3 +261,9 @@ class Looks:
                 new = known
             processes.append(((machine, new.id), new))
         return processes
+
+
+async def _leniently(look: Callable[[], Awaitable[float]]) -> None:
+    """What the platform does not tell is left out."""
+    with contextlib.suppress(VersError):
+        await look()

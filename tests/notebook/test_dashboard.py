@@ -117,6 +117,25 @@ def test_where_the_platform_is_away_it_shows_why_and_what_to_do(
         assert "`%vers up` starts virtual machines" in shown.data[-1] and "No VMs" not in shown.data[-1]
 
 
+def test_a_page_that_cannot_be_heard_while_a_cell_runs_is_told_on_and_one_that_has_vanished_is_not(
+    fresh: Kernel, page: Page
+) -> None:
+    model = opened(fresh, page)
+    # Without subshells what a page says waits for the cell: here it says nothing at all, for long.
+    fresh.run("from pi_v_jupyter.dashboard import viewers\nviewers.SILENT = 0.0")
+    fresh.run("from pi_v_jupyter.views import dashboard\ndashboard.WHILE = 0.0")
+    busy = fresh.start("import time; print('computes', flush=True); time.sleep(60)")
+    busy.wait_for("computes")
+    page.say(model, kind="visible", view="v1", visible=True)
+    for _ in range(4):
+        page.custom(model, "patch")
+    fresh.interrupt()
+    busy.finish()
+    watched = "x._board._looks.watched.is_set()"
+    while fresh.value(watched):
+        time.sleep(0.1)
+
+
 def test_nothing_of_it_is_imported_before_it_is_shown(fresh: Kernel) -> None:
     fresh.run("%vers ls\n%vers --help")
     parts = "('pi_v_jupyter.dashboard.board', 'pi_v_jupyter.views.dashboard', 'anywidget')"
