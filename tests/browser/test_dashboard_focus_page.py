@@ -98,13 +98,14 @@ def test_the_focus_of_the_last_row_that_goes_is_in_the_one_before_and_then_in_th
     expect(dash.page.get_by_role("tabpanel", name="Machines")).to_be_focused()
 
 
-def test_the_focus_of_a_process_that_ends_goes_with_it(dash: Dashboard) -> None:
-    many = {f"here {id}": process(id, started=at) for at, id in enumerate(("one", "two", "three"))}
-    dash.patch({"processes": many})
-    log = dash.tab("Processes").get_by_role("button", name="Log of three")
+@pytest.mark.parametrize("id", ["one", "two", "three"])
+def test_the_focus_goes_with_a_row_that_moves(dash: Dashboard, id: str) -> None:
+    dash.patch({"processes": {f"here {each}": process(each) for each in ("one", "two", "three")}})
+    log = dash.tab("Processes").get_by_role("button", name=f"Log of {id}")
     log.focus()
-    dash.patch({"processes": {"here three": {"state": "ended"}}})
-    expect(log).to_be_focused()
+    for each in ("two", "one"):
+        dash.patch({"processes": {f"here {each}": {"state": "ended"}}})
+        expect(log).to_be_focused()
 
 
 def test_keys_that_went_elsewhere_go_on_there(dash: Dashboard) -> None:
