@@ -191,6 +191,7 @@ def test_a_row_whose_machine_has_just_gone_offers_nothing(dash: Dashboard) -> No
     menu.evaluate("(it, gone) => { deliver(gone); it.click() }", gone)  # in one frame
     expect(menu).to_have_count(0)
     expect(dash.page.get_by_role("menuitem")).to_have_count(0)
+    expect(dash.page.get_by_label("Choose first", exact=True)).to_be_visible()
 
 
 def test_the_output_of_a_command_is_shown_until_it_is_closed(dash: Dashboard) -> None:
