@@ -1,13 +1,45 @@
 // Markdown of agents as HTML that loads nothing, runs nothing and looks like nothing else on the page.
 
 import createPurifier from "dompurify";
-import { Marked } from "marked";
+import { Lexer, Marked } from "marked";
+
+// What takes marked longer than what it grows by is shown as plain text: who writes it may be told what to write.
+const LONG = 20_000; // characters
+const DEEP = 20; // lists and quotations, one in the other
+const MARKS = 300; // of what stands in a line of text or several: emphasis takes the cube of them
+const WORD = /\S{1000}/; // may be an address, from each of its letters on
+const MARK = /[*_~`[\](<&@]|:\/\/|www\./g;
 
 const escaped = (text) =>
   text.replace(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`);
 
+class Bounded extends Lexer {
+  depth = 0;
+
+  blockTokens(...given) {
+    if (this.depth >= DEEP) throw new RangeError("one in the other");
+    this.depth += 1;
+    const tokens = super.blockTokens(...given);
+    this.depth -= 1;
+    return tokens;
+  }
+  inlineTokens(src, tokens = []) {
+    if ((src.match(MARK) ?? []).length <= MARKS && !WORD.test(src)) return super.inlineTokens(src, tokens);
+    tokens.push({ type: "text", raw: src, text: src, escaped: false });
+    return tokens;
+  }
+}
+
 const markdown = new Marked({
   gfm: true,
+  tokenizer: {
+    // Rows are filled up to the width of the head: no more cells than there are characters.
+    table(src) {
+      const [raw, , align] = this.rules.block.table.exec(src) ?? [""];
+      const cells = raw.trimEnd().split("\n").length * (align?.match(/-+/g).length ?? 0);
+      return cells > raw.length ? undefined : false; // false: as marked has it
+    },
+  },
   renderer: {
     html: ({ text }) => escaped(text), // shown, not obeyed
     image: ({ href, text }) => `<a href="${escaped(href)}">${escaped(text || href)}</a>`,
@@ -39,13 +71,17 @@ purifier.addHook("afterSanitizeAttributes", (node) => {
   if (node.nodeName === "PRE") node.setAttribute("tabindex", "0"); // it scrolls
 });
 
+const lex = (text) => new Bounded(markdown.defaults).lex(text);
+const plain = (text) => text && `<pre>${escaped(text)}</pre>`;
+
 /** HTML of a text in Markdown. */
 export function html(text) {
+  const end = text.length > LONG ? text.lastIndexOf("\n", LONG) + 1 : text.length;
   let parsed;
   try {
-    parsed = markdown.parse(text);
+    parsed = markdown.parser(lex(text.slice(0, end))) + plain(text.slice(end));
   } catch {
-    parsed = `<pre>${escaped(text)}</pre>`; // such as a thousand quotations, one in the other
+    parsed = plain(text); // such as a thousand quotations, one in the other
   }
   return purifier.sanitize(parsed, ALLOWED);
 }
@@ -59,11 +95,13 @@ export function blocks(written, before) {
   const grown = before !== null && text.startsWith(before.text);
   const settled = grown ? before.settled : [];
   let at = grown ? before.at : 0;
+  const rest = text.slice(at);
+  if (rest.length > LONG) return { text, settled, at, last: rest };
   let tokens;
   try {
-    tokens = markdown.lexer(text.slice(at));
+    tokens = lex(rest);
   } catch {
-    return { text, settled, at, last: text.slice(at) };
+    return { text, settled, at, last: rest };
   }
   while (tokens.length && tokens.at(-1).type === "space") tokens.pop(); // a list goes on after one
   const done = tokens.slice(0, -1);

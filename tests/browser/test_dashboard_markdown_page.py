@@ -86,3 +86,40 @@ def test_words_that_no_parser_takes_are_shown_as_they_are(shown: Dashboard, kind
     deep = ">" * 20_000 + " <img src=x>"
     tell(shown, "vm-a", 0, {"cut": 0, "runs": {"0": talk(step(kind, deep))}})
     expect(transcript(shown).locator(".pi-v-markdown pre")).to_have_text(deep)
+
+
+WIDE = "|" + "a|" * 3000 + "\n|" + "-|" * 3000 + "\n" + "a\n" * 3300
+COSTLY = {
+    "a table that is filled up": (WIDE[:19_000], "th, td, tr"),
+    "emphasis": ("_a" * 5000, "em"),
+    "two kinds of it": ("***a_" * 3000, "em, strong"),
+    "links": ("[a](" * 4000, "a"),
+    "an address": ("a" * 5000 + "@example.org", "a"),
+    "lists in lists": ("".join(" " * 2 * deep + "- a\n" for deep in range(100)), "li"),
+    "quotations in lists": ("- > " * 1000 + "a", "li, blockquote"),
+    "a long list": ("- a\n" * 50_000, "li:nth-child(5001)"),
+    "a long text": ("a\n\n" * 100_000, "p:nth-child(7000)"),
+}
+
+
+@pytest.mark.parametrize("kind", ["text", "partial"])
+@pytest.mark.parametrize("costly", COSTLY)
+def test_words_that_would_take_the_page_long_are_shown_as_they_are(
+    shown: Dashboard, kind: str, costly: str
+) -> None:
+    words, never = COSTLY[costly]
+    opened(shown)
+    tell(shown, "vm-a", 0, {"cut": 0, "runs": {"0": talk(step(kind, words))}})
+    said = transcript(shown).locator(".pi-v-markdown").first
+    expect(said).to_contain_text("a")
+    expect(said.locator(never)).to_have_count(0)
+    letters = "it => it.textContent.replace(/[^a-z@.]/g, '').length"
+    assert said.evaluate(letters) == sum(char in "abcdefghijklmnopqrstuvwxyz@." for char in words)
+
+
+def test_what_agents_write_of_tables_and_emphasis_is_shown_as_such(shown: Dashboard) -> None:
+    opened(shown)
+    table = "|a|b|\n|-|-|\n" + "|1|**2**|\n" * 500
+    tell(shown, "vm-a", 0, {"cut": 0, "runs": {"0": talk(step("text", table + "\n" + "*a* " * 100))}})
+    expect(transcript(shown).locator("td strong")).to_have_count(500)
+    expect(transcript(shown).locator("em")).to_have_count(100)
