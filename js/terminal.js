@@ -38,7 +38,13 @@ function render({ model, el }) {
   status.className = "pi-v-terminal-status";
   status.setAttribute("role", "status");
   screen.append(status);
-  el.append(screen);
+  const way = document.createElement("p"); // out, where all other keys are the program's; Tab goes on from here
+  way.className = "pi-v-terminal-way";
+  way.id = `pi-v-way-${id}`;
+  way.tabIndex = -1;
+  way.textContent = "Ctrl+Shift+Space leaves the terminal; Tab goes on from there.";
+  way.setAttribute("data-lm-suppress-shortcuts", "true");
+  el.append(screen, way);
 
   const terminal = new Terminal({ rows: ROWS, scrollback: SCROLLBACK, minimumContrastRatio: CONTRAST });
   const fit = new FitAddon();
@@ -142,6 +148,11 @@ function render({ model, el }) {
   terminal.onData((text) => type(encoder.encode(text)));
   terminal.onBinary((text) => type(Uint8Array.from(text, (char) => char.charCodeAt(0))));
   terminal.attachCustomKeyEventHandler((event) => {
+    if (event.ctrlKey && event.shiftKey && event.code === "Space") {
+      event.preventDefault();
+      way.focus();
+      return false;
+    }
     const control = event.ctrlKey && !event.altKey && !event.metaKey;
     const key = event.key.toLowerCase();
     // The browser's own copy and paste follow, which the terminal takes part in.
@@ -149,7 +160,7 @@ function render({ model, el }) {
   });
   screen.addEventListener("copy", () => setTimeout(() => terminal.clearSelection())); // Ctrl-C interrupts again
   for (const type of ["keydown", "keypress", "keyup", "contextmenu"]) {
-    screen.addEventListener(type, (event) => event.stopPropagation());
+    for (const part of [screen, way]) part.addEventListener(type, (event) => event.stopPropagation());
   }
   screen.addEventListener("click", () => terminal.focus());
 
@@ -178,6 +189,7 @@ function render({ model, el }) {
       dress();
       terminal.open(screen);
       terminal.textarea.setAttribute("aria-label", label);
+      terminal.textarea.setAttribute("aria-describedby", way.id);
       terminal.textarea.addEventListener("focus", sayHowLarge);
     }
     const cols = fit.proposeDimensions()?.cols;

@@ -9,7 +9,7 @@ import { Questions } from "./questions.jsx";
 import { busy } from "./states.js";
 import { Transcript } from "./transcript.jsx";
 
-/** `close` goes back to the cards; `drafts` as `Prompt` has them. */
+/** `close` goes back to the cards; `drafts` as `Prompt` and `Questions` have them. */
 export function Agent({ id, drafts, close }) {
   const frame = useFrame();
   const { store } = frame;
@@ -44,7 +44,7 @@ export function Agent({ id, drafts, close }) {
       </header>
       <Trouble card={card} />
       <Transcript transcript={store.transcript} label={card.label} />
-      <Questions agent={id} label={card.label} asks={card.asks} focus={asked.current} />
+      <Questions agent={id} label={card.label} asks={card.asks} drafts={drafts} focus={asked.current} />
       <Prompt
         agents={[id]}
         works={busy(card)}

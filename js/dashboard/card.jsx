@@ -59,8 +59,8 @@ export function Trouble({ card }) {
   );
 }
 
-/** `choose(id, range)`: it is to be selected, or not any more; `range`: all from the last one on. */
-export const Card = memo(({ id, card, selected, choose, open }) => (
+/** `choose(id, range)`: it is to be selected, or not any more; `range`: all from the last one on; `drafts` as `Questions`. */
+export const Card = memo(({ id, card, selected, choose, open, drafts }) => (
   <article class={`pi-v-card pi-v-tone-${tone(card.state)}`} data-agent={id} aria-label={card.label}>
     <header>
       <input
@@ -98,7 +98,7 @@ export const Card = memo(({ id, card, selected, choose, open }) => (
       </div>
     )}
     <Trouble card={card} />
-    <Questions agent={id} label={card.label} asks={card.asks} />
+    <Questions agent={id} label={card.label} asks={card.asks} drafts={drafts} />
     <footer>
       {card.tokens > 0 && <span title={card.tokens.toLocaleString("en")}>{amount(card.tokens)} tokens</span>}
       <Cost cost={card.cost} budget={card.budget} />

@@ -3,6 +3,7 @@
 import { render as show } from "preact";
 import { App } from "./app.jsx";
 import { makeClock } from "./frame.js";
+import { keepFocus } from "./refocus.js";
 import { makeStore } from "./store.js";
 import "./dashboard.css";
 import "./dialogs.css";
@@ -16,6 +17,7 @@ function render({ model, el }) {
     root.addEventListener(type, (event) => event.stopPropagation());
   }
   el.append(root);
+  const letGo = keepFocus(root);
   const clock = makeClock();
   let frame = 0;
   const store = makeStore(model, () => {
@@ -40,6 +42,7 @@ function render({ model, el }) {
   return () => {
     clearInterval(ticks);
     cancelAnimationFrame(frame);
+    letGo();
     nearness.disconnect();
     document.removeEventListener("visibilitychange", look);
     removeEventListener("pagehide", store.close);

@@ -17,7 +17,7 @@ export function Menu({ label, title, kind, why = "", actions, ...more }) {
   }
   function close() {
     setOpen(false);
-    button.current.querySelector("button").focus(); // a dialog that opens now gives the focus back to it
+    button.current.querySelector("button").focus({ preventScroll: true }); // a dialog that opens now gives the focus back to it
   }
   function key(event) {
     if (event.key === "ArrowDown" && !open && !why) {
@@ -39,12 +39,12 @@ export function Menu({ label, title, kind, why = "", actions, ...more }) {
       >
         {label}
       </Button>
-      {open && <Items id={id} anchor={button} actions={typeof actions === "function" ? actions() : actions} choose={choose} close={close} leave={() => setOpen(false)} />}
+      {open && <Items id={id} anchor={button} actions={typeof actions === "function" ? actions() : actions} choose={choose} close={close} />}
     </span>
   );
 }
 
-function Items({ id, anchor, actions, choose, close, leave }) {
+function Items({ id, anchor, actions, choose, close }) {
   const list = useRef(null);
   useLayoutEffect(() => {
     const { style } = list.current;
@@ -55,12 +55,13 @@ function Items({ id, anchor, actions, choose, close, leave }) {
     style.top = `${below ? at.bottom + GAP : at.top - GAP - size.height}px`;
     style.left = `${Math.max(0, Math.min(at.left, innerWidth - size.width))}px`;
     list.current.querySelector("[role=menuitem]")?.focus();
-    const outside = (event) => anchor.current.contains(event.composedPath()[0]) || leave();
+    const outside = (event) => anchor.current.contains(event.composedPath()[0]) || close();
+    const scrolled = (event) => event.target.contains(anchor.current) && close();
     addEventListener("pointerdown", outside, true);
-    addEventListener("scroll", leave, true);
+    addEventListener("scroll", scrolled, true);
     return () => {
       removeEventListener("pointerdown", outside, true);
-      removeEventListener("scroll", leave, true);
+      removeEventListener("scroll", scrolled, true);
     };
   }, []);
   function key(event) {

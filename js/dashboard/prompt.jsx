@@ -35,7 +35,7 @@ export function Prompt({ agents, works, drafts, draft, label, focus = false }) {
   function key(event) {
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
     event.preventDefault();
-    send();
+    if (!event.repeat) send(); // a key still held from before says nothing
   }
   const lines = Math.min(LINES, Math.max(2, text.split("\n").length));
   const why = sending ? "It is being sent." : text.trim() === "" ? "Nothing is written yet." : "";

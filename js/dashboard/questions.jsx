@@ -6,28 +6,36 @@ import "./telling.css";
 
 const BUTTONS = 6; // options up to which each is a button
 
-/** All that an agent asks; `focus`: begin there. */
-export const Questions = memo(({ agent, label, asks, focus = false }) => (
+/** All that an agent asks; `focus`: begin there; `drafts`, a Map, keeps what was typed and not sent. */
+export const Questions = memo(({ agent, label, asks, drafts, focus = false }) => (
   <>
     {asks.map((asked, at) => (
-      <Question agent={agent} label={label} asked={asked} focus={focus && at === 0} key={asked.id} />
+      <Question agent={agent} label={label} asked={asked} drafts={drafts} focus={focus && at === 0} key={asked.id} />
     ))}
   </>
 ));
 
-function Question({ agent, label, asked, focus }) {
+function Question({ agent, label, asked, drafts, focus }) {
   const { act } = useFrame();
   const [sending, setSending] = useState(false);
   const form = useRef(null);
   const id = useId();
+  const draft = `${agent} ${asked.id}`;
+  const [typed] = useState(drafts.get(draft));
   useLayoutEffect(() => {
-    if (focus) form.current.querySelector("[data-first]")?.focus({ preventScroll: true });
+    const first = form.current.querySelector("[data-first]") ?? form.current.querySelector("p"); // no button that answers
+    if (focus) first.focus({ preventScroll: true });
   }, []);
   async function answer(given) {
     if (sending) return;
     setSending(true);
     const { ok } = await act("answer", { agent, dialog: asked.id, ...given });
-    if (!ok) setSending(false); // else it goes with the next snapshot
+    if (ok) drafts.delete(draft); // and it goes with the next snapshot
+    else setSending(false);
+  }
+  // A key that is held since before the question was there answers nothing.
+  function key(event) {
+    if (event.key === "Enter" && event.repeat && event.target.nodeName !== "TEXTAREA") event.preventDefault();
   }
   const why = sending ? "The answer is being sent." : "";
   const Kind = { select: Select, confirm: Confirm, input: Field, editor: Field }[asked.method] ?? Field;
@@ -36,20 +44,21 @@ function Question({ agent, label, asked, focus }) {
       class="pi-v-question"
       ref={form}
       aria-labelledby={id}
+      onKeyDown={key}
       onSubmit={(event) => {
         event.preventDefault();
         const { option, value } = event.target.elements;
         answer(option ? { option: Number(option.value) } : { value: value.value });
       }}
     >
-      <p id={id}>
+      <p id={id} tabIndex={-1}>
         <span class="pi-v-sign" aria-hidden="true">
           ?
         </span>
         <span class="pi-v-aside">{label} asks: </span>
         <strong>{asked.title}</strong>
       </p>
-      <Kind asked={asked} answer={answer} why={why} label={asked.title} />
+      <Kind asked={asked} answer={answer} why={why} label={asked.title} typed={typed} write={(text) => drafts.set(draft, text)} />
       <LeftOut asked={asked} label={label} />
     </form>
   );
@@ -90,7 +99,7 @@ function Confirm({ asked, answer, why }) {
     <>
       <Text text={asked.text} />
       <div class="pi-v-answers">
-        <Button data-first kind="main" why={why} onClick={() => answer({ confirmed: true })}>
+        <Button kind="main" why={why} onClick={() => answer({ confirmed: true })}>
           Yes
         </Button>
         <Button why={why} onClick={() => answer({ confirmed: false })}>
@@ -110,7 +119,7 @@ function Select({ asked, answer, why, label }) {
       <div class="pi-v-answers">
         {few ? (
           asked.options.map((option, at) => (
-            <Button data-first={at === 0 || undefined} why={why} onClick={() => answer({ option: at })} key={at}>
+            <Button why={why} onClick={() => answer({ option: at })} key={at}>
               {option}
             </Button>
           ))
@@ -134,8 +143,8 @@ function Select({ asked, answer, why, label }) {
   );
 }
 
-function Field({ asked, answer, why, label }) {
-  const common = { name: "value", "data-first": true, "aria-label": label };
+function Field({ asked, answer, why, label, typed, write }) {
+  const common = { name: "value", "data-first": true, "aria-label": label, onInput: (event) => write(event.target.value) };
   if (uneditable(asked)) {
     return (
       <>
@@ -149,9 +158,9 @@ function Field({ asked, answer, why, label }) {
   return (
     <>
       {asked.method === "editor" ? (
-        <textarea rows={5} defaultValue={asked.text} {...common} />
+        <textarea rows={5} defaultValue={typed ?? asked.text} {...common} />
       ) : (
-        <input type="text" autocomplete="off" placeholder={asked.text} {...common} />
+        <input type="text" autocomplete="off" placeholder={asked.text} defaultValue={typed} {...common} />
       )}
       <div class="pi-v-answers">
         <Button kind="main" type="submit" why={why}>

@@ -1,6 +1,6 @@
 // Agents: a card each, one of them opened, and what can be done with many.
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Agent } from "./agent.jsx";
 import { Card, Cost } from "./card.jsx";
 import { abort, restart, teardown, whyNotAbort } from "./deeds.js";
@@ -26,7 +26,7 @@ export function Swarm({ store }) {
   const back = useRef(""); // the agent whose card the focus goes back to
   const { current: drafts } = useRef(new Map());
   const there = opened in agents;
-  useEffect(() => {
+  useLayoutEffect(() => {
     const reading = there ? opened : "";
     if (store.reading !== reading) store.read(reading);
     if (there) back.current = opened;
@@ -82,7 +82,7 @@ function Cards({ all, shown, state, filter, selection, open, drafts }) {
       {all.length > 0 && shown.length === 0 && <Empty>None is in that state now.</Empty>}
       <div class="pi-v-cards">
         {shown.map((id) => (
-          <Card id={id} card={agents[id]} selected={chosen.has(id)} choose={choose} open={open} key={id} />
+          <Card id={id} card={agents[id]} selected={chosen.has(id)} choose={choose} open={open} drafts={drafts} key={id} />
         ))}
       </div>
     </>

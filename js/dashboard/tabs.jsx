@@ -40,7 +40,7 @@ export function useTabs(sections) {
   const panels = names
     .filter((name) => seen.has(name))
     .map((name) => (
-      <div role="tabpanel" id={`${id}-${name}-panel`} aria-labelledby={`${id}-${name}`} hidden={name !== chosen} key={name}>
+      <div role="tabpanel" tabIndex={-1} id={`${id}-${name}-panel`} aria-labelledby={`${id}-${name}`} hidden={name !== chosen} key={name}>
         <Panel shown={name === chosen}>{sections[name].panel}</Panel>
       </div>
     ));

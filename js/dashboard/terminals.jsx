@@ -4,7 +4,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { Pane } from "./panes.jsx";
 import { useFrame } from "./parts.jsx";
 
-/** {all, manager, open(vm), close(vm)}: one per machine. */
+/** {all, manager, open(vm), close(vm)}: one per machine; what runs in one that is closed is hung up on. */
 export function useTerminals(model) {
   const { act, store } = useFrame();
   const [all, setAll] = useState([]);
@@ -16,7 +16,10 @@ export function useTerminals(model) {
     const times = ++count.current;
     setAll((before) => [...before.filter((one) => one.vm !== vm), { vm, label, id: answer.text, times }]);
   }
-  const close = (vm) => setAll((before) => before.filter((one) => one.vm !== vm));
+  function close(vm) {
+    setAll((before) => before.filter((one) => one.vm !== vm));
+    act("close_terminal", { vm }, { quiet: true });
+  }
   return { all, manager: model.widget_manager, open, close };
 }
 
@@ -31,7 +34,8 @@ export function Terminals({ terminals: { all, manager, close } }) {
           <span class="pi-v-dim">on {label}</span>
         </>
       }
-      closing={`Close the terminal on ${label}`}
+      closing={`End the terminal on ${label}`}
+      tip="End it: what runs there is hung up on"
       onClose={() => close(vm)}
       key={id}
     >

@@ -198,7 +198,7 @@ def test_the_output_of_a_command_is_shown_until_it_is_closed(dash: Dashboard) ->
     expect(panel).to_have_count(0)
 
 
-def test_a_machine_has_one_terminal_which_stays_until_it_is_closed(dash: Dashboard) -> None:
+def test_a_machine_has_one_terminal_which_stays_until_it_is_ended(dash: Dashboard) -> None:
     dash.pick("base")
     for _ in range(2):
         dash.press("Terminal")
@@ -211,8 +211,9 @@ def test_a_machine_has_one_terminal_which_stays_until_it_is_closed(dash: Dashboa
     dash.tab("Events")
     dash.tab("Machines")
     expect(box).to_have_value("still here")
-    dash.press("Close the terminal on base")
+    dash.press("End the terminal on base")
     expect(box).to_have_count(0)
+    assert dash.intents[2:] == [("close_terminal", {"vm": "vm-base"})]
 
 
 def test_without_machines_there_is_a_sentence_and_a_button(dash: Dashboard) -> None:

@@ -168,7 +168,7 @@ def test_its_terminal_takes_what_is_typed(page: Page, board: LabBoard) -> None:
     page.keyboard.type("echo answer' '$((6*7))\n")  # the focus is there already
     expect(screen).to_contain_text("answer 42", timeout=WAIT)
     shot(page, "machines-terminal")
-    board.press("Close the terminal on desk")
+    board.press("End the terminal on desk")
     expect(terminal).to_have_count(0)
 
 

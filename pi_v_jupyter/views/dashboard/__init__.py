@@ -24,6 +24,7 @@ from pi_v_jupyter.session import Vers
 from pi_v_jupyter.views.dashboard.output import SavedOutput
 from pi_v_jupyter.views.dashboard.terminals import Terminals
 from pi_v_jupyter.views.saved import summary
+from pi_v_jupyter.views.terminal import TerminalView
 
 WHILE = 2.0  # seconds
 FOLDER = Path(__file__).parent
@@ -119,24 +120,32 @@ class DashboardView(anywidget.AnyWidget):
     def _received(self, _: object, content: dict[str, Any], buffers: Sequence[memoryview]) -> None:
         """On whichever thread the kernel has for it."""
         match content:
-            case {"kind": "intent", "view": str(view), "id": int(id), "name": "terminal", "args": dict(args)}:
-                self._cross(lambda: self._start(self._terminal(view, id, args)))
+            case {
+                "kind": "intent",
+                "view": str(view),
+                "id": int(id),
+                "name": "terminal" | "close_terminal" as name,
+                "args": dict(args),
+            }:
+                vm, terminals = str(args.get("vm", "")), self._terminals
+                work = terminals.open if name == "terminal" else terminals.end
+                self._cross(lambda: self._start(self._terminal(view, id, work(vm))))
             case dict():
                 self._board.receive(self._carrier, content)
 
-    async def _terminal(self, view: str, id: int, args: dict[str, Any]) -> None:
-        """The one intent that is no board's: it makes a widget."""
+    async def _terminal(self, view: str, id: int, work: Coroutine[Any, Any, TerminalView | None]) -> None:
+        """The intents that are no board's: they make a widget, or end it."""
         about = {"to": view, "id": id}
         self.send({"kind": "heard", **about})
         try:
-            opened = await self._terminals.open(str(args.get("vm", "")))
+            opened = await work
         except VersError as error:
             answer: dict[str, Any] = {"ok": False, "text": error.message, "hint": error.hint}
         except Exception as error:  # whatever it is, somebody waits for an answer
-            log.exception("a terminal could not be opened")
-            answer = {"ok": False, "text": f"The terminal could not be opened: {error}", "hint": ""}
+            log.exception("a terminal could not be opened or closed")
+            answer = {"ok": False, "text": f"The terminal could not be opened or closed: {error}", "hint": ""}
         else:
-            answer = {"ok": True, "text": opened.model_id, "hint": ""}
+            answer = {"ok": True, "text": opened.model_id if opened else "", "hint": ""}
         self.send({"kind": "answer", **about, **answer})
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:

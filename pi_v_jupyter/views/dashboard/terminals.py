@@ -38,6 +38,13 @@ class Terminals:
             raise
         return view
 
+    async def end(self, vm: str) -> None:
+        """Hang up on the terminal on the VM of that id, if there is one, and wait until that is done."""
+        task = self._opened.pop(vm, None)
+        if task is not None:
+            await asyncio.wait([task])  # one that is being opened is answered first
+            await _end(task)
+
     async def close(self) -> None:
         """Hang up on all, and wait until that is done."""
         tasks = list(self._opened.values())
@@ -45,9 +52,7 @@ class Terminals:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(*(task.result().terminal.close() for task in tasks if _has_opened(task)))
-        for task in tasks:
-            _close(task)
+        await asyncio.gather(*map(_end, tasks))
 
 
 def _has_opened(task: asyncio.Task[TerminalView]) -> bool:
@@ -56,6 +61,12 @@ def _has_opened(task: asyncio.Task[TerminalView]) -> bool:
 
 def _is_over(task: asyncio.Task[TerminalView]) -> bool:
     return task.done() and (not _has_opened(task) or task.result().terminal.ended)
+
+
+async def _end(task: asyncio.Task[TerminalView]) -> None:
+    if _has_opened(task):
+        await task.result().terminal.close()
+    _close(task)
 
 
 def _close(task: asyncio.Task[TerminalView]) -> None:

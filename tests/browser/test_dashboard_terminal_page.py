@@ -1,0 +1,72 @@
+"""A terminal's built bundle in a page of its own: how keys go in, and how the focus comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from labs import CHROMIUM
+from pages import ADDRESS, BUNDLE
+from playwright.sync_api import Browser, Page, Route, expect
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium"),
+]
+SCRIPT = """
+import terminal from "./terminal.js";
+window.typed = "";
+const model = {
+  get: () => "terminal on desk",
+  on() {},
+  off() {},
+  send(content, _, buffers) {
+    if (content.kind === "typed") window.typed += new TextDecoder().decode(buffers[0]);
+  },
+};
+terminal.render({ model, el: document.querySelector("main") });
+"""
+PAGE = """<!doctype html><html lang="en"><title>Terminal</title><link rel="stylesheet" href="terminal.css">
+<button>before</button><main></main><button>after</button><script type="module" src="page.js"></script>"""
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """It, between two buttons."""
+
+    def serve(route: Route) -> None:
+        name = route.request.url.removeprefix(ADDRESS)
+        if name in ("terminal.js", "terminal.css"):
+            route.fulfill(path=BUNDLE.parent / "terminal" / name)
+        elif name == "page.js":
+            route.fulfill(body=SCRIPT, content_type="text/javascript")
+        else:
+            route.fulfill(body=PAGE, content_type="text/html")
+
+    page = browser.new_page()
+    page.route("**/*", serve)
+    page.goto(ADDRESS)
+    yield page
+    page.close()
+
+
+def test_all_keys_are_the_programs_but_one_which_leads_out_and_is_told(page: Page) -> None:
+    box = page.get_by_role("textbox", name="terminal on desk")
+    expect(box).to_have_accessible_description(
+        "Ctrl+Shift+Space leaves the terminal; Tab goes on from there."
+    )
+    expect(page.get_by_text("Ctrl+Shift+Space leaves the terminal")).to_be_visible()
+    box.focus()
+    for key in ("Tab", "Shift+Tab", "Escape", "Control+Space"):
+        page.keyboard.press(key)
+    expect(box).to_be_focused()
+    page.keyboard.press("Control+Shift+Space")
+    expect(box).not_to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="after")).to_be_focused()
+    page.keyboard.press("Shift+Tab")
+    expect(box).to_be_focused()
+    page.keyboard.press("Control+Shift+Space")
+    page.keyboard.press("Shift+Tab")
+    expect(box).to_be_focused()
+    assert page.evaluate("typed") == "\t\x1b[Z\x1b\0"
