@@ -1,7 +1,7 @@
 // What became of intents: those under way and the last good answer in a line, what failed until it is dismissed.
 
 import { useRef, useState } from "preact/hooks";
-import { Said } from "./parts.jsx";
+import { Button, Said } from "./parts.jsx";
 
 /** {act, latest, failures, dismiss}; `act` as parts.jsx tells it. */
 export function useAnswers(store) {
@@ -20,8 +20,8 @@ export function useAnswers(store) {
     changed();
     return answer;
   }
-  function dismiss(id) {
-    answers.failures.delete(id);
+  function dismiss(...ids) {
+    for (const id of ids) answers.failures.delete(id);
     changed();
   }
   return { act, dismiss, ...answers };
@@ -52,6 +52,11 @@ export function Failures({ answers: { failures, dismiss } }) {
       {[...failures].map(([id, answer]) => (
         <Said answer={answer} onDismiss={() => dismiss(id)} key={id} />
       ))}
+      {failures.size > 1 && (
+        <Button kind="quiet" onClick={() => dismiss(...failures.keys())}>
+          Dismiss all
+        </Button>
+      )}
     </div>
   );
 }

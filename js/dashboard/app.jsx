@@ -1,5 +1,6 @@
 // The frame: connection, tabs, what was answered, dialogs, and one section.
 
+import { Component } from "preact";
 import { useMemo, useRef, useState } from "preact/hooks";
 import { Failures, Latest, useAnswers } from "./answers.jsx";
 import { Connection } from "./connection.jsx";
@@ -36,7 +37,7 @@ function Sections({ store, model, answers }) {
   const running = Object.values(processes).filter(({ state }) => state === "running").length;
   const given = { store, model };
   const { tabs, panels } = useTabs({
-    Machines: { label: <Label name="Machines" count={Object.keys(machines).length} />, panel: <Machines {...given} /> },
+    Machines: { label: <Label name="Machines" count={Object.keys(machines).length} />, panel: <Guarded name="Machines" of={store.state}><Machines {...given} /></Guarded> },
     Swarm: {
       label: (
         <Label name="Swarm" count={sums.agents}>
@@ -44,10 +45,10 @@ function Sections({ store, model, answers }) {
           <Count mark="?" number={sums.waiting} word="waiting for an answer" />
         </Label>
       ),
-      panel: <Swarm {...given} />,
+      panel: <Guarded name="Swarm" of={store.state}><Swarm {...given} /></Guarded>,
     },
-    Processes: { label: <Label name="Processes" count={running} />, panel: <Processes {...given} /> },
-    Events: { label: "Events", panel: <Events {...given} /> },
+    Processes: { label: <Label name="Processes" count={running} />, panel: <Guarded name="Processes" of={store.state}><Processes {...given} /></Guarded> },
+    Events: { label: "Events", panel: <Guarded name="Events" of={store.state}><Events {...given} /></Guarded> },
   });
   return (
     <>
@@ -60,6 +61,17 @@ function Sections({ store, model, answers }) {
       {panels}
     </>
   );
+}
+
+/** A section, or, where a snapshot cannot be drawn, a sentence until there is another. */
+class Guarded extends Component {
+  componentDidCatch(error) {
+    console.error(error);
+    this.setState({ failed: this.props.of });
+  }
+  render({ name, of, children }, { failed }) {
+    return failed === of ? <p role="alert">{name} cannot be drawn now; the browser’s console tells why.</p> : children;
+  }
 }
 
 function Label({ name, count, children }) {

@@ -1,5 +1,6 @@
 // What can be done with agents, one or many, with the questions that come before it.
 
+import { descendants } from "./lineage.js";
 import { busy, over } from "./states.js";
 import { names, several } from "./words.js";
 
@@ -13,21 +14,10 @@ function withMachine(id, { agents, machines }) {
 }
 
 /** The machines and commits that came of these VMs, by their labels. */
-function descendants(ids, { machines, commits }) {
-  const family = new Set(ids);
-  const found = { machines: [], commits: [] };
-  for (let grew = true; grew; ) {
-    grew = false;
-    for (const [kind, things] of Object.entries({ machines, commits })) {
-      for (const [id, thing] of Object.entries(things)) {
-        if (family.has(id) || !family.has(thing.parent)) continue;
-        family.add(id);
-        found[kind].push(thing.label);
-        grew = true;
-      }
-    }
-  }
-  return found;
+function offspring(ids, { machines, commits }) {
+  const further = descendants(machines, commits, ids);
+  const kept = Object.values(commits).filter(({ parent }) => ids.includes(parent) || further.includes(parent));
+  return { machines: further.map((id) => machines[id].label), commits: kept.map(({ label }) => label) };
 }
 
 /** Why agents cannot be aborted; "" if they can. */
@@ -59,7 +49,7 @@ export async function restart(ids, { store, act, ask }) {
 export async function teardown(ids, { store, act, ask }) {
   const one = ids.length === 1;
   const whose = one ? "its VM" : "their VMs";
-  const from = descendants(ids, store.state);
+  const from = offspring(ids, store.state);
   const text = [
     `${ids.map((id) => withMachine(id, store.state)).join(", ")}, and all that is on ${whose}.`,
     `What machines ${one ? "it has" : "they have"} made go too, where the platform tells which those are.`,

@@ -10,7 +10,7 @@ function kind(line) {
 export function Diff({ text }) {
   const lines = text.replace(/\n$/, "").split("\n");
   return (
-    <pre class="pi-v-diff" tabIndex={0} aria-label="What was changed">
+    <pre class="pi-v-diff" tabIndex={0} role="group" aria-label="What was changed">
       {lines.map((line, at) => (
         <span class={`pi-v-diff-${kind(line)}`} key={at}>
           {line}

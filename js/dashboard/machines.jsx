@@ -27,9 +27,11 @@ const Section = memo(({ machines, commits, model }) => {
   const outputs = useOutputs();
   const terminals = useTerminals(model);
   const show = { output: outputs.show, terminal: terminals.open };
-  const actions = useRef((id) =>
-    id in frame.store.state.machines ? machineActions(frame, [id], show) : commitActions(frame, [id]),
-  ).current;
+  const actions = useRef((id) => {
+    const { machines, commits } = frame.store.state;
+    if (id in machines) return machineActions(frame, [id], show);
+    return id in commits ? commitActions(frame, [id]) : []; // its row goes with the next frame
+  }).current;
   const active = Object.values(machines).find((machine) => machine.active);
   return (
     <div class="pi-v-machines">

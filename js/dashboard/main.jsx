@@ -20,8 +20,9 @@ function render({ model, el }) {
   const letGo = keepFocus(root);
   const clock = makeClock();
   let frame = 0;
+  let closed = false;
   const store = makeStore(model, () => {
-    frame ||= requestAnimationFrame(draw);
+    if (!closed) frame ||= requestAnimationFrame(draw);
   });
   function draw() {
     frame = 0;
@@ -31,22 +32,27 @@ function render({ model, el }) {
   draw();
   let near = false;
   const look = () => store.setVisible(near && document.visibilityState === "visible");
-  const nearness = new IntersectionObserver(([entry]) => {
-    near = entry.isIntersecting;
+  const nearness = new IntersectionObserver((entries) => {
+    near = entries.at(-1).isIntersecting;
     look();
   });
   nearness.observe(root);
   document.addEventListener("visibilitychange", look);
-  addEventListener("pagehide", store.close); // a page that goes tells its views nothing
+  // A page that goes tells its views nothing, and is hidden only after that.
+  function close() {
+    closed = true;
+    document.removeEventListener("visibilitychange", look);
+    removeEventListener("pagehide", close);
+    store.close();
+  }
+  addEventListener("pagehide", close);
   const ticks = setInterval(() => near && clock.tick(), 1000);
   return () => {
     clearInterval(ticks);
     cancelAnimationFrame(frame);
     letGo();
     nearness.disconnect();
-    document.removeEventListener("visibilitychange", look);
-    removeEventListener("pagehide", store.close);
-    store.close();
+    if (!closed) close();
     show(null, root);
   };
 }

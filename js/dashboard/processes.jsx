@@ -10,6 +10,7 @@ const LINES = 200; // of a log
 /** Such as 950 kB or 1.2 GB. */
 function size(bytes) {
   if (bytes === 0) return "";
+  if (!Number.isFinite(bytes)) return "—";
   const [unit, word] = [[1e9, "GB"], [1e6, "MB"], [1e3, "kB"]].find(([least]) => bytes >= least) ?? [1, "B"];
   const number = bytes / unit;
   return `${number.toFixed(number < 10 && unit > 1 ? 1 : 0)} ${word}`;
@@ -84,7 +85,7 @@ const Row = memo(({ id, process, show }) => {
         {process.tunnels.length > 0 && <div class="pi-v-dim">{process.tunnels.join(", ")}</div>}
       </td>
       <td data-name="CPU" class="pi-v-number">
-        {running && `${process.cpu.toFixed(0)} %`}
+        {running && (Number.isFinite(process.cpu) ? `${process.cpu.toFixed(0)} %` : "—")}
       </td>
       <td data-name="Memory" class="pi-v-number">
         {size(process.memory)}
@@ -100,7 +101,7 @@ const Row = memo(({ id, process, show }) => {
         <Button kind="quiet" aria-label={`Log of ${process.id}`} onClick={() => show(id)}>
           Log
         </Button>
-        {running ? (
+        {process.state !== "ended" && (
           <Button
             kind="quiet"
             aria-label={`Stop ${process.id}`}
@@ -109,7 +110,8 @@ const Row = memo(({ id, process, show }) => {
           >
             Stop
           </Button>
-        ) : (
+        )}
+        {!running && (
           <Button
             kind="quiet"
             aria-label={`Forget ${process.id}`}
@@ -130,7 +132,7 @@ function Log({ read, name, again, onClose }) {
   }, [read]);
   return (
     <Modal title={`Log of ${name}`} onClose={onClose} wide>
-      <pre class="pi-v-log" ref={box} tabIndex={0} aria-label={`The last ${LINES} lines of ${name}`}>
+      <pre class="pi-v-log" ref={box} tabIndex={0} role="region" aria-label={`The last ${LINES} lines of ${name}`}>
         {read.text || "Nothing was written."}
       </pre>
       <footer>

@@ -12,12 +12,7 @@ export function keepFocus(root) {
 
   function near(records) {
     const { activeElement } = root.getRootNode();
-    if (last === null || (activeElement && activeElement !== document.body)) return;
-    if (last.isConnected) {
-      const moved = records.some(({ addedNodes }) => [...addedNodes].some((node) => node.contains(last)));
-      if (moved) last.focus({ preventScroll: true });
-      return;
-    }
+    if (last === null || last.isConnected || (activeElement && activeElement !== document.body)) return;
     const gone = records.find(({ removedNodes }) => [...removedNodes].some((node) => node.contains(last)));
     if (!gone) return;
     const rows = [gone.nextSibling, gone.previousSibling].filter((node) => node?.isConnected && node.matches?.(ROW));

@@ -3,13 +3,28 @@
 import { Component } from "preact";
 import { useId, useRef, useState } from "preact/hooks";
 
+const CHOSEN = "pi-v-dashboard-tab"; // where the browser keeps the tab that was chosen last, as long as its own is open
+
+/** What `use` does with it, or undefined: a front end may keep nothing for its views. */
+function kept(use) {
+  try {
+    return use(sessionStorage);
+  } catch {
+    return undefined;
+  }
+}
+
 /** `sections`: by name, {label, panel}, both what is drawn; a panel that was seen once stays there, hidden. */
 export function useTabs(sections) {
   const names = Object.keys(sections);
-  const [chosen, choose] = useState(names[0]);
+  const [chosen, show] = useState(() => kept((storage) => names.find((name) => name === storage.getItem(CHOSEN))) ?? names[0]);
   const seen = useRef(new Set()).current.add(chosen);
   const list = useRef(null);
   const id = useId();
+  function choose(name) {
+    kept((storage) => storage.setItem(CHOSEN, name));
+    show(name);
+  }
   function key(event) {
     const at = names.indexOf(chosen);
     const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: -1 }[event.key];

@@ -43,12 +43,12 @@ function Call({ step }) {
         <span class="pi-v-faint">{step.state === "failed" ? " failed" : ""}</span>
         <span class="pi-v-faint pi-v-took">{step.seconds ? took(step.seconds) : ""}</span>
       </summary>
-      <pre class="pi-v-whole" tabIndex={0} aria-label="Arguments">
+      <pre class="pi-v-whole" tabIndex={0} role="group" aria-label="Arguments">
         {step.text}
       </pre>
       {step.diff && <Diff text={step.diff} />}
       {step.result && (
-        <pre tabIndex={0} aria-label="Result">
+        <pre tabIndex={0} role="group" aria-label="Result">
           {step.result}
         </pre>
       )}
@@ -62,7 +62,7 @@ function Thinking({ text }) {
       <summary>
         Thoughts <span class="pi-v-faint">{text.trimStart().split("\n", 1)[0]}</span>
       </summary>
-      <pre tabIndex={0} aria-label="Thoughts">
+      <pre tabIndex={0} role="group" aria-label="Thoughts">
         {text}
       </pre>
     </details>

@@ -9,7 +9,7 @@ import pytest
 from labs import CHROMIUM
 from pages import Dashboard
 from playwright.sync_api import expect
-from swarmpages import agent, asked, box, card, opened, process
+from swarmpages import agent, asked, box, card, opened
 
 pytestmark = [
     pytest.mark.browser,
@@ -96,16 +96,6 @@ def test_the_focus_of_the_last_row_that_goes_is_in_the_one_before_and_then_in_th
     all_that_is_there = pages.family()
     dash.patch({kind: dict.fromkeys(all_that_is_there[kind]) for kind in ("machines", "commits")})
     expect(dash.page.get_by_role("tabpanel", name="Machines")).to_be_focused()
-
-
-@pytest.mark.parametrize("id", ["one", "two", "three"])
-def test_the_focus_goes_with_a_row_that_moves(dash: Dashboard, id: str) -> None:
-    dash.patch({"processes": {f"here {each}": process(each) for each in ("one", "two", "three")}})
-    log = dash.tab("Processes").get_by_role("button", name=f"Log of {id}")
-    log.focus()
-    for each in ("two", "one"):
-        dash.patch({"processes": {f"here {each}": {"state": "ended"}}})
-        expect(log).to_be_focused()
 
 
 def test_keys_that_went_elsewhere_go_on_there(dash: Dashboard) -> None:

@@ -82,6 +82,29 @@ def test_a_process_is_stopped_at_once_and_forgotten_only_when_that_was_asked(lis
     assert lists.intents[1:] == [("forget", {"process": "here train"})]
 
 
+def test_a_process_that_is_lost_can_be_stopped_as_what_it_has_started_may_run_on(lists: Dashboard) -> None:
+    row(lists, "job").get_by_role("button", name="Stop").click()
+    assert lists.intents == [("stop", {"process": "vm-b job"})]
+    expect(row(lists, "job").get_by_role("button", name="Forget")).to_be_visible()
+    expect(row(lists, "train").get_by_role("button", name="Stop")).to_have_count(0)
+
+
+def test_a_number_that_is_none_is_a_dash_and_all_else_is_shown(lists: Dashboard) -> None:
+    lists.patch({"processes": {"vm-a web": {"cpu": "NaN", "memory": "much"}}})
+    expect(row(lists, "web")).to_contain_text("Serving HTTP")
+    expect(row(lists, "web").get_by_text("—")).to_have_count(2)
+
+
+def test_a_section_that_cannot_be_drawn_says_so_until_it_can_and_the_others_go_on(lists: Dashboard) -> None:
+    panel = lists.tab("Processes")
+    lists.patch({"processes": {"vm-a web": {"tunnels": None}}})
+    expect(panel.get_by_role("alert")).to_have_text(re.compile("Processes cannot be drawn now"))
+    expect(lists.tab("Events").get_by_role("listitem")).to_have_count(4)
+    lists.tab("Processes")
+    lists.patch({"processes": {"vm-a web": {"tunnels": []}}})
+    expect(row(lists, "web")).to_contain_text("Serving HTTP")
+
+
 def test_the_log_of_a_process_is_shown_as_text_and_read_again(lists: Dashboard) -> None:
     row(lists, "web").get_by_role("button", name="Log").click()
     lists.answer("line 1\n<img src=x onerror=alert(1)>")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pages
 import pytest
 from labs import CHROMIUM
 from pages import ORDER, Dashboard, machine, snapshot
@@ -181,6 +182,22 @@ def test_a_row_has_a_menu_for_it_alone(dash: Dashboard) -> None:
     menu.press("Enter")
     dash.page.keyboard.press("Enter")
     assert dash.intents == [("use", {"vm": "vm-left"})]
+
+
+def test_a_row_whose_machine_has_just_gone_offers_nothing(dash: Dashboard) -> None:
+    view, seq = dash.sent[0]["view"], dash.seq + 1
+    gone = {
+        "kind": "patch",
+        "to": view,
+        "seq": seq,
+        "now": pages.NOW,
+        "patch": {"machines": {"vm-left": None}},
+    }
+    menu = dash.page.get_by_label("Actions for left", exact=True)
+    menu.evaluate("(it, gone) => { deliver(gone); it.click() }", gone)  # in one frame
+    expect(menu).to_have_count(0)
+    expect(dash.page.get_by_role("menuitem")).to_have_count(0)
+    expect(dash.page.get_by_label("Choose first", exact=True)).to_be_visible()
 
 
 def test_the_output_of_a_command_is_shown_until_it_is_closed(dash: Dashboard) -> None:

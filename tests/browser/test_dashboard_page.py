@@ -17,6 +17,10 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium"),
 ]
 CASES = Path(__file__).parents[1] / "unit/dashboard_patches.json"
+FRAMES = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+# As when a page is loaded again, which is hidden on its way.
+HIDE = """Object.defineProperty(document, "visibilityState", { get: () => "hidden" });
+document.dispatchEvent(new Event("visibilitychange"))"""
 PATCH_JS = Path(__file__).parents[2] / "js/dashboard/patch.js"
 
 
@@ -32,6 +36,54 @@ def test_it_says_that_it_is_seen_and_that_it_is_left(dash: Dashboard) -> None:
     dash.page.wait_for_function("sent.some((one) => one.kind === 'visible' && one.visible)")
     dash.page.evaluate("leave()")
     assert dash.sent[-1]["kind"] == "left"
+
+
+@pytest.mark.parametrize("how", ["leave()", "dispatchEvent(new Event('pagehide'))"])
+def test_it_says_nothing_after_it_was_left(dash: Dashboard, how: str) -> None:
+    dash.page.wait_for_function("sent.some((one) => one.kind === 'visible' && one.visible)")
+    dash.page.evaluate(how)
+    dash.page.evaluate(HIDE)
+    assert [one["kind"] for one in dash.sent if one["kind"] != "opened"] == ["visible", "left"]
+
+
+def test_a_view_that_is_left_when_its_kernel_is_gone_is_drawn_no_more(dash: Dashboard) -> None:
+    dash.page.evaluate("window.root = document.querySelector('.pi-v-dashboard'); kernelGone = true; leave()")
+    dash.page.evaluate(FRAMES)
+    assert dash.page.evaluate("root.childElementCount") == 0
+
+
+def test_the_latest_word_on_whether_it_is_seen_counts(browser: Browser) -> None:
+    with pages.dashboard(browser) as dash:
+        dash.page.wait_for_function("sent.some((one) => one.kind === 'visible')")
+        dash.page.evaluate("seen.callback([{ isIntersecting: true }, { isIntersecting: false }])")
+        assert [one["visible"] for one in dash.sent if one["kind"] == "visible"] == [True, False]
+
+
+def test_the_tab_that_was_chosen_is_there_when_the_page_is_loaded_again(dash: Dashboard) -> None:
+    dash.tab("Events")
+    dash.page.reload()
+    dash.page.wait_for_function("window.sent?.length")
+    dash.show(family())
+    expect(dash.page.get_by_role("tab", name="Events")).to_have_attribute("aria-selected", "true")
+
+
+def test_a_front_end_that_keeps_nothing_for_its_views_has_tabs_too(browser: Browser) -> None:
+    with pages.dashboard(browser) as dash:
+        dash.page.evaluate(
+            """Object.defineProperty(window, "sessionStorage", { get() { throw new Error("none") } })"""
+        )
+        dash.show(family())
+        expect(dash.tab("Events")).to_be_visible()
+
+
+def test_many_failures_are_dismissed_at_once(dash: Dashboard) -> None:
+    all_of_them = dash.page.get_by_role("button", name="Dismiss all")
+    for number in range(3):
+        expect(all_of_them).to_have_count(int(number > 1))
+        dash.press("Run here")
+        dash.answer(f"It failed {number}.", ok=False)
+    all_of_them.click()
+    expect(dash.page.get_by_text("It failed")).to_have_count(0)
 
 
 def test_a_patch_changes_what_it_is_about_and_nothing_else(dash: Dashboard) -> None:
