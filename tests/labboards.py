@@ -120,7 +120,7 @@ class LabBoard:
         for label, value in fields.items():
             form.get_by_label(re.compile(f"^{label}")).fill(value)
         self.press(button, form)
-        expect(form).to_have_count(0)
+        expect(form).to_have_count(0, timeout=WAIT)
 
     def said(self, text: str | re.Pattern[str]) -> None:
         """Until it tells that something was done."""

@@ -8,15 +8,15 @@ export function useAnswers(store) {
   const [, draw] = useState(0);
   const { current: answers } = useRef({ underWay: new Map(), good: null, failures: new Map(), count: 0 });
   const changed = () => draw((times) => times + 1);
-  async function act(name, args = {}, { quiet = false } = {}) {
+  async function act(name, args = {}, { quiet = false, told = () => false } = {}) {
     const id = ++answers.count;
     answers.underWay.set(id, name.replaceAll("_", " "));
     answers.good = null;
     changed();
     const answer = await store.act(name, args);
     answers.underWay.delete(id);
-    if (!answer.ok) answers.failures.set(id, answer);
-    else if (!quiet) answers.good = answer;
+    if (!answer.ok && !told()) answers.failures.set(id, answer);
+    else if (answer.ok && !quiet) answers.good = answer;
     changed();
     return answer;
   }

@@ -12,18 +12,16 @@ export function commitActions({ store, act, fill, ask }, ids) {
   const called = names(those.map(({ label }) => label));
   const one = ids.length === 1 ? "" : "Choose one commit only.";
 
-  async function restore() {
+  function restore() {
     const fields = [
       { ...HOW_MANY, label: "How many machines" },
       { name: "name", label: "Name" },
     ];
-    const values = await fill({ title: `Restore ${called}`, fields, yes: "Restore" });
-    if (values) act("restore", { commit, ...values });
+    fill({ title: `Restore ${called}`, fields, yes: "Restore", intent: (values) => ["restore", { commit, ...values }] });
   }
-  async function tag() {
+  function tag() {
     const fields = [{ name: "tag", label: "Tag", required: true, hint: "If another commit has it, it moves here." }];
-    const values = await fill({ title: `Tag ${called}`, fields, yes: "Tag" });
-    if (values) act("tag", { commit, ...values });
+    fill({ title: `Tag ${called}`, fields, yes: "Tag", intent: (values) => ["tag", { commit, ...values }] });
   }
   async function remove() {
     const from = Object.values(machines).filter(({ parent }) => ids.includes(parent));

@@ -1,7 +1,8 @@
 // Dialogs: questions, forms, and whatever else a section opens.
 
-import { useId, useLayoutEffect, useRef } from "preact/hooks";
+import { useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Button, Code } from "./controls.jsx";
+import { useFrame } from "./frame.js";
 
 /** A modal dialog that is open as long as it is there. `onClose` is called when it is dismissed. */
 export function Modal({ title, onClose, wide = false, children }) {
@@ -34,12 +35,32 @@ export function Modal({ title, onClose, wide = false, children }) {
   );
 }
 
-/** A form in a dialog, or, without fields, a question. `onDone` is given the values, or null. */
-export function Form({ title, text = [], fields = [], yes, danger = false, onDone }) {
+/**
+ * A form in a dialog, or, without fields, a question. `onDone` is given the values, or null. What `intent(values)`
+ * names, as [name, args], is done first: what was typed stays until it has been.
+ */
+export function Form({ title, text = [], fields = [], yes, danger = false, intent, onDone }) {
+  const { store, act } = useFrame();
   const id = useId();
-  function submit(event) {
+  const there = useRef(true);
+  const [sending, setSending] = useState(false);
+  const [failure, setFailure] = useState(null);
+  useLayoutEffect(() => () => (there.current = false), []);
+  async function submit(event) {
     event.preventDefault();
-    onDone(values(fields, event.target));
+    if (sending) return;
+    const given = values(fields, event.target);
+    if (!intent) {
+      onDone(given);
+      return;
+    }
+    setSending(true);
+    setFailure(null);
+    const answer = await act(...intent(given), { told: () => there.current });
+    if (!there.current) return;
+    setSending(false);
+    if (answer.ok) onDone(given);
+    else setFailure(answer);
   }
   return (
     <Modal title={title} onClose={() => onDone(null)}>
@@ -52,16 +73,33 @@ export function Form({ title, text = [], fields = [], yes, danger = false, onDon
         {fields.map((field, at) => (
           <Field field={field} id={`${id}-${field.name}`} first={at === 0 && !danger} key={field.name} />
         ))}
+        <Outcome failure={failure} waits={sending && store.waiting > 0} />
         <footer>
-          <Button onClick={() => onDone(null)} autofocus={danger || fields.length === 0}>
-            Cancel
+          <Button onClick={() => onDone(null)} autofocus={danger || fields.length === 0} title={sending ? "It goes on all the same" : undefined}>
+            {sending ? "Close" : "Cancel"}
           </Button>
-          <Button kind={danger ? "danger" : "main"} type="submit">
-            {yes}
+          <Button kind={danger ? "danger" : "main"} type="submit" why={sending ? "It is being done." : ""}>
+            {sending ? "Working…" : yes}
           </Button>
         </footer>
       </form>
     </Modal>
+  );
+}
+
+/** What came of what the form sent. */
+function Outcome({ failure, waits }) {
+  return (
+    <>
+      <div role="alert">
+        {failure && (
+          <p class="pi-v-refused">
+            <Code text={failure.text} /> <Code text={failure.hint} />
+          </p>
+        )}
+      </div>
+      <div role="status">{waits && <p class="pi-v-dim">It will be done when the cell has ended, also if this is closed.</p>}</div>
+    </>
   );
 }
 

@@ -26,32 +26,30 @@ export function machineActions({ store, act, fill }, ids, show) {
     const values = await fill({ title: `Run on ${called}`, fields: [command], yes: "Run" });
     if (values) show.output(values.command.trim(), called, store.act("exec", { vms: ids, ...values }));
   }
-  async function branch() {
+  function branch() {
     const fields = [
       { ...HOW_MANY, label: ids.length === 1 ? "How many" : "How many of each" },
       ...(ids.length === 1 ? [{ name: "name", label: "Name" }] : []), // of several, they cannot have one name
     ];
-    const values = await fill({ title: `Branch ${called}`, text: "Running copies, memory and disk.", fields, yes: "Branch" });
-    if (values) act("branch", { vms: ids, ...values });
+    const text = "Running copies, memory and disk.";
+    fill({ title: `Branch ${called}`, text, fields, yes: "Branch", intent: (values) => ["branch", { vms: ids, ...values }] });
   }
-  async function commit() {
+  function commit() {
     const fields = [{ name: "name", label: "Name" }, ...(ids.length === 1 ? [TAG] : [])];
-    const values = await fill({ title: `Commit ${called}`, text: "Keeps memory and disk as they are now.", fields, yes: "Commit" });
-    if (values) act("commit", { vms: ids, ...values });
+    const text = "Keeps memory and disk as they are now.";
+    fill({ title: `Commit ${called}`, text, fields, yes: "Commit", intent: (values) => ["commit", { vms: ids, ...values }] });
   }
-  async function rename() {
+  function rename() {
     const fields = [{ name: "name", label: "Name", value: machine.name, required: true }];
-    const values = await fill({ title: `Rename ${machine.label}`, fields, yes: "Rename" });
-    if (values) act("rename", { vm, ...values });
+    fill({ title: `Rename ${machine.label}`, fields, yes: "Rename", intent: (values) => ["rename", { vm, ...values }] });
   }
-  async function tunnel() {
+  function tunnel() {
     const port = { type: "number", min: 1, max: 65535 };
     const fields = [
       { name: "port", label: `Port on ${machine.label}`, required: true, ...port },
       { name: "local", label: "Port here", hint: "Left empty, one that is free.", ...port },
     ];
-    const values = await fill({ title: `Tunnel to ${machine.label}`, fields, yes: "Open" });
-    if (values) act("tunnel", { vm, ...values });
+    fill({ title: `Tunnel to ${machine.label}`, fields, yes: "Open", intent: (values) => ["tunnel", { vm, ...values }] });
   }
   async function remove() {
     const further = descendants(machines, commits, ids);
@@ -98,8 +96,8 @@ function goes({ machines, commits }, ids, further) {
 const labels = (items, ids) => ids.map((id) => items[id].label);
 
 /** A new machine, as somebody describes it. */
-export async function create({ act, fill }) {
-  const values = await fill({
+export function create({ fill }) {
+  fill({
     title: "New machine",
     fields: [
       { name: "name", label: "Name" },
@@ -108,6 +106,6 @@ export async function create({ act, fill }) {
       { name: "disk", label: "Disk (MiB)", type: "number", min: 1, hint: "What is left empty, the platform decides." },
     ],
     yes: "Create",
+    intent: (values) => ["create", values],
   });
-  if (values) act("create", values);
 }

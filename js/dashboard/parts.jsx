@@ -1,10 +1,12 @@
 // What sections are made of.
 //
 // useFrame() → {store, act, ask, fill}, in any component:
-//   act(name, args, {quiet}?) → Promise<{ok, text, hint}>   sends an intent and shows its answer in the frame;
-//     quiet: a good answer is not shown there, as the caller shows it. Use this rather than `store.act`.
+//   act(name, args, {quiet, told}?) → Promise<{ok, text, hint}>   sends an intent and shows its answer in the
+//     frame; quiet: a good answer is not shown there, as the caller shows it; told(): whether the caller shows a
+//     bad one. Use this rather than `store.act`.
 //   ask({title, text, yes, danger?}) → Promise<boolean>      text: a string, or a list of paragraphs
-//   fill({title, text?, fields, yes, danger?}) → Promise<values | null>
+//   fill({title, text?, fields, yes, danger?, intent?}) → Promise<values | null>
+//     intent(values): the [name, args] of what is to be done with them; the form stays until it has been
 //     fields: {name, label, type: text|number|textarea|select|checkbox, value?, options?, required?, hint?,
 //     min?, max?, placeholder?}; options: strings, or [value, label]. values: by name; texts and numbers that are
 //     left empty are not in it, and numbers are numbers.

@@ -1,5 +1,9 @@
 // Agents spawned: from which commit, how many, called what.
 
+const MODEL =
+  "PROVIDER/ID; pi's own choice if left empty. Its key is the one in the provider's usual variable, such as " +
+  "`ANTHROPIC_API_KEY`, where Jupyter was started.";
+
 /** The commits as options of a list, golden ones first, and then the latest. */
 function offered(commits) {
   return Object.entries(commits)
@@ -17,22 +21,22 @@ export function lacking({ commits }) {
 }
 
 /** Ask what to spawn, and have it done. */
-export async function spawn({ store, act, fill }) {
+export function spawn({ store, fill }) {
   const options = offered(store.state.commits);
-  const values = await fill({
+  fill({
     title: "Spawn agents",
     text: lacking(store.state) || [],
     fields: [
       { name: "commit", label: "Commit", type: "select", options, value: options[0][0] },
-      { name: "n", label: "How many", type: "number", value: 1, min: 1, hint: "As many as labels, where there are some." },
+      { name: "n", label: "How many", type: "number", min: 1, hint: "Left empty, as many as labels; one without labels." },
       { name: "labels", label: "Labels", hint: "With commas or spaces between, such as `api, docs`." },
-      { name: "model", label: "Model", placeholder: "anthropic/claude-sonnet-4-5", hint: "PROVIDER/ID; pi's own choice if left empty." },
+      { name: "model", label: "Model", placeholder: "anthropic/claude-sonnet-4-5", hint: MODEL },
       { name: "budget", label: "Budget of each", type: "number", min: 0, step: "any", hint: "US dollars; it asks before it spends more." },
     ],
     yes: "Spawn",
+    intent({ labels = "", ...more }) {
+      const called = labels.split(/[\s,]+/).filter(Boolean);
+      return ["spawn", { ...more, ...(called.length && { labels: called }) }];
+    },
   });
-  if (values === null) return;
-  const { labels = "", n = 1, ...more } = values;
-  const called = labels.split(/[\s,]+/).filter(Boolean);
-  await act("spawn", { ...more, n: called.length || n, ...(called.length && { labels: called }) });
 }

@@ -72,6 +72,7 @@ def test_an_action_asks_what_it_has_to_and_says_what_is_wanted(
         for label, value in given.items():
             dialog.get_by_label(label, exact=True).fill(value)
         dialog.get_by_role("button", name=yes, exact=True).click()
+        dash.answer("Done.")
         expect(dialog).to_have_count(0)
     assert dash.intents == [intent]
 

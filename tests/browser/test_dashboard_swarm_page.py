@@ -176,13 +176,29 @@ def test_agents_are_spawned_from_a_golden_commit_before_all_others(shown: Dashbo
     form.get_by_label("Labels").fill("api, docs")
     form.get_by_label("Budget of each").fill("1.5")
     form.get_by_role("button", name="Spawn").click()
-    spawned = {"commit": "c-golden", "n": 2, "labels": ["api", "docs"], "budget": 1.5}
+    spawned = {"commit": "c-golden", "labels": ["api", "docs"], "budget": 1.5}
     assert shown.intents == [("spawn", spawned)]
+    shown.answer("api, docs: ready.")
     shown.page.get_by_role("button", name="Spawn…").click()
     form.get_by_label("How many").fill("3")
     form.get_by_label("Model").fill("acme/small-1")
+    expect(form.get_by_label("Model")).to_have_accessible_description(re.compile("ANTHROPIC_API_KEY"))
     form.get_by_role("button", name="Spawn").click()
     assert shown.intents[1:] == [("spawn", {"commit": "c-golden", "n": 3, "model": "acme/small-1"})]
+
+
+def test_a_number_of_agents_and_labels_are_both_sent_and_stay_when_they_are_refused(
+    shown: Dashboard,
+) -> None:
+    shown.page.get_by_role("button", name="Spawn…").click()
+    form = shown.page.get_by_role("dialog", name="Spawn agents")
+    form.get_by_label("How many").fill("3")
+    form.get_by_label("Labels").fill("api, docs")
+    form.get_by_role("button", name="Spawn").click()
+    assert shown.intents == [("spawn", {"commit": "c-golden", "n": 3, "labels": ["api", "docs"]})]
+    shown.answer("3 agents need 3 labels, each once.", ok=False)
+    expect(form.get_by_role("alert")).to_contain_text("3 agents need 3 labels")
+    expect(form.get_by_label("Labels")).to_have_value("api, docs")
 
 
 def test_where_no_commit_is_golden_it_is_said_how_there_comes_to_be_one(shown: Dashboard) -> None:
