@@ -27,6 +27,7 @@ function render({ model, el }) {
   function draw() {
     frame = 0;
     show(<App store={store} model={model} clock={clock} />, root);
+    root.classList.toggle("pi-v-old", store.gone || store.stale || store.state?.connection.state === "trouble");
     root.classList.toggle("pi-v-live", store.state !== null); // what is shown beside it gives way: views/saved.py
   }
   draw();

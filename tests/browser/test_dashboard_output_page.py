@@ -85,3 +85,19 @@ def test_closing_what_runs_stops_it(dash: Dashboard) -> None:
     expect(close).to_have_attribute("title", "Stop it, and close this")
     close.click()
     assert dash.intents[1:] == [("cancel", {"intent": 1})]
+
+
+def test_what_may_be_old_looks_so_until_it_is_not(dash: Dashboard) -> None:
+    state = dash.page.get_by_role("row", name="Choose base").locator(".pi-v-vm-state > span")
+    colour = "(one) => getComputedStyle(one).color"
+    alive = state.evaluate(colour)
+    dash.patch({"connection": {"state": "trouble", "reason": "It does not answer."}})
+    assert state.evaluate(colour) != alive
+    if AXE.exists():
+        assert dash.violations() == []
+    dash.shot("old")
+    dash.patch({"connection": {"state": "ok"}})
+    assert state.evaluate(colour) == alive
+    dash.deliver(kind="closed")
+    assert state.evaluate(colour) != alive
+    expect(dash.page.get_by_text("The kernel that this was shown by is gone")).to_be_visible()

@@ -125,7 +125,7 @@ def test_when_the_session_is_closed_it_says_so_and_what_was_to_be_done_is_answer
     dash.pick("left")
     dash.press("Resume")
     dash.deliver(kind="closed")
-    expect(dash.page.get_by_role("status")).to_contain_text("There is no kernel any more")
+    expect(dash.page.get_by_role("status")).to_contain_text("The kernel that this was shown by is gone")
     expect(dash.page.get_by_role("status")).not_to_contain_text("will be done")
     expect(dash.page.locator(".pi-v-latest")).to_contain_text("whether that was done is not known")
 
@@ -233,7 +233,7 @@ def test_a_kernel_that_is_silent_or_gone_is_told_as_such(browser: Browser) -> No
         expect(notice).to_have_text("")
         dash.page.evaluate("window.restart()")
         dash.page.clock.run_for(100)
-        expect(notice).to_contain_text("There is no kernel any more")
+        expect(notice).to_contain_text("The kernel that this was shown by is gone")
         assert dash.sent[-1]["kind"] == "opened", "it asks, for there may be one"
         dash.show(family())
         dash.page.clock.run_for(100)
@@ -241,7 +241,7 @@ def test_a_kernel_that_is_silent_or_gone_is_told_as_such(browser: Browser) -> No
         dash.page.evaluate("window.kernelGone = true")
         dash.press("Run here")
         dash.page.clock.run_for(100)
-        expect(notice).to_contain_text("There is no kernel any more")
+        expect(notice).to_contain_text("The kernel that this was shown by is gone")
         expect(dash.page.locator(".pi-v-failures")).to_contain_text("There is no kernel to do that.")
 
 
