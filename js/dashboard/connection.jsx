@@ -48,7 +48,7 @@ function Kernel({ store }) {
       {gone ? (
         <p class="pi-v-notice">
           <span>
-            There is no kernel any more; this is what was last seen. Run <code>%vers</code> for a live one.
+            The kernel that this was shown by is gone; this is what was last seen. Run <code>%vers</code> for a live one.
           </span>
         </p>
       ) : (

@@ -62,9 +62,14 @@ export function Form({ title, text = [], fields = [], yes, danger = false, inten
     if (answer.ok) onDone(given);
     else setFailure(answer);
   }
+  function key(event) {
+    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || event.repeat) return;
+    event.preventDefault();
+    event.currentTarget.requestSubmit();
+  }
   return (
     <Modal title={title} onClose={() => onDone(null)}>
-      <form onSubmit={submit}>
+      <form onSubmit={submit} onKeyDown={key}>
         {[text].flat().map((paragraph) => (
           <p key={paragraph}>
             <Code text={paragraph} />

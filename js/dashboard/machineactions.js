@@ -1,7 +1,7 @@
 // What can be done with machines: each action's button, why it cannot be used now, and what is asked first.
 
 import { descendants } from "./lineage.js";
-import { names, several } from "./words.js";
+import { names, SEND, several } from "./words.js";
 
 export const HOW_MANY = { name: "n", type: "number", value: 1, min: 1, max: 100, required: true };
 const TAG = { name: "tag", label: "Tag", hint: "A name that can move to another commit, such as `stable`." };
@@ -22,9 +22,12 @@ export function machineActions({ store, act, fill }, ids, show) {
   const allRun = some || (running.length < ids.length ? "Not all of them are running." : "");
 
   async function exec() {
-    const command = { name: "command", label: "Command", type: "textarea", required: true };
+    const command = { name: "command", label: "Command", type: "textarea", required: true, hint: `${SEND} runs it.` };
     const values = await fill({ title: `Run on ${called}`, fields: [command], yes: "Run" });
-    if (values) show.output(values.command.trim(), called, store.act("exec", { vms: ids, ...values }));
+    if (values) {
+      const start = (piece) => store.act("exec", { vms: ids, ...values }, piece);
+      show.output(values.command.trim(), called, ids.length === 1, start);
+    }
   }
   function branch() {
     const fields = [

@@ -9,13 +9,24 @@ import "./dashboard.css";
 import "./dialogs.css";
 import "./frame.css";
 
+const TYPED = "input, textarea, select, .pi-v-terminal"; // what has menus of the browser's
+
+const saves = ({ key, ctrlKey, metaKey, altKey, shiftKey, target }) =>
+  (ctrlKey || metaKey) && !altKey && !shiftKey && key.toLowerCase() === "s" && !target.closest(".pi-v-terminal");
+
+/** Have a key pressed outside, where JupyterLab does not pass over it. */
+function passOn(event, outside) {
+  event.preventDefault();
+  outside.dispatchEvent(new KeyboardEvent(event.type, event));
+}
+
 function render({ model, el }) {
   const root = document.createElement("div");
   root.className = "pi-v-dashboard";
   root.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab's, such as "dd": delete the cell
-  for (const type of ["keydown", "keypress", "keyup", "contextmenu"]) {
-    root.addEventListener(type, (event) => event.stopPropagation());
-  }
+  for (const type of ["keydown", "keypress", "keyup"]) root.addEventListener(type, (event) => event.stopPropagation());
+  root.addEventListener("contextmenu", (event) => event.target.closest(TYPED) && event.stopPropagation());
+  root.addEventListener("keydown", (event) => saves(event) && passOn(event, el));
   el.append(root);
   const letGo = keepFocus(root);
   const clock = makeClock();
@@ -27,6 +38,7 @@ function render({ model, el }) {
   function draw() {
     frame = 0;
     show(<App store={store} model={model} clock={clock} />, root);
+    root.classList.toggle("pi-v-old", store.gone || store.stale || store.state?.connection.state === "trouble");
     root.classList.toggle("pi-v-live", store.state !== null); // what is shown beside it gives way: views/saved.py
   }
   draw();

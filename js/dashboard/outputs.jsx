@@ -1,26 +1,87 @@
-// What commands have written, until it is closed.
+// What commands write, as it comes, until it is closed.
 
-import { useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Pane } from "./panes.jsx";
-import { Code } from "./parts.jsx";
+import { Button, Code, useFrame } from "./parts.jsx";
 
-/** {all, show(command, where, promise of an answer), close(id)}. */
+const KEPT = 64 << 10; // characters of each
+const NEAR = 8; // pixels from the end at which one is there still
+
+/** {all, show(command, where, alone, start), close(id)}; `start(piece)`: as store.js's `act`, on one machine `alone`. */
 export function useOutputs() {
   const [all, setAll] = useState([]);
   const count = useRef(0);
   const close = (id) => setAll((before) => before.filter((output) => output.id !== id));
-  async function show(command, where, promise) {
-    const id = ++count.current;
-    setAll((before) => [...before, { id, command, where, answer: null }]);
-    const answer = await promise;
-    setAll((before) => before.map((output) => (output.id === id ? { ...output, answer } : output)));
+  function show(command, where, alone, start) {
+    const output = { id: ++count.current, command, where, text: "", cut: 0, ended: null, changed() {} };
+    const promise = start((piece) => {
+      const text = output.text + piece;
+      output.text = text.slice(-KEPT);
+      output.cut += text.length - output.text.length;
+      output.changed();
+    });
+    output.intent = promise.id;
+    promise.then((answer) => {
+      end(output, answer, alone);
+      output.changed();
+    });
+    setAll((before) => [...before, output]);
   }
   return { all, show, close };
 }
 
+/** The answer has all that was written, and last, of one machine, why it failed; of one that was stopped, only that. */
+function end(output, { ok, text, hint }, alone) {
+  const at = ok ? text.length : text.lastIndexOf("\n");
+  const [written, why] = ok || !(alone || at < 0) ? [text, "Failed."] : [text.slice(0, Math.max(0, at)), text.slice(at + 1)];
+  if (ok || written) Object.assign(output, { text: written, cut: 0 });
+  output.ended = { ok, text: ok ? "Done." : `${why} ${hint}`.trim() };
+}
+
 /** A pane for each. */
 export function Outputs({ outputs: { all, close } }) {
-  return all.map(({ id, command, where, answer }) => (
+  return all.map((output) => <Output output={output} onClose={() => close(output.id)} key={output.id} />);
+}
+
+function Output({ output, onClose }) {
+  const { act } = useFrame();
+  const [, draw] = useState(0);
+  const [stopping, setStopping] = useState(false);
+  const box = useRef(null);
+  const follows = useRef(true);
+  useEffect(() => {
+    let frame = 0;
+    output.changed = () => {
+      frame ||= requestAnimationFrame(() => {
+        frame = 0;
+        draw((times) => times + 1);
+      });
+    };
+    output.changed(); // for what came before
+    return () => {
+      cancelAnimationFrame(frame);
+      output.changed = () => {};
+    };
+  }, [output]);
+  useLayoutEffect(() => {
+    if (follows.current) box.current.scrollTop = box.current.scrollHeight;
+  });
+  function look() {
+    const { scrollTop, scrollHeight, clientHeight } = box.current;
+    follows.current = scrollHeight - scrollTop - clientHeight <= NEAR;
+  }
+  async function stop() {
+    if (output.ended || stopping) return;
+    setStopping(true);
+    const { ok } = await act("cancel", { intent: output.intent }, { quiet: true });
+    if (!ok) setStopping(false);
+  }
+  function close() {
+    stop();
+    onClose();
+  }
+  const { command, where, text, cut, ended } = output;
+  return (
     <Pane
       label={`${command} on ${where}`}
       title={
@@ -29,21 +90,25 @@ export function Outputs({ outputs: { all, close } }) {
           <span class="pi-v-dim">on {where}</span>
         </>
       }
-      closing={`Close the output of ${command}`}
-      onClose={() => close(id)}
-      key={id}
+      closing={`${ended ? "Close the output of" : "Stop and close"} ${command}`}
+      tip={ended ? "Close" : "Stop it, and close this"}
+      onClose={close}
     >
-      <pre tabIndex={0} role="region" aria-label={`Output of ${command}`}>
-        {answer === null ? "…" : answer.text || "(no output)"}
+      <pre tabIndex={0} role="region" aria-label={`Output of ${command}`} ref={box} onScroll={look}>
+        {cut > 0 && `… ${cut} characters left out …\n`}
+        {text || (ended ? "(no output)" : "")}
       </pre>
-      <div role="status">
-        {answer?.ok === false && (
-          <p class="pi-v-ended">
-            ✗ Failed. <Code text={answer.hint} />
-          </p>
+      <div class="pi-v-ended">
+        <span role="status" class={ended?.ok === false ? "pi-v-bad" : "pi-v-dim"}>
+          {ended ? `${ended.ok ? "✓" : "✗"} ` : "⟳ "}
+          <Code text={ended ? ended.text : "It runs…"} />
+        </span>
+        {!ended && (
+          <Button onClick={stop} why={stopping ? "It is being stopped." : ""}>
+            Stop
+          </Button>
         )}
-        {answer?.ok && <span class="pi-v-aside">Done.</span>}
       </div>
     </Pane>
-  ));
+  );
 }

@@ -14,7 +14,7 @@ const LOST = { ok: false, text: "The kernel is not there any more: whether that 
 /** `changed` is called when anything here is another. */
 export function makeStore(model, changed) {
   const view = crypto.getRandomValues(new Uint32Array(2)).join("-");
-  const intents = new Map(); // by id: {resolve, heard}
+  const intents = new Map(); // by id: {resolve, piece, heard}
   let seq = -1;
   let count = 0;
   let offset = 0; // seconds by which the kernel's clock is ahead of the browser's
@@ -36,14 +36,15 @@ export function makeStore(model, changed) {
     now: () => Date.now() / 1000 + offset,
     /** For how many seconds the kernel has said nothing. */
     silence: () => (Date.now() - lastWord) / 1000,
-    /** Have something done; a promise of {ok, text, hint}. */
-    act(name, args = {}) {
+    /** Have something done; a promise of {ok, text, hint}, with the `id` of the intent; `piece` is given output as it comes. */
+    act(name, args = {}, piece = () => {}) {
       const id = ++count;
-      return new Promise((resolve) => {
-        intents.set(id, { resolve, heard: false });
+      const answered = new Promise((resolve) => {
+        intents.set(id, { resolve, piece, heard: false });
         send({ kind: "intent", id, name, args });
         setTimeout(tally, UNHEARD);
       });
+      return Object.assign(answered, { id });
     },
     /** Follow an agent's transcript; "" for none. */
     read(vm) {
@@ -158,6 +159,8 @@ export function makeStore(model, changed) {
     } else if (message.kind === "heard") {
       if (intents.has(message.id)) intents.get(message.id).heard = true;
       tally();
+    } else if (message.kind === "output") {
+      intents.get(message.id)?.piece(message.text);
     } else if (message.kind === "answer") {
       intents.get(message.id)?.resolve({ ok: message.ok, text: message.text, hint: message.hint });
       intents.delete(message.id);

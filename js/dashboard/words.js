@@ -15,3 +15,6 @@ export const several = (count, word) => `${count} ${word}${count === 1 ? "" : "s
 export function megabytes(size) {
   return size < 1024 ? `${size} MB` : `${Number((size / 1024).toFixed(1))} GB`;
 }
+
+/** What sends a form from within a box of many lines. */
+export const SEND = /Mac|iP/.test(navigator.platform) ? "⌘+Enter" : "Ctrl+Enter";

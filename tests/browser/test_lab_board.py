@@ -238,7 +238,9 @@ def test_a_restarted_kernel_shows_what_still_runs_and_so_does_a_page_that_is_ope
     page.locator("[data-command='notebook:restart-kernel']").first.click()
     page.locator(".jp-Dialog .jp-mod-accept").click()
     idle(page)
-    expect(board.root.locator(".pi-v-notice")).to_contain_text("There is no kernel any more", timeout=WAIT)
+    expect(board.root.locator(".pi-v-notice")).to_contain_text(
+        "The kernel that this was shown by is gone", timeout=WAIT
+    )
     shot(page, "machines-restarted")
     first(page)
     board = LabBoard(finished(page, DASHBOARD))

@@ -1,0 +1,37 @@
+"""What a notebook around the dashboard hears of its keys and its mouse. No kernel."""
+
+from __future__ import annotations
+
+import pytest
+from labs import CHROMIUM
+from pages import Dashboard
+from playwright.sync_api import expect
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium"),
+]
+# As JupyterLab's shortcuts hear: before all others, and nothing that comes from where they are suppressed.
+HEAR = """window.heard = [];
+document.addEventListener("keydown", (event) => {
+  if (!event.target.closest("[data-lm-suppress-shortcuts]")) heard.push([event.key, event.ctrlKey, event.keyCode]);
+}, true);
+document.addEventListener("contextmenu", (event) => heard.push(event.target.nodeName));"""
+
+
+def test_the_key_that_saves_is_heard_outside_and_no_other_is(dash: Dashboard) -> None:
+    dash.page.evaluate(HEAR)
+    box = dash.page.get_by_label("Choose base", exact=True)
+    for key in ("d", "Control+s", "Control+Shift+s", "b"):
+        box.press(key)
+    assert dash.page.evaluate("heard") == [["s", True, 83]]
+
+
+def test_a_right_click_opens_the_notebooks_menu_but_where_one_types(dash: Dashboard) -> None:
+    dash.page.evaluate(HEAR)
+    dash.page.locator(".pi-v-platform").click(button="right")
+    dash.page.get_by_label("Choose base", exact=True).click(button="right")
+    dash.press("New machine…")
+    dash.page.get_by_label("Name", exact=True).click(button="right")
+    expect(dash.page.get_by_role("dialog")).to_be_visible()
+    assert len(dash.page.evaluate("heard")) == 1
