@@ -125,16 +125,10 @@ def test_when_the_session_is_closed_it_says_so_and_what_was_to_be_done_is_answer
     dash.pick("left")
     dash.press("Resume")
     dash.deliver(kind="closed")
-<<<<<<< HEAD
     notice = dash.page.locator(".pi-v-notices")
-    expect(notice).to_contain_text("There is no kernel any more")
+    expect(notice).to_contain_text("The kernel that this was shown by is gone")
     expect(notice).not_to_contain_text("will be done")
     expect(dash.page.locator(".pi-v-failures")).to_contain_text("whether that was done is not known")
-=======
-    expect(dash.page.get_by_role("status")).to_contain_text("The kernel that this was shown by is gone")
-    expect(dash.page.get_by_role("status")).not_to_contain_text("will be done")
-    expect(dash.page.locator(".pi-v-latest")).to_contain_text("whether that was done is not known")
->>>>>>> jsui
 
 
 @pytest.mark.skipif(not CASES.exists(), reason="there are no cases")
@@ -240,13 +234,8 @@ def test_a_kernel_that_is_silent_or_gone_is_told_as_such(browser: Browser) -> No
         expect(notice).to_have_text("")
         dash.page.evaluate("window.restart()")
         dash.page.clock.run_for(100)
-<<<<<<< HEAD
-        expect(notice).to_contain_text("There is no kernel any more")
-        assert [one["kind"] for one in dash.sent[-2:]] == ["opened", "visible"], "there may be one"
-=======
         expect(notice).to_contain_text("The kernel that this was shown by is gone")
-        assert dash.sent[-1]["kind"] == "opened", "it asks, for there may be one"
->>>>>>> jsui
+        assert [one["kind"] for one in dash.sent[-2:]] == ["opened", "visible"], "there may be one"
         dash.show(family())
         dash.page.clock.run_for(100)
         expect(notice).to_have_text("")

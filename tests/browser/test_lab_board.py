@@ -128,6 +128,7 @@ def test_a_machine_is_made_used_and_seen_while_cells_run_on_it(page: Page, board
 def test_a_family_of_machines_is_branched_kept_restored_and_seen_as_such(page: Page, board: LabBoard) -> None:
     board.create("web")
     board.choose("web", "Use")
+    board.said("Cells run on web.")
     board.choose("web", "Branch…")
     board.fill("Branch web", "Branch", **{"How many": "2"})
     board.said("web: branched as web-1, web-2.")
