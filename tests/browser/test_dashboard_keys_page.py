@@ -14,7 +14,8 @@ pytestmark = [
 # As JupyterLab's shortcuts hear: before all others, and nothing that comes from where they are suppressed.
 HEAR = """window.heard = [];
 document.addEventListener("keydown", (event) => {
-  if (!event.target.closest("[data-lm-suppress-shortcuts]")) heard.push([event.key, event.ctrlKey, event.keyCode]);
+  if (event.target.closest("[data-lm-suppress-shortcuts]")) return;
+  heard.push([event.key, event.ctrlKey, event.keyCode]);
 }, true);
 document.addEventListener("contextmenu", (event) => heard.push(event.target.nodeName));"""
 
