@@ -2,6 +2,7 @@
 
 import { useRef, useState } from "preact/hooks";
 import { Button, Said } from "./parts.jsx";
+import { called } from "./words.js";
 
 /** {act, latest, failures, dismiss}; `act` as parts.jsx tells it. */
 export function useAnswers(store) {
@@ -15,7 +16,7 @@ export function useAnswers(store) {
     changed();
     const answer = await store.act(name, args);
     answers.underWay.delete(id);
-    if (!answer.ok && !told()) answers.failures.set(id, answer);
+    if (!answer.ok && !told()) answers.failures.set(id, { ...answer, action: called(name) });
     else if (answer.ok && !quiet) answers.good = answer;
     changed();
     return answer;

@@ -1,7 +1,8 @@
 // What happened, the latest first.
 
 import { useId, useState } from "preact/hooks";
-import { Empty, memo } from "./parts.jsx";
+import { Code, Empty, memo } from "./parts.jsx";
+import { called } from "./words.js";
 import "./events.css";
 
 const LEVELS = { info: ["·", "info"], warning: ["▲", "warning"], error: ["✗", "error"] };
@@ -60,7 +61,9 @@ const Event = memo(({ event }) => {
       </span>
       <span class="pi-v-dim">{event.kind}</span>
       <span class="pi-v-event-text">
-        <strong>{event.about}</strong> {event.text}
+        <strong>{event.kind === "done" ? called(event.about) : event.about}</strong>
+        {event.kind === "done" && level === "error" ? " failed: " : " "}
+        <Code text={event.text} />
       </span>
     </li>
   );

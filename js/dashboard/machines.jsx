@@ -12,10 +12,16 @@ import { Terminals, useTerminals } from "./terminals.jsx";
 import { several } from "./words.js";
 import "./machines.css";
 
+const EMPTY = {
+  ok: "No machines yet: cells run on this computer.",
+  connecting: "Machines are being looked for…",
+  trouble: "Which machines there are is not known: the platform does not answer.",
+};
+
 /** The section. */
 export function Machines({ store, model }) {
-  const { machines, commits } = store.state;
-  return <Section machines={machines} commits={commits} model={model} />;
+  const { machines, commits, connection } = store.state;
+  return <Section machines={machines} commits={commits} reach={connection.state} model={model} />;
 }
 
 const Section = memo(({ machines, commits, model }) => {
@@ -59,7 +65,7 @@ const Section = memo(({ machines, commits, model }) => {
           <p>
             {Object.keys(commits).length
               ? `No machines now; ${several(Object.keys(commits).length, "commit")} can be restored.`
-              : "No machines yet: cells run on this computer."}
+              : EMPTY[frame.store.state.connection.state]}
           </p>
           <Button kind="main" onClick={() => create(frame)}>
             New machine…
@@ -81,7 +87,7 @@ function Actions({ frame, selection: { chosen }, show }) {
     <div class="pi-v-actions">
       {(vms.length > 0 || commits.length === 0) && (
         <Group
-          name={vms.length ? several(vms.length, "machine") : "Machines"}
+          name={vms.length ? several(vms.length, "machine") : "Choose machines below first"}
           some={vms.length > 0}
           actions={machineActions(frame, vms, show)}
         />

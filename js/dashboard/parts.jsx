@@ -71,7 +71,7 @@ export function Said({ answer, onDismiss }) {
         {answer.ok ? "✓" : "✗"}
       </span>
       <p>
-        {!answer.ok && <span class="pi-v-aside">Failed: </span>}
+        {!answer.ok && <b>{answer.action} failed: </b>}
         <Code text={answer.text} />
         {answer.hint && (
           <span class="pi-v-hint">

@@ -18,3 +18,11 @@ export function megabytes(size) {
 
 /** What sends a form from within a box of many lines. */
 export const SEND = /Mac|iP/.test(navigator.platform) ? "⌘+Enter" : "Ctrl+Enter";
+
+const CALLED = { local: "Run here", check: "Try again", cancel: "Stop", logs: "Read the log", teardown: "Tear down", connect: "Look there" };
+
+/** What an intent of that name is called where it is told of, such as "Delete commits". */
+export function called(name) {
+  const words = name.replaceAll("_", " ");
+  return CALLED[name] ?? words.charAt(0).toUpperCase() + words.slice(1);
+}

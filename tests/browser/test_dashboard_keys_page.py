@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from labs import CHROMIUM
-from pages import Dashboard
+from pages import NOW, Dashboard, snapshot
 from playwright.sync_api import expect
 
 pytestmark = [
@@ -14,7 +14,8 @@ pytestmark = [
 # As JupyterLab's shortcuts hear: before all others, and nothing that comes from where they are suppressed.
 HEAR = """window.heard = [];
 document.addEventListener("keydown", (event) => {
-  if (!event.target.closest("[data-lm-suppress-shortcuts]")) heard.push([event.key, event.ctrlKey, event.keyCode]);
+  if (event.target.closest("[data-lm-suppress-shortcuts]")) return;
+  heard.push([event.key, event.ctrlKey, event.keyCode]);
 }, true);
 document.addEventListener("contextmenu", (event) => heard.push(event.target.nodeName));"""
 
@@ -35,3 +36,28 @@ def test_a_right_click_opens_the_notebooks_menu_but_where_one_types(dash: Dashbo
     dash.page.get_by_label("Name", exact=True).click(button="right")
     expect(dash.page.get_by_role("dialog")).to_be_visible()
     assert len(dash.page.evaluate("heard")) == 1
+
+
+def test_a_failure_names_its_action_and_is_not_told_twice_beside_the_events(dash: Dashboard) -> None:
+    dash.press("Run here")
+    dash.answer("It could not.", ok=False)
+    failed = dash.page.locator(".pi-v-failures")
+    expect(failed).to_contain_text("Run here failed: It could not.")
+    event = {"at": NOW, "kind": "done", "about": "delete_commits", "text": "Use `rm`.", "level": "error"}
+    dash.patch({"events": {"1": event}})
+    panel = dash.tab("Events")
+    expect(panel.get_by_role("listitem")).to_contain_text("Delete commits failed: Use rm.")
+    expect(panel.get_by_role("listitem").locator("code")).to_have_text("rm")
+    expect(failed).to_be_hidden()
+    dash.tab("Machines")
+    expect(failed).to_be_visible()
+
+
+def test_what_is_chosen_first_is_said_and_a_platform_that_is_away_is_not_called_empty(
+    dash: Dashboard,
+) -> None:
+    expect(dash.page.get_by_text("Choose machines below first")).to_be_visible()
+    dash.show(snapshot())
+    dash.patch({"connection": {"state": "trouble"}})
+    panel = dash.page.get_by_role("tabpanel", name="Machines")
+    expect(panel).to_contain_text("Which machines there are is not known")
