@@ -163,7 +163,7 @@ def process(id: str, state: str = "running", **more: Any) -> dict[str, Any]:
     plain = {"machine": "alpha", "vm": "vm-a", "outcome": "", "command": "python -m http.server 8000"}
     plain |= {"line": "Serving HTTP on 0.0.0.0 port 8000"}
     numbers = {"started": NOW - 3700, "ended": 0, "cpu": 12.4, "memory": 23_500_000}
-    return {"id": id, "state": state, **plain, **numbers, "tunnels": [], **more}
+    return {"id": id, "state": state, **plain, **numbers, **more}
 
 
 def event(kind: str, about: str, text: str, level: str = "info", at: float = 0) -> dict[str, Any]:

@@ -24,18 +24,21 @@ export function commitActions({ store, act, fill, ask }, ids) {
     fill({ title: `Tag ${called}`, fields, yes: "Tag", intent: (values) => ["tag", { commit, ...values }] });
   }
   async function remove() {
-    const from = Object.values(machines).filter(({ parent }) => ids.includes(parent));
     const golden = those.filter((one) => one.golden);
     const text = [
       `${called} cannot be restored any more.`,
       tags.length > 0 && `${tags.length === 1 ? "Its tag goes" : "Tags that go"} too: ${names(tags)}.`,
       golden.length > 0 && `Agents start from ${names(golden.map(({ label }) => label))}.`,
-      from.length > 0 && `${several(from.length, "machine")} that came from ${ids.length === 1 ? "it" : "them"} will stay: ${names(from.map(({ label }) => label))}.`,
     ].filter(Boolean);
     const title = ids.length === 1 ? `Delete ${called}?` : `Delete ${several(ids.length, "commit")}?`;
     if (await ask({ title, text, yes: "Delete", danger: true })) act("delete_commits", { commits: ids });
   }
 
+  const from = Object.values(machines).filter(({ parent }) => ids.includes(parent));
+  const needed =
+    from.length > 0
+      ? `${names(from.map(({ label }) => label))} came from ${ids.length === 1 ? "it" : "them"}: delete ${from.length === 1 ? "that" : "those"} first.`
+      : "";
   const untag = tags.length
     ? tags.map((tag) => ({ label: `Untag ${tag}`, onClick: () => act("untag", { tag }) }))
     : [{ label: "Untag", why: ids.length === 1 ? "It has no tag." : "They have no tags." }];
@@ -43,7 +46,7 @@ export function commitActions({ store, act, fill, ask }, ids) {
     { label: "Restore…", why: one, onClick: restore },
     { label: "Tag…", why: one, onClick: tag },
     ...untag,
-    { label: "Delete…", onClick: remove, danger: true },
+    { label: "Delete…", why: needed, onClick: remove, danger: true },
   ];
 }
 

@@ -89,7 +89,7 @@ function goes({ machines, commits }, ids, further) {
   return [
     ids.length > 1 && `${names(labels(machines, ids))} go.`,
     `What is on ${it} and was not committed is lost.`,
-    active && `Cells run on ${machines[active].label} now.`,
+    active && `Cells run on ${machines[active].label} now: afterwards they run on this computer, until another is chosen.`,
     agents.length > 0 && `${agents.length === 1 ? "An agent works" : `${agents.length} agents work`} there: ${names(agents)}.`,
     kept.length > 0 && `${several(kept.length, "commit")} of ${it} will stay: ${names(kept.map(({ label }) => label))}.`,
     further.length > 0 && `${several(further.length, "machine")} came from ${it}: ${names(labels(machines, further))}.`,

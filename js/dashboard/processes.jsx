@@ -2,6 +2,7 @@
 
 import { useCallback, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Age, Button, Code, Empty, memo, Modal, useFrame } from "./parts.jsx";
+import { names } from "./words.js";
 import "./processes.css";
 
 const SIGNS = { running: "⟳", ended: "○", lost: "✗" };
@@ -17,7 +18,7 @@ function size(bytes) {
 }
 
 export function Processes({ store }) {
-  const { processes } = store.state;
+  const { processes, machines } = store.state;
   const [read, setRead] = useState(null); // {key, text}: a log that is shown
   const { act } = useFrame();
   const show = useCallback(async (key) => {
@@ -30,6 +31,7 @@ export function Processes({ store }) {
   if (latest.length === 0) {
     return (
       <Empty>
+        <NotLooked machines={machines} />
         <p>
           <Code text="No background processes. `%bg start ID -- COMMAND` starts one, on the active VM or here." />
         </p>
@@ -57,8 +59,22 @@ export function Processes({ store }) {
           ))}
         </tbody>
       </table>
+      <NotLooked machines={machines} />
       {read && <Log read={read} name={processes[read.key]?.id ?? read.key} again={() => show(read.key)} onClose={() => setRead(null)} />}
     </div>
+  );
+}
+
+/** Machines whose processes are not known, as nothing has connected to them. */
+function NotLooked({ machines }) {
+  const { act } = useFrame();
+  const vms = Object.keys(machines).filter((id) => machines[id].state === "running" && machines[id].link === "");
+  if (vms.length === 0) return null;
+  return (
+    <p class="pi-v-not-looked">
+      Not looked at: {names(vms.map((id) => machines[id].label))}: cells have not run there yet.{" "}
+      <Button onClick={() => act("connect", { vms })}>Look there too</Button>
+    </p>
   );
 }
 
@@ -68,6 +84,11 @@ const Row = memo(({ id, process, show }) => {
     const title = `Forget ${process.id}?`;
     const text = `What it has written on ${process.machine} goes with it.`;
     if (await ask({ title, text, yes: "Forget", danger: true })) act("forget", { process: id });
+  }
+  async function stop() {
+    const title = `Stop ${process.id}?`;
+    const text = [`It is on ${process.machine}: ${process.command}`, "All it has started ends with it; what was written stays."];
+    if (await ask({ title, text, yes: "Stop", danger: true })) act("stop", { process: id });
   }
   const running = process.state === "running";
   return (
@@ -82,7 +103,6 @@ const Row = memo(({ id, process, show }) => {
       </td>
       <td data-name="Command" class="pi-v-long">
         <code title={process.command}>{process.command}</code>
-        {process.tunnels.length > 0 && <div class="pi-v-dim">{process.tunnels.join(", ")}</div>}
       </td>
       <td data-name="CPU" class="pi-v-number">
         {running && (Number.isFinite(process.cpu) ? `${process.cpu.toFixed(0)} %` : "—")}
@@ -106,9 +126,9 @@ const Row = memo(({ id, process, show }) => {
             kind="quiet"
             aria-label={`Stop ${process.id}`}
             title="SIGTERM to it and all it has started; SIGKILL to what has not ended in time"
-            onClick={() => act("stop", { process: id })}
+            onClick={stop}
           >
-            Stop
+            Stop…
           </Button>
         )}
         {!running && (

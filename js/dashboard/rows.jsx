@@ -106,10 +106,17 @@ function Row({ id, called, chosen, choose, actions, graph, name, children }) {
 /** Such as "8000 → 80"; it can be closed. */
 function TunnelChip({ vm, tunnel, called }) {
   const { act } = useFrame();
-  const port = Number(tunnel.split(" ").at(-1));
+  const [local, , port] = tunnel.split(" ").map(Number);
   return (
     <span class="pi-v-chip">
-      {tunnel}
+      <a
+        href={`http://127.0.0.1:${local}`}
+        target="_blank"
+        rel="noopener"
+        title={`Port ${local} of the computer that the kernel runs on leads to port ${port} of ${called}`}
+      >
+        {tunnel}
+      </a>
       <Button
         kind="quiet"
         title="Close this tunnel"

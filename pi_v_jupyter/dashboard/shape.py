@@ -142,7 +142,6 @@ class Process(TypedDict):
     """Bytes."""
     line: str
     """The last it has written."""
-    tunnels: list[str]
 
 
 class Event(TypedDict):

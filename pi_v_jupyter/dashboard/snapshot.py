@@ -191,7 +191,6 @@ def process(item: BackgroundProcess) -> shape.Process:
         "cpu": round(item.cpu_percent, 1) if runs else 0.0,
         "memory": status.memory if runs else 0,
         "line": last_line(status.last_line, LINE),
-        "tunnels": tunnels(vm) if vm is not None else [],
     }
 
 
@@ -243,8 +242,7 @@ class Snapshots:
             return agent.vm.id, key, lambda: card(agent)
 
         def of_process(item: BackgroundProcess) -> tuple[str, object, Callable[[], shape.Process]]:
-            vm = item.machine if isinstance(item.machine, VM) else None
-            key = (item.status, item.cpu_percent, item.machine.label, tunnels(vm) if vm is not None else None)
+            key = (item.status, item.cpu_percent, item.machine.label)
             return place(item), key, lambda: process(item)
 
         cards = self._cards.all(map(of_agent, agents))

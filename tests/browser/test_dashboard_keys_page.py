@@ -61,3 +61,29 @@ def test_what_is_chosen_first_is_said_and_a_platform_that_is_away_is_not_called_
     dash.patch({"connection": {"state": "trouble"}})
     panel = dash.page.get_by_role("tabpanel", name="Machines")
     expect(panel).to_contain_text("Which machines there are is not known")
+
+
+def test_a_commit_that_machines_came_from_cannot_be_deleted_before_them(dash: Dashboard) -> None:
+    dash.pick("3f9a2c1e")
+    delete = dash.page.get_by_role("button", name="Delete…", exact=True)
+    expect(delete).to_have_attribute("title", "reviewer-1 came from it: delete that first.")
+    delete.click(force=True)
+    expect(dash.page.get_by_role("dialog")).to_have_count(0)
+    dash.patch({"machines": {"vm-review": None}})
+    delete.click()
+    expect(dash.page.get_by_role("dialog")).to_contain_text("golden and v2")
+
+
+def test_who_deletes_the_machine_that_cells_run_on_is_told_where_they_run_then(dash: Dashboard) -> None:
+    dash.pick("base")
+    dash.press("Delete…")
+    expect(dash.page.get_by_role("dialog")).to_contain_text("afterwards they run on this computer")
+
+
+def test_a_tunnel_is_a_link_to_its_port(dash: Dashboard) -> None:
+    link = dash.page.get_by_role("link", name="8000 → 80")
+    expect(link).to_have_attribute("href", "http://127.0.0.1:8000")
+    expect(link).to_have_attribute("rel", "noopener")
+    expect(link).to_have_attribute(
+        "title", "Port 8000 of the computer that the kernel runs on leads to port 80 of base"
+    )

@@ -10,7 +10,7 @@ import pytest
 from labs import CHROMIUM
 from pages import NOW, Dashboard, snapshot
 from playwright.sync_api import Browser, Locator, expect
-from swarmpages import event, process
+from swarmpages import card, event, process, several, swarm
 
 pytestmark = [
     pytest.mark.browser,
@@ -59,17 +59,21 @@ def test_processes_are_shown_with_what_they_do_and_take_those_that_run_first(lis
     panel = lists.tab("Processes")
     expect(panel.get_by_role("rowheader")).to_have_text(["web", "train", "job"])
     web = row(lists, "web")
-    for text in ("alpha", "⟳running", "http.server", "8000 → 80", "12 %", "24 MB", "1 h", "Serving HTTP"):
+    for text in ("alpha", "⟳running", "http.server", "12 %", "24 MB", "1 h", "Serving HTTP"):
         expect(web).to_contain_text(text)
     expect(row(lists, "train")).to_contain_text("○exit code 1 after 5 min")
     expect(row(lists, "train")).to_contain_text("1 min ago")
     expect(row(lists, "job")).to_contain_text("✗lost")
 
 
-def test_a_process_is_stopped_at_once_and_forgotten_only_when_that_was_asked(lists: Dashboard) -> None:
+def test_a_process_is_stopped_and_forgotten_only_when_that_was_asked(lists: Dashboard) -> None:
     stop = row(lists, "web").get_by_role("button", name="Stop")
     assert "SIGTERM" in (stop.get_attribute("title") or "")
     stop.click()
+    assert lists.intents == []
+    sure = lists.page.get_by_role("dialog", name="Stop web?")
+    expect(sure).to_contain_text("It is on alpha: python -m http.server 8000")
+    sure.get_by_role("button", name="Stop").click()
     assert lists.intents == [("stop", {"process": "vm-a web"})]
     forget = row(lists, "train").get_by_role("button", name="Forget")
     question = lists.page.get_by_role("dialog", name="Forget train?")
@@ -84,6 +88,7 @@ def test_a_process_is_stopped_at_once_and_forgotten_only_when_that_was_asked(lis
 
 def test_a_process_that_is_lost_can_be_stopped_as_what_it_has_started_may_run_on(lists: Dashboard) -> None:
     row(lists, "job").get_by_role("button", name="Stop").click()
+    lists.page.get_by_role("dialog", name="Stop job?").get_by_role("button", name="Stop").click()
     assert lists.intents == [("stop", {"process": "vm-b job"})]
     expect(row(lists, "job").get_by_role("button", name="Forget")).to_be_visible()
     expect(row(lists, "train").get_by_role("button", name="Stop")).to_have_count(0)
@@ -96,13 +101,14 @@ def test_a_number_that_is_none_is_a_dash_and_all_else_is_shown(lists: Dashboard)
 
 
 def test_a_section_that_cannot_be_drawn_says_so_until_it_can_and_the_others_go_on(lists: Dashboard) -> None:
-    panel = lists.tab("Processes")
-    lists.patch({"processes": {"vm-a web": {"tunnels": None}}})
-    expect(panel.get_by_role("alert")).to_have_text(re.compile("Processes cannot be drawn now"))
+    lists.show({**swarm(several()), "events": EVENTS})
+    panel = lists.tab("Swarm")
+    lists.patch({"agents": {"vm-a": {"calls": None}}})
+    expect(panel.get_by_role("alert")).to_have_text(re.compile("Swarm cannot be drawn now"))
     expect(lists.tab("Events").get_by_role("listitem")).to_have_count(4)
-    lists.tab("Processes")
-    lists.patch({"processes": {"vm-a web": {"tunnels": []}}})
-    expect(row(lists, "web")).to_contain_text("Serving HTTP")
+    lists.tab("Swarm")
+    lists.patch({"agents": {"vm-a": {"calls": []}}})
+    expect(card(lists, "alpha")).to_be_visible()
 
 
 def test_the_log_of_a_process_is_shown_as_text_and_read_again(lists: Dashboard) -> None:
@@ -163,3 +169,15 @@ def test_both_can_be_looked_at_by_everybody_in_both_themes_on_any_width(
         lists.answer("line\n" * 100)
         lists.shot(f"log-{theme}-{width}")
         assert lists.violations() == []
+
+
+def test_machines_that_were_not_looked_at_are_named_and_looked_at_when_one_says_so(lists: Dashboard) -> None:
+    machines = {"vm-a": pages.machine("alpha", link="connected"), "vm-b": pages.machine("beta")}
+    for processes in (PROCESSES, {}):
+        lists.show(snapshot(processes=processes, machines=machines))
+        panel = lists.tab("Processes")
+        expect(panel).to_contain_text("Not looked at: beta: cells have not run there yet.")
+        panel.get_by_role("button", name="Look there too").click()
+    assert lists.intents == [("connect", {"vms": ["vm-b"]})] * 2
+    lists.patch({"machines": {"vm-b": {"link": "connected"}}})
+    expect(panel).not_to_contain_text("Not looked at")

@@ -35,7 +35,7 @@ def card(label: str = "a", **more: Any) -> dict[str, Any]:
 def process(id: str = "web", **more: Any) -> dict[str, Any]:
     known = {"id": id, "machine": "build", "vm": "v1", "state": "running", "outcome": "running"}
     known |= {"command": "python3 -m http.server", "started": NOW - 60, "ended": 0.0, "cpu": 0.0}
-    return known | {"memory": 0, "line": "", "tunnels": []} | more
+    return known | {"memory": 0, "line": ""} | more
 
 
 def snapshot(**more: Any) -> Any:
