@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= python3
-PYTEST ?= -n 3 --dist loadfile
+PYTEST ?= -n 2 --dist loadfile
 BIN := .venv/bin
 MODULES := js/node_modules/.package-lock.json
 

@@ -42,9 +42,9 @@ def streamed(kernel: Kernel, cell: Cell) -> list[str]:
 
 
 def strays(kernel: Kernel, cell: Cell, text: str) -> None:
-    """Until that came to it."""
+    """Until that came to it, while it ran or afterwards."""
     for _ in range(300):
-        if text in "".join(streamed(kernel, cell)):
+        if text in cell.outputs.stdout + "".join(streamed(kernel, cell)):
             return
         kernel.run("import time; time.sleep(0.05)")
     pytest.fail(f"{text!r} never came: {streamed(kernel, cell)}")
