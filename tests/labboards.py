@@ -79,6 +79,7 @@ class LabBoard:
         self.page = shown.page
         self.root = shown.locator(".pi-v-live")
         expect(self.root).to_contain_text("embedded platform", timeout=WAIT)
+        self.tab("Machines")  # a page that is loaded again shows the one that it showed last
 
     # Machines.
 

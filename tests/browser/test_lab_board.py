@@ -149,7 +149,7 @@ def test_a_family_of_machines_is_branched_kept_restored_and_seen_as_such(page: P
 
     board.choose("web", "Delete…")
     question = board.dialog("Delete web?")
-    expect(question).to_contain_text("Cells run on web now.")
+    expect(question).to_contain_text("Cells run on web now: afterwards they run on this computer")
     expect(question).to_contain_text("3 machines came from it: ")
     shot(page, "machines-delete")
     board.press("Cancel", question)
