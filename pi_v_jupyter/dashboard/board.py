@@ -252,11 +252,11 @@ class Board:
         if key in self._doing:
             return
         self._viewers.send(viewer, {"kind": "heard", "to": view, "id": id})
-        if self._closed or len(self._doing) >= MOST:
-            self._answer(*key, CLOSED if self._closed else BUSY)
-            return
         if name == CANCEL:
             self._cancel(key, args)
+            return
+        if self._closed or len(self._doing) >= MOST:
+            self._answer(*key, CLOSED if self._closed else BUSY)
             return
         task = self._doing[key] = asyncio.create_task(self._do(key, name, args))
         task.add_done_callback(lambda _: self._doing.pop(key))
