@@ -50,6 +50,7 @@ class Farm:
     telling: threading.Event = field(default_factory=threading.Event)  # of which VMs it makes
     withheld: threading.Event = field(default_factory=threading.Event)  # that was, of some
     unready: int = 0  # of the next that are made, so many cannot be logged in to
+    niceness: int = 0  # of what runs on them: at 19 all else here goes first, as if they were elsewhere
 
     def make(self) -> str:
         """One more, of the commit."""
@@ -58,7 +59,8 @@ class Farm:
         (home / "bin").mkdir(parents=True)
         (home / "workspace").mkdir()
         for name, words in (("python3", sys.executable), ("pi", self.pi)):
-            (home / "bin" / name).write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+            nice = f"exec nice -n {self.niceness} {words}"
+            (home / "bin" / name).write_text(f'#!/bin/sh\n{nice} "$@"\n')
             (home / "bin" / name).chmod(0o755)
         for name, text in self.config.items():
             (home / ".pi" / "agent").mkdir(parents=True, exist_ok=True)
@@ -197,7 +199,7 @@ def answers_of(farm: Farm) -> Callable[[BaseHTTPRequestHandler, Any], answers.An
 
 
 @contextlib.contextmanager
-def farm(folder: Path, pi: str) -> Iterator[tuple[Farm, dict[str, str]]]:
+def farm(folder: Path, pi: str, niceness: int = 0) -> Iterator[tuple[Farm, dict[str, str]]]:
     """One, and what a kernel needs in its environment to use it. `pi`: the shell words that start a pi."""
     asyncssh.generate_private_key("ssh-ed25519").write_private_key(folder / "host_key")
     (folder / "host_key").chmod(0o600)
@@ -205,7 +207,7 @@ def farm(folder: Path, pi: str) -> Iterator[tuple[Farm, dict[str, str]]]:
     server, port = start_sshd(folder, 500, "PermitUserEnvironment yes")
     certificate, key = make_certificate(folder, f"*.{DOMAIN}")
     front = TLSFront(certificate, key, port)
-    made = Farm(folder, pi)
+    made = Farm(folder, pi, niceness=niceness)
     made.telling.set()
     own = {name: str(folder / name) for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME")}
     own["PI_CODING_AGENT_DIR"] = str(folder / "pi")  # the user's own configuration of pi

@@ -4,6 +4,7 @@ import { render as show } from "preact";
 import { App } from "./app.jsx";
 import { makeClock } from "./frame.js";
 import { keepFocus } from "./refocus.js";
+import { makePainter } from "./painter.js";
 import { makeStore } from "./store.js";
 import "./dashboard.css";
 import "./dialogs.css";
@@ -30,13 +31,10 @@ function render({ model, el }) {
   el.append(root);
   const letGo = keepFocus(root);
   const clock = makeClock();
-  let frame = 0;
   let closed = false;
-  const store = makeStore(model, () => {
-    if (!closed) frame ||= requestAnimationFrame(draw);
-  });
+  const painter = makePainter(draw);
+  const store = makeStore(model, () => !closed && painter.ask());
   function draw() {
-    frame = 0;
     show(<App store={store} model={model} clock={clock} />, root);
     root.classList.toggle("pi-v-old", store.gone || store.stale || store.state?.connection.state === "trouble");
     root.classList.toggle("pi-v-live", store.state !== null); // what is shown beside it gives way: views/saved.py
@@ -61,7 +59,7 @@ function render({ model, el }) {
   const ticks = setInterval(() => near && clock.tick(), 1000);
   return () => {
     clearInterval(ticks);
-    cancelAnimationFrame(frame);
+    painter.close();
     letGo();
     nearness.disconnect();
     if (!closed) close();

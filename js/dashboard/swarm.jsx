@@ -9,6 +9,7 @@ import { Prompt } from "./prompt.jsx";
 import { useSelection } from "./selection.js";
 import { lacking, spawn } from "./spawn.js";
 import { busy, sign, words } from "./states.js";
+import { Panel } from "./tabs.jsx";
 import "./swarm.css";
 
 const FEW = 12; // cards that need no filter
@@ -38,11 +39,12 @@ export function Swarm({ store }) {
   }, [opened, there]);
   return (
     <div class="pi-v-swarm" ref={box} tabIndex={-1}>
-      {there ? (
-        <Agent id={opened} drafts={drafts} close={() => open("")} key={opened} />
-      ) : (
-        <Cards {...{ all, shown, state, filter, selection, open, drafts }} />
-      )}
+      {there && <Agent id={opened} drafts={drafts} close={() => open("")} key={opened} />}
+      <div hidden={there && "until-found"} onBeforeMatch={() => open("")}>
+        <Panel shown={!there}>
+          <Cards {...{ all, shown, state, filter, selection, open, drafts }} />
+        </Panel>
+      </div>
     </div>
   );
 }

@@ -55,7 +55,15 @@ export function useTabs(sections) {
   const panels = names
     .filter((name) => seen.has(name))
     .map((name) => (
-      <div role="tabpanel" tabIndex={-1} id={`${id}-${name}-panel`} aria-labelledby={`${id}-${name}`} hidden={name !== chosen} key={name}>
+      <div
+        role="tabpanel"
+        tabIndex={-1}
+        id={`${id}-${name}-panel`}
+        aria-labelledby={`${id}-${name}`}
+        hidden={name !== chosen && "until-found"} // its layout is kept: a hundred rows take long to be laid out
+        onBeforeMatch={() => choose(name)}
+        key={name}
+      >
         <Panel shown={name === chosen}>{sections[name].panel}</Panel>
       </div>
     ));
@@ -63,7 +71,7 @@ export function useTabs(sections) {
 }
 
 /** What is hidden is not drawn again until it is shown. */
-class Panel extends Component {
+export class Panel extends Component {
   shouldComponentUpdate(next) {
     return next.shown;
   }

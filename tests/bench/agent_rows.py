@@ -94,7 +94,7 @@ def many() -> Iterator[tuple[Path, dict[str, str]]]:
     replayed = Path(__file__).with_name("replayed_pi.py")
     with (
         tempfile.TemporaryDirectory() as folder,
-        farm(Path(folder), f"{sys.executable} -I -S {replayed} {RATE}") as (_, env),
+        farm(Path(folder), f"{sys.executable} -I -S {replayed} {RATE}", niceness=19) as (_, env),
     ):
         env["ANTHROPIC_API_KEY"] = "not-a-key"
         yield Path(folder), env
