@@ -97,3 +97,16 @@ class Page:
         """What has happened, as it reads."""
         told = [event for event in self.state["events"].values() if kind in ("", event["kind"])]
         return [f"{event['about']}: {event['text']}" for event in told]
+
+
+async def spawned(page: Page, *labels: str) -> list[str]:
+    """The ids of new agents that are idle, as the page sees them."""
+    told = await page.act("spawn", labels=[*labels])
+    assert told["ok"] and told["text"] == f"{', '.join(labels)}: ready.", told
+    await page.sees(lambda seen: states(seen) == dict.fromkeys(labels, "idle"))
+    return [page.named(label, "agents")[0] for label in labels]
+
+
+def states(seen: dict[str, Any]) -> dict[str, str]:
+    """Those of the agents that are seen, by their labels."""
+    return {agent["label"]: agent["state"] for agent in seen["agents"].values()}
