@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -72,6 +73,33 @@ async def test_one_that_was_looked_for_while_it_was_made_is_heard_once(
     await spawned(page, "a")
     (agent,) = swarm.known()
     await until(lambda: len(agent.vm.background._watching) == 1)
+
+
+async def test_every_kernel_shows_an_agent_as_starting_and_tells_it_nothing_until_its_spawn_is_over(
+    page: Page, open_page: Callable[[], Awaitable[Page]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, go_on = Agent.begin, asyncio.Event()
+
+    async def late(agent: Agent, model: Any) -> None:
+        await begin(agent, model)
+        await go_on.wait()
+
+    monkeypatch.setattr(Agent, "begin", late)
+    monkeypatch.setattr(looks, "SOON", 0.05)
+    other = await open_page()
+    page.say("intent", id=90, name="spawn", args={"labels": ["a"]})
+    for each in (page, other):
+        seen = await each.sees(lambda seen: seen["agents"])
+        ((a, _),) = seen["agents"].items()
+        await until(lambda each=each: each.board.vers.swarm.known()[0].story.state == "idle")
+        for told in ("task", "steer", "follow_up"):
+            refused = await each.act(told, agents=[a], text="say Too early.")
+            assert refused["text"] == "a is being made ready, and takes no task yet."
+        assert states(each.state) == {"a": "starting"}
+    go_on.set()
+    for each in (page, other):
+        await each.sees(lambda seen: states(seen) == {"a": "idle"})
+    assert (await other.act("task", agents=[a], text="say In time."))["text"] == "a: works on it."
 
 
 async def test_a_question_is_shown_and_answered_once(
