@@ -279,12 +279,13 @@ class Board:
         except asyncio.CancelledError:
             if self._closed:
                 raise
-            answer = Answer(ok=False, text="It was stopped.")
+            answer = Answer(ok=False, text="It was stopped.", event=True)
         finally:
             output.close()
         self._answer(*key, answer)
         if answer.event:
-            self._happened("done", name, short(answer.text, 400), "info" if answer.ok else "error")
+            text = f"{answer.text} {answer.hint}".rstrip()
+            self._happened("done", name, short(text, 400), "info" if answer.ok else "error")
         if self._looks is not None:
             self._looks.wake("machines", "commits", "processes")
             if answer.agents:

@@ -19,18 +19,18 @@ T = TypeVar("T")
 class Answer:
     """Was it done, and what is there to tell? `hint` says what to do next, and may be empty.
 
-    `event`: is it worth to be remembered? `agents`: may there be other agents now?
+    `event`: is it told among what happened, too? `agents`: may there be other agents now?
     """
 
     ok: bool
     text: str
     hint: str = ""
-    event: bool = True
+    event: bool = False
     agents: bool = False
 
     def told(self) -> dict[str, Any]:
         """As a view is told."""
-        return {"ok": self.ok, "text": self.text, "hint": self.hint}
+        return {"ok": self.ok, "text": self.text, "hint": self.hint, "noted": self.event}
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import pytest
 from labs import CHROMIUM
 from pages import Dashboard, family
 from playwright.sync_api import Browser, expect
+from swarmpages import event
 
 pytestmark = [
     pytest.mark.browser,
@@ -95,3 +96,38 @@ def test_a_kernel_that_is_silent_or_gone_is_told_as_such(browser: Browser) -> No
         dash.page.clock.run_for(100)
         expect(notice).to_contain_text("The kernel that this was shown by is gone")
         expect(dash.page.locator(".pi-v-failures")).to_contain_text("There is no kernel to do that.")
+
+
+def test_a_failure_is_shown_among_the_events_once_and_above_them_when_they_do_not_tell_it(
+    dash: Dashboard,
+) -> None:
+    failed = dash.page.locator(".pi-v-failures")
+    dash.press("Run here")
+    dash.answer("It cannot be.", ok=False, noted=True)
+    expect(failed.get_by_text("It cannot be.")).to_be_visible()
+    events = {"1": event("done", "local", "It cannot be.", "error")}
+    dash.patch({"events": events})
+    panel = dash.tab("Events")
+    expect(panel.get_by_text("It cannot be.")).to_be_visible()
+    expect(failed).to_be_hidden()
+    panel.get_by_label("Text").fill("something else")
+    expect(failed.get_by_text("It cannot be.")).to_be_visible()
+    panel.get_by_label("Text").fill("")
+    expect(failed).to_be_hidden()
+    dash.tab("Machines")
+    dash.press("Run here")
+    dash.answer("There is no kernel to do that.", ok=False)
+    dash.tab("Events")
+    expect(failed.get_by_text("There is no kernel to do that.")).to_be_visible()
+    expect(failed.get_by_text("It cannot be.")).to_be_hidden()
+
+
+def test_a_failure_is_dismissed_by_a_button_that_says_what_it_does(dash: Dashboard) -> None:
+    for number in range(2):
+        dash.press("Run here")
+        dash.answer(f"It failed {number}.", ok=False)
+    one = dash.page.get_by_role("button", name="Dismiss", exact=True).first
+    expect(one).to_have_accessible_description("Do not show this any more")
+    expect(dash.page.get_by_role("button", name="Dismiss all")).to_have_accessible_description(
+        "Do not show any of these any more"
+    )

@@ -16,24 +16,6 @@ pytestmark = [
 ]
 
 
-def test_each_stands_below_what_it_came_from_oldest_first(dash: Dashboard) -> None:
-    assert dash.rows == ORDER
-    row = dash.page.get_by_role("row", name="reviewer-1")
-    expect(row.get_by_role("rowheader")).to_contain_text("from 3f9a2c1e")
-    expect(dash.page.get_by_role("row", name="Choose base").get_by_role("rowheader")).to_contain_text(
-        "active"
-    )
-    dash.page.get_by_role("switch", name="With commits").click()
-    assert dash.rows == ["base", "left", "right", "reviewer-1", "orphan"]
-    expect(row.get_by_role("rowheader")).to_contain_text("from base")
-
-
-def test_machines_that_came_from_themselves_are_shown_once(dash: Dashboard) -> None:
-    ring = {"a": machine("a", parent="b"), "b": machine("b", parent="a"), "c": machine("c", parent="c")}
-    dash.show(snapshot(machines=ring))
-    assert sorted(dash.rows) == ["a", "b", "c"]
-
-
 ACTIONS: list[tuple[list[str], str, dict[str, str], str, tuple[str, dict[str, Any]]]] = [
     (["left"], "Use", {}, "", ("use", {"vm": "vm-left"})),
     (["base", "left"], "Pause", {}, "", ("pause", {"vms": ["vm-base"]})),

@@ -136,3 +136,12 @@ async def test_one_intent_is_done_once_and_no_more_than_a_hundred_at_a_time(
     await page.until(lambda: len(page.answers) == boards.MOST + 2)
     answers = [message["id"] for message in page.messages if message["kind"] == "answer"]
     assert len(answers) == len({*answers})
+
+
+async def test_an_answer_says_whether_it_is_an_event_which_tells_what_to_do_as_well(page: Page) -> None:
+    await page.act("check")
+    await page.act("pause", vms=["ffff"])
+    await page.act("cancel", intent=1)
+    assert [told["noted"] for told in page.answers.values()] == [False, True, False]
+    await page.sees(lambda seen: "pause" in str(seen["events"]))
+    assert page.events("done") == ["pause: VM ffff is not there any more. Choose again."]
