@@ -18,6 +18,7 @@ A viewer is one view in one page, and names itself. Messages are JSON objects; n
 `seq` counts from 0 per board, and per reading for transcripts, whose first patch is against {}; a view that
 misses one asks for a snapshot (or says `reading`, with another number) again, and is given its last answers
 again. Only `opened` makes a view known: one that was silent for an hour may be forgotten, and opens anew.
+The intent `terminal` is answered with the id of what shows it, which the viewer makes.
 `output` is what a command writes before its answer comes, which has all of it; `noted`, whether the answer
 is told among the events too. The intent `cancel`, with {intent: id}, stops one that goes on. `now` is the
 kernel's clock, in seconds since the epoch, as all times are. While anybody looks, a patch comes at least

@@ -33,6 +33,14 @@ class Answer:
         return {"ok": self.ok, "text": self.text, "hint": self.hint, "noted": self.event}
 
 
+GIVEN_UP = Answer(
+    ok=False, text="It was given up, as this dashboard's session was closed.", hint="`%vers` opens another."
+)
+CLOSED = Answer(ok=False, text="This dashboard's session was closed.", hint="`%vers` opens another.")
+STOPPED = Answer(ok=False, text="It was stopped.", event=True)
+TOO_LATE = Answer(ok=False, text="There is nothing to stop any more.")
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What came of one of several: a word or two, or an error."""

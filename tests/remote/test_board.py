@@ -157,3 +157,26 @@ async def test_connections_are_made_by_intents_alone(
     await page.sees(lambda seen: a in seen["machines"])
     await asyncio.sleep(0.2)
     assert page.state["machines"][a]["link"] == "" and page.board.vers.fleet.connected() == []
+
+
+async def test_a_machine_has_one_terminal_until_it_is_ended_there_or_its_page_goes(
+    page: Page, vms: Farm
+) -> None:
+    a = vms.make()
+    for _ in range(2):
+        assert (await page.act("terminal", vm=a))["text"] == "screen-1"
+    (first,) = page.screens
+    first.terminal.opened("view", 0)
+    first.terminal.typed("view", 0, b"echo $((6 * 7))\n")
+    await until(lambda: b"\n42" in first.told)
+    assert (await page.act("close_terminal", vm=a))["ok"] and first.terminal.ended
+    assert (await page.act("terminal", vm=a))["text"] == "screen-2"
+    await page.leave()
+    assert page.screens[1].terminal.ended
+
+
+async def test_a_terminal_that_cannot_be_opened_is_answered_in_a_sentence(page: Page, vms: Farm) -> None:
+    assert (await page.act("terminal", vm="gone"))["text"] == "VM gone is not there any more."
+    vms.unready = 1
+    told = await page.act("terminal", vm=vms.make())
+    assert not told["ok"] and "refused the login key" in told["text"]

@@ -71,7 +71,7 @@ async def test_two_views_see_the_same_and_one_that_comes_later_all_of_it(
     for each in (page, later, elsewhere):
         await each.sees(lambda seen: seen["machines"].get(ROOT, {}).get("name") == "other")
     assert later.state["events"] == page.state["events"]
-    later.leave()
+    await later.leave()
     assert (await page.act("rename", vm=ROOT, name="third"))["ok"]
     await page.sees(lambda seen: seen["machines"][ROOT]["name"] == "third")
     assert later.state["machines"][ROOT]["name"] == "other", "who has left is told nothing"

@@ -68,7 +68,7 @@ async def test_an_intent_is_heard_at_once_and_done_though_its_view_goes(page: Pa
     page.say("intent", id=7, name="create", args={"name": "b"})
     await page.until(lambda: any(message["kind"] == "heard" for message in page.messages))
     assert 7 not in page.answers
-    page.leave()
+    await page.leave()
     platform.silent.set()
     other = Page(page.board, "other")
     other.open()
