@@ -168,7 +168,7 @@ async def test_a_machine_has_one_terminal_until_it_is_ended_there_or_its_page_go
     (first,) = page.screens
     first.terminal.opened("view", 0)
     first.terminal.typed("view", 0, b"echo $((6 * 7))\n")
-    await until(lambda: b"\n42" in first.told)
+    await until(lambda: b"42" in first.told)
     assert (await page.act("close_terminal", vm=a))["ok"] and first.terminal.ended
     assert (await page.act("terminal", vm=a))["text"] == "screen-2"
     await page.leave()
