@@ -35,7 +35,7 @@ def swarm(agents: dict[str, dict[str, Any]], **parts: Any) -> dict[str, Any]:
     machines = {id: machine(card["label"], parent="c-golden") for id, card in agents.items()}
     commits = {
         "c-plain": commit("plain", created=50),
-        "c-golden": commit("3f9a2c1e", golden=True, tags=["golden"]),
+        "c-golden": commit("golden", golden=True, tags=["golden"]),
     }
     return snapshot(**{"agents": agents, "sums": sums, "machines": machines, "commits": commits, **parts})
 

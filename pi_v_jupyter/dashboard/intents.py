@@ -204,6 +204,8 @@ INTENTS: dict[str, Intent] = {
     "rename": Intent(Intents._rename, given.Rename),
     "delete": Intent(Intents._delete, given.VMs, agents=True),
     "exec": Intent(Intents._exec, given.Exec),
+    "terminal": Intent(Intents._terminal, given.OneVM, quiet=True),
+    "close_terminal": Intent(Intents._close_terminal, given.OneVM, quiet=True),
     "tunnel": Intent(Intents._tunnel, given.Tunnel),
     "close_tunnel": Intent(Intents._close_tunnel, given.CloseTunnel),
     "restore": Intent(Intents._restore, given.Restore),

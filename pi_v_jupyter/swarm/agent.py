@@ -96,13 +96,21 @@ class Agent:
 
     @property
     def state(self) -> str:
-        """Such as "idle", "working", "done", "error": see `Story`; "leaving" while it is being deleted."""
-        return "leaving" if self.member.leaving else self.story.state
+        """Such as "idle", "working", "done", "error": see `Story`; "leaving" while it is being deleted, and
+        "starting" until it is `ready`."""
+        if self.member.leaving:
+            return "leaving"
+        return self.story.state if self.ready else "starting"
+
+    @property
+    def ready(self) -> bool:
+        """Has the spawn that made it come to its end? Before that, its pi is given another session."""
+        return not self.member.ready_by
 
     @property
     def busy(self) -> bool:
         """Has it something to do?"""
-        return self.state in BUSY
+        return self.ready and self.state in BUSY
 
     @property
     def run(self) -> Run | None:
@@ -206,8 +214,9 @@ class Agent:
         None: it was a command of an extension, which is done.
 
         Raises:
-            AgentError: it works already, or refused; that changed nothing.
+            AgentError: it works already, is not ready, or refused; that changed nothing.
         """
+        self._check_ready()
         before = len(self.story.runs)
         try:
             told = await self.command("prompt", message=prompt)
@@ -241,7 +250,15 @@ class Agent:
         await self._during("followUp", message)
 
     async def _during(self, how: str, message: str) -> None:
+        self._check_ready()
         await self.command("prompt", message=message, streamingBehavior=how)
+
+    def _check_ready(self) -> None:
+        if not self.ready:
+            raise AgentError(
+                f"{self.label} is being made ready, and takes no task yet.",
+                "`%vers swarm status` shows it as idle once it does.",
+            )
 
     @at_home
     async def abort(self) -> list[str]:

@@ -8,6 +8,7 @@ tries again.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -85,7 +86,11 @@ class Provision:
             async with intents.asking(order.commit, order.choose) as intent:
                 ids = await self.fleet.make_of(order.commit, len(intent.labels), intent.key)
                 root, commit = ids[0], order.commit.id
-                members = [Membership(label, root, commit, order.expires) for label in intent.labels]
+                ready_by = self._ready_by(len(ids))
+                members = [
+                    Membership(label, root, commit, order.expires, ready_by=ready_by)
+                    for label in intent.labels
+                ]
                 self._open.update(zip(ids, members, strict=True))
                 await intents.answered(intent, self._open)
             async with asyncio.TaskGroup() as group:
@@ -96,6 +101,11 @@ class Provision:
         outcomes = [task.result() for task in tasks]
         await self._introduce([outcome.agent for outcome in outcomes if outcome.agent is not None])
         return outcomes
+
+    def _ready_by(self, count: int) -> int:
+        """When the last of so many is ready, or was given up."""
+        rounds = math.ceil(count / AT_ONCE)
+        return math.ceil(self.fleet.client.now() + rounds * READY_TIMEOUT)
 
     async def _one(self, vm_id: str, member: Membership) -> Spawned:
         async with self._turns:
@@ -123,6 +133,8 @@ class Provision:
                 )
                 error.__cause__ = failure
             else:
+                agent.member = replace(agent.member, ready_by=0)
+                await to_its_end(self.records.keep, vm_id, agent.member)
                 del self._open[vm_id]
                 return Spawned(member.agent, agent)
             await self._undoing.mark({vm_id: member})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Literal
 
@@ -187,6 +187,8 @@ class Swarm:
         agent = self._agents.get(vm.id)
         if agent is None:
             agent = self._agents[vm.id] = Agent(vm, member)
+        if agent.ready:  # what was on record before it was so
+            member = replace(member, ready_by=0)
         agent.member = member
         with contextlib.suppress(VersError, TimeoutError):  # the agent tells why it is not heard
             async with asyncio.timeout(PATIENCE):
@@ -205,7 +207,7 @@ class Swarm:
     async def _chosen(self, labels: Iterable[str]) -> Agents:
         """Those of these labels, or all; looked for on the platform when one is not known."""
         wanted = list(dict.fromkeys(labels))
-        known = {agent.label: agent for agent in self._agents.values()}
+        known = {agent.label: agent for agent in self._agents.values() if agent.ready}
         if not wanted or any(label not in known for label in wanted):
             known = {agent.label: agent for agent in await self.agents()}
         for label in wanted:
