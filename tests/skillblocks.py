@@ -38,7 +38,8 @@ def tokens(document: Path) -> list[Token]:
     """The Markdown of a document, without its front matter."""
     text = document.read_text()
     if document.name == "SKILL.md":
-        text = "\n" * 2 + text.split("---\n", 2)[2]
+        _, front, below = text.split("---\n", 2)
+        text = "\n" * (front.count("\n") + 2) + below  # lines keep their numbers
     return MarkdownIt().enable("table").parse(text)
 
 

@@ -1,4 +1,4 @@
-"""`%vers skills` in a real kernel: listed, shown, completed; and the cells that skills have a notebook run."""
+"""`%vers skills` in a real kernel: listed, shown, completed; and cells that skills have a notebook run."""
 
 from __future__ import annotations
 

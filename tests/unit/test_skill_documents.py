@@ -1,4 +1,4 @@
-"""Skill documents keep to the Agent Skills specification, hang together, and their programs do what they say."""
+"""Skill documents keep to the Agent Skills specification; their programs do what they say."""
 
 from __future__ import annotations
 

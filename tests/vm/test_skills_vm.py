@@ -1,4 +1,4 @@
-"""Agents on real machines have the skills of whoever spawned them, and what skills tell them to run works there."""
+"""Agents on real machines have the skills of whoever spawned them; what skills have them run works there."""
 
 from __future__ import annotations
 
