@@ -6,7 +6,7 @@ Found, listed and read here. How agents get them is in `swarm/agentskills.py`, h
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -24,7 +24,7 @@ class Skill:
 
     name: str
     description: str
-    text: str
+    text: str = field(repr=False)
     folder: Path
 
     @property

@@ -1,25 +1,28 @@
-"""Skill documents, as a table of all and as the Markdown of one; text everywhere."""
+"""Skill documents: all of them as a table or as text, one as Markdown."""
 
 from __future__ import annotations
 
+import textwrap
+
 from pi_v_jupyter.skills import Skill, Skills
-from pi_v_jupyter.views.tables import html_table, text_table
+from pi_v_jupyter.views.tables import html_table
 
 HEAD = ("skill", "what it is for")
-
-
-def _rows(skills: Skills) -> list[tuple[str, str]]:
-    return [(skill.name, skill.description) for skill in skills]
+WIDTH = 100  # characters of a line of text
 
 
 def skills_text(skills: Skills) -> str:
-    """All of them, a line each."""
-    return text_table(HEAD, _rows(skills))
+    """The name of each, what it is for below."""
+    return "\n".join(f"{skill.name}\n{_indented(skill.description)}" for skill in skills)
+
+
+def _indented(text: str) -> str:
+    return textwrap.fill(text, WIDTH, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False)
 
 
 def skills_html(skills: Skills) -> str:
     """The same as a table."""
-    return html_table(HEAD, _rows(skills))
+    return html_table(HEAD, [(skill.name, skill.description) for skill in skills])
 
 
 def skill_markdown(skill: Skill) -> str:
