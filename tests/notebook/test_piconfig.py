@@ -27,6 +27,7 @@ THEIRS = {
     "skills/tidy/node_modules/x.js": "secret-of-modules",
     "extensions/hello.ts": "export default () => {};",
     "extensions/vers.ts": "secret-of-vers",
+    "skills/vers/old/SKILL.md": "secret-of-skills",
     "prompts/greet.md": "Greet $1",
 }
 IMAGE = {
