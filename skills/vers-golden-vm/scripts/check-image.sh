@@ -22,6 +22,10 @@ empty() {
     [ -z "$(ls -A "$1" 2>/dev/null)" ]
 }
 
+logged_out() { # pi writes an empty file where nobody has logged in
+    [ ! -s "$agent/auth.json" ] || [ "$(jq length "$agent/auth.json")" = 0 ]
+}
+
 nobody() {
     [ "$(jq -r '.vmId + .agentId' "$swarm/identity.json")" = "" ]
 }
@@ -32,7 +36,7 @@ done
 look "pi's settings are JSON" jq -e . "$agent/settings.json"
 look "pi's models are JSON" jq -e . "$agent/models.json"
 look "no keys are in $swarm/secrets" empty "$swarm/secrets"
-look "pi has no login of its own" test ! -e "$agent/auth.json"
+look "pi has no login of its own" logged_out
 look "it is nobody's yet" nobody
 look "100 MB of the disk are free" test "$(df --output=avail --block-size=1M / | tail -n1)" -ge 100
 exit "$unfit"
