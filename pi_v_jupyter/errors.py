@@ -9,6 +9,7 @@
     ├── UnknownProcessError        no background process of that id
     ├── UnknownAgentError          no agent of that label
     ├── UnknownCommitError         no commit, or no tag, of that id or name
+    ├── UnknownSkillError          no skill document of that name
     ├── AmbiguousCommitError       more than one
     ├── ApiError                   the platform answered with an error
     │   ├── AuthenticationError    401, 403
@@ -106,6 +107,10 @@ class UnknownAgentError(VersError):
 
 class UnknownCommitError(VersError):
     """No commit has that id, name or tag; or no tag that name."""
+
+
+class UnknownSkillError(VersError):
+    """No skill document has that name."""
 
 
 class AmbiguousCommitError(VersError):

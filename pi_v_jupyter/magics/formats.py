@@ -21,6 +21,7 @@ from pi_v_jupyter.remote.kernel import Kernel, Kernels
 from pi_v_jupyter.remote.openssh import SSHConfig
 from pi_v_jupyter.remote.tunnel import Tunnel, Tunnels
 from pi_v_jupyter.roster import VMs
+from pi_v_jupyter.skills import Skill, Skills
 from pi_v_jupyter.views import (
     account,
     background,
@@ -30,6 +31,7 @@ from pi_v_jupyter.views import (
     kernels,
     patches,
     reach,
+    skills,
     swarm,
     tables,
     transcripts,
@@ -65,6 +67,8 @@ def register(extension: Extension) -> Callable[[], None]:
         Lineage: (history.tree_text, history.tree_html),
         Facts: (history.facts_text, history.facts_html),
         GoldenImage: (golden.golden_text, golden.golden_html),
+        Skill: (skills.skill_markdown, None),
+        Skills: (skills.skills_text, skills.skills_html),
         Copied: (files.copied_text, None),
         Excerpt: (files.excerpt_text, None),
         Tunnel: (reach.tunnel_text, reach.tunnel_html),
@@ -81,6 +85,7 @@ def register(extension: Extension) -> Callable[[], None]:
         swarm.Answer: (swarm.answer_text, None),
         Log: (transcripts.log_text, transcripts.log_html),
     }
+    markdown: dict[type, Callable[[Any], str]] = {Skill: skills.skill_markdown}
     # By their names, for who has no agents need not import them.
     later: dict[str, tuple[Callable[[Any], str], Callable[[Any], str] | None]] = {
         "pi_v_jupyter.swarm.agent.Agent": (swarm.agent_text, None),
@@ -97,6 +102,8 @@ def register(extension: Extension) -> Callable[[], None]:
         bundle = {"text/plain": text(value)}
         if html is not None:
             bundle["text/html"] = html(value)
+        if type(value) in markdown:
+            bundle["text/markdown"] = markdown[type(value)](value)
         display(bundle, raw=True)
 
     shows = formatter.ipython_display_formatter

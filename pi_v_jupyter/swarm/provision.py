@@ -17,6 +17,7 @@ from pi_v_jupyter.errors import AgentEndedError, ApiError, SpawnError, VersError
 from pi_v_jupyter.fleet import Fleet
 from pi_v_jupyter.swarm import identity
 from pi_v_jupyter.swarm.agent import Agent
+from pi_v_jupyter.swarm.agentskills import AgentSkills
 from pi_v_jupyter.swarm.intents import Choose, Intents, to_its_end
 from pi_v_jupyter.swarm.membership import Membership, Records
 from pi_v_jupyter.swarm.piconfig import PiConfig
@@ -40,6 +41,7 @@ class Order:
     secrets: Secrets
     expires: int
     max_vms: int
+    skills: AgentSkills
     config: PiConfig | None = None
     budget: float | None = None  # US dollars, of each agent
 
@@ -147,7 +149,9 @@ class Provision:
         await identity.introduce(vm, member, self.order.max_vms, self.order.budget)
         await identity.entrust(vm, self.order.secrets)
         await identity.entrust(vm, await self._keys(vm, member.swarm))
-        if self.order.config is not None:  # before its pi begins a session, which is when that reads it
+        # Before its pi begins a session, which is when that reads them.
+        await self.order.skills.give(vm)
+        if self.order.config is not None:
             await self.order.config.give(vm)
         agent = self.make(vm, member)
         await agent.begin(self.order.model)

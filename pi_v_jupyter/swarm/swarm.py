@@ -14,7 +14,7 @@ from pi_v_jupyter.commits import Commit
 from pi_v_jupyter.errors import UnknownAgentError, UnknownCommitError, UsageError, VersError
 from pi_v_jupyter.fleet import Fleet
 from pi_v_jupyter.loops import at_home
-from pi_v_jupyter.swarm import identity, models, piconfig, secrets
+from pi_v_jupyter.swarm import agentskills, identity, models, piconfig, secrets
 from pi_v_jupyter.swarm.agent import Agent, Result
 from pi_v_jupyter.swarm.farewell import Farewell, Outcomes, told_of
 from pi_v_jupyter.swarm.hearing import LET_GO
@@ -119,7 +119,8 @@ class Swarm:
         room = await self._room(n, labels, max_vms)
         expires = int(self.fleet.client.now() + ttl.total_seconds()) if ttl else 0
         config = None if bare else await asyncio.to_thread(piconfig.pack, piconfig.folder())
-        order = Order(commit, room.choose, chosen, keys, expires, max_vms, config, budget)
+        documents = await asyncio.to_thread(agentskills.pack)
+        order = Order(commit, room.choose, chosen, keys, expires, max_vms, documents, config, budget)
         outcomes = await Provision(self.fleet, self.records, order, Agent).run()
         for outcome in outcomes:
             if outcome.agent is not None:
