@@ -66,7 +66,7 @@ def _judge(text: str, depth: int) -> None:
     for variable in script.variables:
         checks.name_of_variable(variable)
     for condition in script.conditions:
-        checks.condition(condition.words)
+        checks.condition(condition)
     for command in script.commands:
         _judge_command(command)
     for start, end in script.inner:
