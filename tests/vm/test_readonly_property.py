@@ -24,6 +24,7 @@ pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
 SEED = 20_240_609
 MANY = 2000
 AT_ONCE = 8  # commands for which one bash is started
+SLOW = ["pip list", "pip show -f pip", "pip check", "pip freeze --exclude-editable", "top -b -n 1"]
 RUNNER = "/opt/readonly_runner.py"
 FOLDER = "/srv/playground"
 HASHED = ["/etc", "/root", "/home", "/srv", "/usr/local", "/var"]
@@ -72,7 +73,7 @@ async def test_two_thousand_commands_that_pass_change_nothing_on_a_vm(vm: VM) ->
     programs = await installed(vm)
     assert len(programs) > 80
     passing = (command for command in commands(SEED, programs) if judge(command) is None)
-    chosen = list(islice(passing, MANY))
+    chosen = [*SLOW, *islice(passing, MANY - len(SLOW))]
     told = await found(vm, [together(chosen[at : at + AT_ONCE]) for at in range(0, MANY, AT_ONCE)])
     why = f"seed {SEED}: {told['culprits'][:3]}"
     assert sum(told["codes"].values()) == MANY / AT_ONCE
