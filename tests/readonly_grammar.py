@@ -30,7 +30,7 @@ if command -v git >/dev/null; then
   git config core.pager ./program; git config alias.status '!./program'; git config core.hooksPath .
 fi
 """
-NOT_RUN = frozenset({"sleep", "top", "pip", "pip3"})  # for they take their time
+NOT_RUN = frozenset({"sleep", "pip", "pip3"})  # for they take their time
 FILES = choices(
     r"""
 words  numbers  a  b.txt  a.json  src  .  src/main.py  'a b/c d'  link  -  /etc/passwd  *  ./*  *.txt
