@@ -1,0 +1,1 @@
+"""Plan mode: looking without touching. `readonly.py` judges commands, `ground.py` is what they are run on."""
