@@ -1,0 +1,1 @@
+"""Plans: steps in numbers, read from what an agent or a person wrote."""
