@@ -1,8 +1,8 @@
-"""Steps from text, ticks from `[DONE:n]`. Pure: whose plan it is, and what became of it, `swarm.planning` knows.
+"""Steps from text, ticks from `[DONE:n]`. Pure: whose plan it is and how far, `swarm.planning` knows.
 
 A plan is the numbered list under a line that says `Plan:`, a Markdown heading or words of their own, bold or
-not. It ends at the next heading or with the list; a list that only goes on counting after something in between
-is the same one. Of several plans in a text the last counts. Steps have the numbers they are written with, or
+not. It ends at the next heading or with the list; one that only goes on counting after something in between
+is the same list. Of several plans in a text the last counts. Steps have the numbers they are written with, or
 are counted from the first where these do not go up. What is nested in a step is part of it and no step.
 """
 
@@ -12,13 +12,14 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-LONGEST = 200_000  # characters of a text that are looked at, from its end
+LONGEST = 50_000  # characters of a text that are looked at, from its end
 MOST = 100  # steps of a plan
-WORDS = 2000  # characters of a step
+WORDS = 500  # characters of a step
 MARK = "[DONE:"
 TICK = re.compile(r"\[DONE:\s*(\d{1,6})\s*\]", re.IGNORECASE)  # a mark of our own, within parsed text
 
@@ -64,6 +65,7 @@ class Plan:
         )
 
 
+@lru_cache(maxsize=64)
 def plan_in(text: str) -> Plan | None:
     """The last plan in a text; None when it has none."""
     lines = _lines(text)
@@ -101,7 +103,7 @@ def _lines(text: str) -> list[str]:
 
 def _headings(tokens: Sequence[Token], lines: Sequence[str]) -> Iterator[int]:
     """The lines behind those that say `Plan:`."""
-    for before, token in zip(tokens, tokens[1:], strict=False):
+    for before, token in pairwise(tokens):
         if token.type != "inline" or token.map is None or before.level:
             continue
         if before.type == "heading_open" and _says_plan(_words(token)):
@@ -172,7 +174,7 @@ def _items(tokens: Sequence[Token], at: int) -> list[tuple[int, str]]:
 
 def _numbered(items: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
     numbers = [number for number, _ in items]
-    if any(after <= before for before, after in zip(numbers, numbers[1:], strict=False)):
+    if any(after <= before for before, after in pairwise(numbers)):
         numbers = list(range(numbers[0], numbers[0] + len(items)))
     return [(number, words) for number, (_, words) in zip(numbers, items, strict=True)]
 

@@ -180,7 +180,7 @@ class Story(Meanwhile):
         if role in (None, "assistant") and self.runs:  # nobody asked: the last run goes on
             self.conversation.reopen()
             return []
-        return self.conversation.begin(Run())
+        return self.conversation.begin(Run(looking=bool(self.planning)))
 
     def _noise(self, record: dict[str, Any], at: float | None) -> list[Change]:
         self.noise += 1
@@ -249,7 +249,7 @@ class Story(Meanwhile):
             changes = self._settle()  # an old pi takes another prompt when it has finished
         if self.conversation.open is None and not self._streaming and disposition in ("", "started"):
             self._unstarted, self._withdrawn = True, None
-            changes += self.conversation.begin(Run(id))
+            changes += self.conversation.begin(Run(id, looking=bool(self.planning)))
         return changes
 
     def _checked(self, data: dict[str, Any]) -> list[Change]:

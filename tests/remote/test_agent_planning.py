@@ -17,8 +17,8 @@ SPY = """
 import { existsSync, writeFileSync } from "node:fs";
 export default function (pi) {
   pi.on("before_provider_request", ({ payload }) => {
-    const told = { tools: (payload.tools ?? []).map((tool) => tool.name), system: JSON.stringify(payload.system) };
-    writeFileSync("../offered.json", JSON.stringify(told));
+    const tools = (payload.tools ?? []).map((tool) => tool.name);
+    writeFileSync("../offered.json", JSON.stringify({ tools, system: JSON.stringify(payload.system) }));
   });
   pi.on("agent_start", () => {
     if (existsSync("../generous")) pi.setActiveTools(["write"]);
@@ -90,6 +90,8 @@ async def test_an_unusual_set_of_tools_is_the_same_afterwards(home: Home) -> Non
         assert before == UNUSUAL
         await say(agent, "/vers-plan on")
         assert await offered(home, agent) == LOOKING
+        await say(agent, "/only bash write")
+        assert await offered(home, agent) == LOOKING, "whatever another extension does between its tasks"
         await say(agent, "/vers-plan off")
         assert await offered(home, agent) == before
 
