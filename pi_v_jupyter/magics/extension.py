@@ -112,6 +112,16 @@ class Extension(Waits, Magics):
         self._greeting.prepared()
         return tasks.cell_magic(self, line, cell)
 
+    @pages.explained(pages.plan)
+    @no_var_expand
+    @line_cell_magic("plan")  # type: ignore[arg-type]  # likewise
+    def plan_magic(self, line: str, cell: str | None = None) -> Any:
+        """What agents have planned, and how far they are: `%plan --help`."""
+        from pi_v_jupyter.magics import plan
+
+        self._greeting.prepared()
+        return plan.line_magic(self, line) if cell is None else plan.cell_magic(self, line, cell)
+
     @no_var_expand
     @cell_magic("local")  # type: ignore[arg-type]  # likewise
     def local_magic(self, line: str, cell: str) -> None:
@@ -299,7 +309,7 @@ class Extension(Waits, Magics):
 
     def _unregister(self) -> None:
         for magics in self.shell.magics_manager.magics.values():
-            for name in ("vers", "vm", "bg", "task", "local"):
+            for name in ("vers", "vm", "bg", "task", "plan", "local"):
                 magics.pop(name, None)
         self.shell.magics_manager.registry.pop(type(self).__name__, None)
 

@@ -29,6 +29,7 @@ from pi_v_jupyter.views import (
     history,
     kernels,
     patches,
+    plans,
     reach,
     swarm,
     tables,
@@ -85,6 +86,8 @@ def register(extension: Extension) -> Callable[[], None]:
     later: dict[str, tuple[Callable[[Any], str], Callable[[Any], str] | None]] = {
         "pi_v_jupyter.swarm.agent.Agent": (swarm.agent_text, None),
         "pi_v_jupyter.swarm.agent.Result": (swarm.result_text, None),
+        "pi_v_jupyter.swarm.planning.Progress": (plans.progress_text, plans.progress_html),
+        "pi_v_jupyter.swarm.planning.Progresses": (plans.progresses_text, plans.progresses_html),
         "pi_v_jupyter.swarm.swarm.Agents": (swarm.agents_text, swarm.agents_html),
         "pi_v_jupyter.swarm.swarm.Spawns": (swarm.spawns_text, swarm.spawns_html),
         "pi_v_jupyter.swarm.swarm.Waited": (swarm.waited_text, swarm.waited_html),

@@ -9,7 +9,7 @@ import click
 from click.shell_completion import CompletionItem, ShellComplete
 
 from pi_v_jupyter.errors import UsageError
-from pi_v_jupyter.magics import background, files, tasks, words
+from pi_v_jupyter.magics import background, files, plan, tasks, words
 from pi_v_jupyter.magics.completion import shell
 from pi_v_jupyter.magics.completion.cursor import Body, Line, last_word, quoted
 from pi_v_jupyter.magics.launching import START
@@ -26,6 +26,7 @@ MAGICS: dict[str, click.Command] = {
     "%%vm": CELL,
     **background.COMMANDS,
     **tasks.COMMANDS,
+    **plan.COMMANDS,
 }
 FILES = {"write": files.WRITE, "edit": files.EDIT}
 SHELLS = ("bash", "sh", "dash", "zsh")  # that are completed as bash is
