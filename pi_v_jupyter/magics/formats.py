@@ -14,6 +14,7 @@ from pi_v_jupyter.environment import Environment
 from pi_v_jupyter.golden import GoldenImage
 from pi_v_jupyter.lineage import Facts, Lineage
 from pi_v_jupyter.machine import Result, Results
+from pi_v_jupyter.plan.mode import Status
 from pi_v_jupyter.remote.background import BackgroundProcess, BackgroundProcesses
 from pi_v_jupyter.remote.copying import Copied
 from pi_v_jupyter.remote.files import Excerpt
@@ -29,6 +30,7 @@ from pi_v_jupyter.views import (
     history,
     kernels,
     patches,
+    planmode,
     plans,
     reach,
     swarm,
@@ -75,6 +77,7 @@ def register(extension: Extension) -> Callable[[], None]:
         Environment: (account.environment_text, account.environment_html),
         Setting: (account.setting_text, None),
         Configuration: (account.configuration_text, account.configuration_html),
+        Status: (planmode.status_text, planmode.status_html),
         Kernel: (kernels.kernel_text, None),
         Kernels: (kernels.kernels_text, kernels.kernels_html),
         BackgroundProcess: (background.process_text, None),

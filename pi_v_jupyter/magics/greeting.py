@@ -74,7 +74,12 @@ class Greeting:
 
 
 async def status_line(vers: Vers) -> str:
-    """Such as "vers: 3 VMs · https://api.vers.sh/api/v1"; never raises for what is away."""
+    """Such as "vers: 3 VMs · https://api.vers.sh/api/v1"; never raises for what is away.
+
+    In a line of its own, that the notebook is in plan mode since before its kernel was restarted.
+    """
+    from pi_v_jupyter.views import planmode
+
     try:
         await vers.fleet.recall()
         vms = await vers.fleet.all()
@@ -85,9 +90,11 @@ async def status_line(vers: Vers) -> str:
         return " — ".join(filter(None, ("vers: offline", error.message.rstrip("."), error.hint)))
     try:
         active = vers.active
+        told = f"{counted} · ★ {active.label}" if active else counted
     except VMGoneError as error:
-        return f"{counted}\n{error}"
-    return f"{counted} · ★ {active.label}" if active else counted
+        told = f"{counted}\n{error}"
+    await vers.plan.sweep()
+    return f"{told}\n{planmode.status_text(vers.plan.status)}" if vers.plan.is_on else told
 
 
 async def _result(future: concurrent.futures.Future[str]) -> str:

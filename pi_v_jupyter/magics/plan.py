@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pi_v_jupyter.magics import examples, plansteps, words
+from pi_v_jupyter.magics import examples, guarding, planmode, plansteps, words
 from pi_v_jupyter.magics.options import HELP
 
 if TYPE_CHECKING:
@@ -26,18 +26,19 @@ def cell_magic(extension: Extension, line: str, body: str) -> Any:
 @click.group(context_settings=HELP, invoke_without_command=True)
 @click.pass_context
 def plan(context: click.Context) -> Any:
-    """What agents have planned, and how far they are with it.
+    """Look before anything is changed; and what agents have planned, and how far they are with it.
 
-    `%%task LABEL --plan` has an agent look, without tools that change anything, and say in steps what it
-    would do.
+    `%plan on` has cells look only. `%%task LABEL --plan` has an agent look, without tools that change
+    anything, and say in steps what it would do.
     """
     if context.invoked_subcommand is None:
         return context.invoke(plansteps.show, label=None)
     return None
 
 
-for command in plansteps.COMMANDS:
+for command in (*planmode.COMMANDS, *plansteps.COMMANDS):
     plan.add_command(command)
+guarding.guard("%plan", plan)
 COMMANDS: dict[str, click.Command] = {"%plan": plan, "%%plan": plansteps.CELL}
 for path, command in COMMANDS.items():
     examples.open_help(path, command)

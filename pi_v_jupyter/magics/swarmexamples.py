@@ -78,8 +78,19 @@ EXAMPLES = {
         Do not touch the lock file.
         """,
     "%plan": """
-        %plan
+        %plan on
+        %plan off
         %plan run api
+        """,
+    "%plan on": """
+        %plan on
+        %plan on --in readonly
+        """,
+    "%plan off": """
+        %plan off
+        """,
+    "%plan status": """
+        %plan status
         """,
     "%plan show": """
         %plan show

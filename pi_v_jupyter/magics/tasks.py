@@ -79,6 +79,7 @@ def cell_magic(extension: Extension, line: str, body: str) -> Agents | Waited | 
         raise UsageError(error.message, HELP_HINT) from None
     if not isinstance(given, dict):  # help was asked for, and shown
         return None
+    extension.vers.plan.check("%%task", given)
     return task(extension, given.pop("labels"), body, How(**given))
 
 

@@ -37,7 +37,7 @@ def only_with(name: str, why: str) -> Rule:
 
 MAKES, DELETES, CHANGES = "it makes VMs.", "it deletes.", "it changes VMs or commits."
 STOPS, TELLS = "it ends what runs.", "it has an agent go on, which may touch anything."
-UNJUDGED = "Python can do anything, and is judged by nobody."
+UNJUDGED = "nothing but commands of bash is judged."
 HERE = "it writes files on this computer."
 PLANNED = "an agent is given nothing to do but to plan: `%%task LABEL --plan`."
 
@@ -116,6 +116,10 @@ TABLE: dict[str, Rule] = {
     "%plan on": looks,
     "%plan off": looks,
     "%plan status": looks,
+    "%plan show": looks,
+    "%plan done": looks,
+    "%plan run": refused(TELLS),
+    "%%plan": looks,
     "terminal": refused("what is typed at a terminal is judged by nobody."),
     "check": looks,
     "connect": looks,

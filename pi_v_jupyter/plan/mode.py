@@ -17,6 +17,7 @@ from pi_v_jupyter.machine import Machine
 from pi_v_jupyter.plan import guard
 from pi_v_jupyter.plan.grounds import INSIDES, Grounds, Inside
 from pi_v_jupyter.plan.place import Planned, Standing
+from pi_v_jupyter.vm import VM
 
 KIND = "plan"  # in our state, by notebook
 UNSAID = "auto"  # the value where the user has not said how commands are to run
@@ -61,7 +62,7 @@ class PlanMode:
         return Status(
             self._is_on,
             (vm or self.fleet.here).label,
-            self._grounds.way(vm) if vm else None,
+            self.way(vm or self.fleet.here),
             self._grounds.missing,
             aside.vm.label if aside else "",
         )
@@ -101,6 +102,10 @@ class PlanMode:
         """
         if self._is_on:
             guard.check(name, given)
+
+    def way(self, machine: Machine) -> Inside | None:
+        """How commands on a machine run while it is on; None on this computer."""
+        return self._grounds.way(machine) if isinstance(machine, VM) else None
 
     def machine(self, machine: Machine, session: str | None = None) -> Machine:
         """The machine as commands are to have it now: itself or, while plan mode is on, one that looks only.

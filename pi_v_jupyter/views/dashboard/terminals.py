@@ -21,6 +21,7 @@ class Terminals:
         Raises:
             UnknownVMError: there is no such VM.
             ConnectError: it cannot be reached.
+            PlanModeError: what is typed there would be judged by nobody.
         """
         task = self._opened.get(vm)
         if task is None or _is_over(task):
@@ -30,6 +31,7 @@ class Terminals:
         return await asyncio.shield(task)  # another view may wait for it, too
 
     async def _open(self, vm: str) -> TerminalView:
+        self._vers.plan.check("terminal", {})
         view = TerminalView(await self._vers.vm(vm))
         try:
             await view.terminal.start()
