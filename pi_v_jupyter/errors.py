@@ -93,7 +93,7 @@ class PlanModeError(VersError):
     """Plan mode is on, and `part` of what was to run may do more than look: the `rule` says why."""
 
     def __init__(self, part: str, rule: str, hint: str = "`%plan off` ends plan mode.") -> None:
-        super().__init__(f"Plan mode: `{part}` is refused: {rule}", hint)
+        super().__init__(f"Plan mode: `{part}` is refused: {rule.rstrip('.')}.", hint)
         self.part, self.rule = part, rule
 
 
