@@ -44,8 +44,7 @@ def agree(script: Script) -> None:
     root = _parser().parse(data).root_node
     bad = next(_broken(root), None) if root.has_error else None
     if bad is not None:
-        part = bad.text.decode(errors="replace") if bad.text else script.text
-        raise Refused(part, "this is not read as bash would read it, or is not bash")
+        raise Refused(_text(bad) or script.text, "this is not read as bash would read it, or is not bash")
     places = _places(script.text)
     theirs = sorted(
         Token(places[token.start], places[token.end], token.kind)
@@ -67,34 +66,50 @@ def _parser() -> Parser:
     return Parser(Language(tree_sitter_bash.language()))
 
 
-def _broken(node: Node) -> Iterator[Node]:
-    if node.is_error or node.is_missing:
-        yield node
-    for child in node.children:
-        yield from _broken(child)
+def _broken(root: Node) -> Iterator[Node]:
+    rest = [root]
+    while rest:
+        node = rest.pop()
+        if node.is_error or node.is_missing:
+            yield node
+        rest += node.children
 
 
-def _tokens(node: Node) -> Iterator[Token]:
-    if node.type in SKIPPED:
-        return
-    if node.type in CONTAINERS:
-        for index, child in enumerate(node.children):
-            # `[` is a command like others; the grammar has a rule of its own for it.
-            bracket = node.type == "test_command" and index == 0 and child.type == "["
-            yield from [Token(child.start_byte, child.end_byte, "name")] if bracket else _tokens(child)
-        return
-    if node.is_named and node.type not in WORDS and node.type not in KINDS:
-        raise Refused(node.text.decode() if node.text else "", f"{node.type.replace('_', ' ')} is not judged")
-    yield Token(node.start_byte, node.end_byte, KINDS.get(node.type, "other"))
-    yield from _expansions(node)
+def _tokens(root: Node) -> Iterator[Token]:
+    """What the scanner makes tokens of, in no order. A stack of our own: a long list is a deep tree."""
+    rest = [root]
+    while rest:
+        node = rest.pop()
+        if node.type in SKIPPED:
+            continue
+        if node.type in CONTAINERS:
+            children = node.children
+            if node.type == "test_command" and children[0].type == "[":
+                # `[` is a command like others; the grammar has a rule of its own for it.
+                bracket = children.pop(0)
+                yield Token(bracket.start_byte, bracket.end_byte, "name")
+            rest += children
+            continue
+        if node.is_named and node.type not in WORDS and node.type not in KINDS:
+            raise Refused(_text(node), f"{node.type.replace('_', ' ')} is not judged")
+        yield Token(node.start_byte, node.end_byte, KINDS.get(node.type, "other"))
+        yield from _expansions(node)
 
 
-def _expansions(node: Node) -> Iterator[Token]:
-    if node.type in EXPANSIONS:
-        yield Token(node.start_byte, node.end_byte, "expansion")
-        return
-    for child in node.children:
-        yield from _expansions(child)
+def _expansions(word: Node) -> Iterator[Token]:
+    rest = [word]
+    while rest:
+        node = rest.pop()
+        if node.type in EXPANSIONS:
+            # A substitution in backquotes begins, for the grammar, with the blanks before it.
+            length = len((node.text or b"").lstrip(b" \t\n"))
+            yield Token(node.end_byte - length, node.end_byte, "expansion")
+        else:
+            rest += node.children
+
+
+def _text(node: Node) -> str:
+    return (node.text or b"").decode(errors="replace")
 
 
 def _places(text: str) -> dict[int, int]:

@@ -21,7 +21,7 @@ git() {
   done
   local found
   found=$(command git "${where[@]}" config --includes --name-only --get-regexp \
-    '^(filter\..*\.(clean|smudge|process)|diff\..*\.(command|textconv))$')
+    '^(filter\..*\.(clean|smudge|process)|diff\.external|diff\..*\.(command|textconv))$')
   case $? in
     0) printf 'git: not while one may only look: this repository names a program of its own (%s)\n' \
          "${found%%$'\n'*}" >&2
@@ -49,7 +49,6 @@ _GIT_SETTINGS = {
     "core.askPass": "false",
     "credential.helper": "",
     "diff.autoRefreshIndex": "false",
-    "diff.external": "",
     "diff.submodule": "short",
     "log.showSignature": "false",
     "gpg.program": "false",

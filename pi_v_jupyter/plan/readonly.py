@@ -93,7 +93,7 @@ def _judge_surrounding(name: str, value: Word, reads: bool) -> None:
         return
     if name not in SURROUNDING:
         raise Refused(value.raw, f"{name} may not be set for a command: only language, zone and width may")
-    if value.known is None or not set(value.known) <= HARMLESS:
+    if value.known is None or not set(value.known) <= (HARMLESS | {"/"} if name == "TZ" else HARMLESS):
         raise Refused(value.raw, f"{name} must be a plain name")
 
 

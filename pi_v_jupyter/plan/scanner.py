@@ -36,6 +36,7 @@ OPERATORS = (
     *(";", "&", "|", "<", ">", "(", ")"),
 )
 REDIRECTIONS = frozenset(each for each in OPERATORS if "<" in each or ">" in each)
+CLOSING = frozenset({">&", "<&"})
 HERE_DOCUMENTS = frozenset({"<<", "<<-"})
 BEFORE_COMMANDS = frozenset({"if", "then", "elif", "else", "while", "until", "do", "!", "{"})
 AFTER_COMMANDS = frozenset({"fi", "done", "}", "esac"})
@@ -198,9 +199,15 @@ class _Scanner:
     def _redirect(self, operator: str, descriptor: str) -> None:
         start = self.at
         self.at += len(operator)
-        self._token("other", start, self.at)
-        self._blanks()
-        target = self._word()
+        if operator in CLOSING and self.text[self.at : self.at + 1] == "-":
+            # One operator in the grammar: the target is looked at, but is no token.
+            target = self.words.word(self.at)
+            self.at = target.end
+            self._token("other", start, self.at)
+        else:
+            self._token("other", start, self.at)
+            self._blanks()
+            target = self._word()
         if operator in HERE_DOCUMENTS:
             self.waiting.append((target, operator == "<<-"))
             if target.known is None:
@@ -237,7 +244,7 @@ class _Scanner:
     def _tokens_of(self, word: Word, kind: str) -> None:
         self._token(kind, word.start, word.end)
         for part in word.parts:
-            if isinstance(part, Unknown) and not (word.raw[0] == "~" and part.start == word.start):
+            if isinstance(part, Unknown) and self.text[part.start] != "~":
                 self._token("expansion", part.start, part.end)
 
     def _take_word(self) -> None:

@@ -70,7 +70,9 @@ class Words:
             elif char == "\\":
                 parts.append(Text(self._escaped(), True))
             elif char == "~" and self.at == start:
-                parts += self._home()
+                parts += [Text("/", True), self._home()]
+            elif char == "~" and self.text[self.at - 1] in "=:":
+                parts.append(self._home())  # as in an assignment, which bash takes more words for
             elif char in "$`":
                 parts.append(self.expansion(quoted=False))
             else:
@@ -234,13 +236,13 @@ class Words:
             raise self.refuse(start, "an escape in $'…' that is not judged")
         return chr(number)
 
-    def _home(self) -> list[Text | Unknown]:
+    def _home(self) -> Unknown:
         start = self.at
-        while self.peek() not in METACHARACTERS | {"", "/"}:
+        while self.peek() not in METACHARACTERS | {"", "/", ":"}:
             self.at += 1
             if self.peek() and self.peek() in "$`\"'\\":
                 raise self.refuse(start, "~ with a name that is not plain")
-        return [Text("/", True), Unknown(start, self.at, True)]
+        return Unknown(start, self.at, True)
 
 
 def _joined(parts: list[Text | Unknown]) -> tuple[Text | Unknown, ...]:
