@@ -111,6 +111,10 @@ class Plans:
             tuple(dict.fromkeys(_changed(work)))[:FILES],
         )
 
+    def kept(self, agent: Agent) -> str:
+        """What is kept of its plan; `of` gives the same as long as this and the agent's news are the same."""
+        return self._fleet.state.get(self._fleet.settings.base_url, KIND, agent.vm.id) or ""
+
     @at_home
     async def run(self, agent: Agent) -> Run | None:
         """Have it carry out what is left of its plan, with all its tools. It goes on when this returns.
@@ -164,7 +168,7 @@ class Plans:
 
     def _plan(self, agent: Agent) -> tuple[Plan | None, int]:
         """Its plan with all that is ticked, and which is the first run behind the one that it is from."""
-        runs, kept = agent.story.runs, self._kept(agent)
+        runs, kept = agent.story.runs, self._read(agent)
         # A story that does not have that run any more began anew after it.
         since = next((at for at, run in enumerate(runs, 1) if kept and run.id and run.id == kept.since), 0)
         plan = kept.plan if kept is not None else None
@@ -195,10 +199,10 @@ class Plans:
             raise AgentError(f"{label} has no plan{why}.", f"`%%task {label} --plan` asks it for one.")
         return plan, since
 
-    def _kept(self, agent: Agent) -> Kept | None:
-        text = self._fleet.state.get(self._fleet.settings.base_url, KIND, agent.vm.id)
+    def _read(self, agent: Agent) -> Kept | None:
+        text = self.kept(agent)
         try:
-            return None if text is None else KEPT.validate_json(text)
+            return KEPT.validate_json(text) if text else None
         except ValidationError:  # damaged: steps can be written again
             return None
 

@@ -28,6 +28,7 @@ MAGICS: dict[str, click.Command] = {
     **tasks.COMMANDS,
     **plan.COMMANDS,
 }
+WORDS = ("%%task", "%%plan")  # cells for agents, no shell's
 FILES = {"write": files.WRITE, "edit": files.EDIT}
 SHELLS = ("bash", "sh", "dash", "zsh")  # that are completed as bash is
 
@@ -92,7 +93,7 @@ def body(tab: Tab, found: Body) -> tuple[str, list[CompletionItem[str]]]:
     except UsageError:
         return "", []
     given = dict(MAGICS[found.magic].make_context(found.magic, args, resilient_parsing=True).params)
-    kind = given.get("kind", "" if found.magic in tasks.COMMANDS else "bash")
+    kind = given.get("kind", "" if found.magic in WORDS else "bash")
     if kind not in SHELLS:
         return "", []
     given["fresh"] = given.get("fresh") or kind != "bash"
