@@ -26,48 +26,251 @@ fi
 """
 NOT_RUN = frozenset({"sleep", "top", "vmstat", "dmesg", "journalctl", "systemctl", "last", "exit", "return"})
 FILES = (
-    *("words", "numbers", "a", "b.txt", "a.json", "src", ".", "src/main.py", "'a b/c d'", "link", "-", "/etc/passwd"),
-    *("*", "./*", "*.txt", "src/*", '"$x"', "$x", "./$x", '"./$x"', '"$(echo words)"', "$(echo words)", "-- words"),
-    *("<(echo a)", "~", "{words,numbers}", "none", "TRACE", "-o", "'-delete'", "HEAD", "v1", "main", "/dev/null"),
+    *(
+        "words",
+        "numbers",
+        "a",
+        "b.txt",
+        "a.json",
+        "src",
+        ".",
+        "src/main.py",
+        "'a b/c d'",
+        "link",
+        "-",
+        "/etc/passwd",
+    ),
+    *(
+        "*",
+        "./*",
+        "*.txt",
+        "src/*",
+        '"$x"',
+        "$x",
+        "./$x",
+        '"./$x"',
+        '"$(echo words)"',
+        "$(echo words)",
+        "-- words",
+    ),
+    *(
+        "<(echo a)",
+        "~",
+        "{words,numbers}",
+        "none",
+        "TRACE",
+        "-o",
+        "'-delete'",
+        "HEAD",
+        "v1",
+        "main",
+        "/dev/null",
+    ),
 )
 VALUES = ("1", "words", "TRACE", "5", "a", "'%s'", '"$x"', "1,2", ":", "./program", "")
 WRITING = (
-    *("-o TRACE", "--output=TRACE", "-i", "--in-place", "-delete", "-exec ./program ';'", "-fprint TRACE", "-w TRACE"),
-    *("--compress-program=./program", "--pre=./program", "-C", "-s", "-f TRACE", "-x ./program", "-T .", "-r", "-R"),
-    *("--ext-diff", "--textconv", "-O./program", "-c core.pager=./program", "-D TRACE", "-F TRACE", "-b", "-a TRACE"),
+    *(
+        "-o TRACE",
+        "--output=TRACE",
+        "-i",
+        "--in-place",
+        "-delete",
+        "-exec ./program ';'",
+        "-fprint TRACE",
+        "-w TRACE",
+    ),
+    *(
+        "--compress-program=./program",
+        "--pre=./program",
+        "-C",
+        "-s",
+        "-f TRACE",
+        "-x ./program",
+        "-T .",
+        "-r",
+        "-R",
+    ),
+    *(
+        "--ext-diff",
+        "--textconv",
+        "-O./program",
+        "-c core.pager=./program",
+        "-D TRACE",
+        "-F TRACE",
+        "-b",
+        "-a TRACE",
+    ),
 )
 WRITERS = (
-    *("touch TRACE", "rm words", "./program", "tee TRACE", "sh program", "mkdir TRACE", "chmod 0 words", "dd of=TRACE"),
-    *("python3 -c 'open(\"TRACE\", \"w\")'", "cp words TRACE", "truncate -s0 words", "ln -s a TRACE", "eval ./program"),
-    *("unlink words", "mv a TRACE", "perl -e 'unlink \"words\"'", "env touch TRACE", "xargs rm", "ping -c1 10.9.8.7"),
+    *(
+        "touch TRACE",
+        "rm words",
+        "./program",
+        "tee TRACE",
+        "sh program",
+        "mkdir TRACE",
+        "chmod 0 words",
+        "dd of=TRACE",
+    ),
+    *(
+        'python3 -c \'open("TRACE", "w")\'',
+        "cp words TRACE",
+        "truncate -s0 words",
+        "ln -s a TRACE",
+        "eval ./program",
+    ),
+    *(
+        "unlink words",
+        "mv a TRACE",
+        "perl -e 'unlink \"words\"'",
+        "env touch TRACE",
+        "xargs rm",
+        "ping -c1 10.9.8.7",
+    ),
     *("echo a > /dev/udp/10.9.8.7/9", "cat < /dev/tcp/10.9.8.7/9", "curl 10.9.8.7", "getent hosts a.example"),
 )
 SED = (
-    *("p", "1,3p", "$p", "s/o/0/g", "/one/d", "s/one/two/p", "w TRACE", "s/one/x/w TRACE", "1e touch TRACE", "y/ab/cd/"),
-    *("s/.*/touch TRACE/e", "N;P;D", "/one/{p;w TRACE", "$!d", "5q", "s|o|/|", "/t/w TRACE", "=", "/[/]/p", "a text"),
+    *(
+        "p",
+        "1,3p",
+        "$p",
+        "s/o/0/g",
+        "/one/d",
+        "s/one/two/p",
+        "w TRACE",
+        "s/one/x/w TRACE",
+        "1e touch TRACE",
+        "y/ab/cd/",
+    ),
+    *(
+        "s/.*/touch TRACE/e",
+        "N;P;D",
+        "/one/{p;w TRACE",
+        "$!d",
+        "5q",
+        "s|o|/|",
+        "/t/w TRACE",
+        "=",
+        "/[/]/p",
+        "a text",
+    ),
 )
 AWK = (
-    *("{print}", "NR>1", "{print $2}", '{print > "TRACE"}', 'BEGIN{system("./program")}', "/one/", "{n+=$1} END{print n}"),
-    *('{print | "./program"}', 'BEGIN{"./program" | getline}', '{print ($1 > "TRACE")}', "length > 3", "!/a/", "/[/]/"),
-    *('BEGIN{if (1) /"/; print "x" > "TRACE" } # "', "{gsub(/o/, 0)} 1", "{a[$1]++} END{for (k in a) print k}"),
+    *(
+        "{print}",
+        "NR>1",
+        "{print $2}",
+        '{print > "TRACE"}',
+        'BEGIN{system("./program")}',
+        "/one/",
+        "{n+=$1} END{print n}",
+    ),
+    *(
+        '{print | "./program"}',
+        'BEGIN{"./program" | getline}',
+        '{print ($1 > "TRACE")}',
+        "length > 3",
+        "!/a/",
+        "/[/]/",
+    ),
+    *(
+        'BEGIN{if (1) /"/; print "x" > "TRACE" } # "',
+        "{gsub(/o/, 0)} 1",
+        "{a[$1]++} END{for (k in a) print k}",
+    ),
 )
 FIND = (
-    *("-name '*.py'", "-type f", "-maxdepth 1", "-print", "-print0", "-ls", "-empty", "-newer a", "! -name a", "-size +1k"),
-    *("-delete", "-exec ./program {} ';'", "-exec ./program {} +", "-fprint TRACE", "-fls TRACE", "-ok ./program ';'"),
-    *("-name *", '-name "$x"', "-printf '%p\\n'", "-o -name b", "-prune", "$x", '"$x"', "-mtime -1", "-perm -u+w"),
+    *(
+        "-name '*.py'",
+        "-type f",
+        "-maxdepth 1",
+        "-print",
+        "-print0",
+        "-ls",
+        "-empty",
+        "-newer a",
+        "! -name a",
+        "-size +1k",
+    ),
+    *(
+        "-delete",
+        "-exec ./program {} ';'",
+        "-exec ./program {} +",
+        "-fprint TRACE",
+        "-fls TRACE",
+        "-ok ./program ';'",
+    ),
+    *(
+        "-name *",
+        '-name "$x"',
+        "-printf '%p\\n'",
+        "-o -name b",
+        "-prune",
+        "$x",
+        '"$x"',
+        "-mtime -1",
+        "-perm -u+w",
+    ),
 )
 CONDITIONS = (
-    *("[ -f words ]", '[ "$x" = a ]', "[ $x ]", "[[ -n $x && -d src ]]", "test -e TRACE", "[[ a -eq 1 ]]", "[ 1 -lt 2 ]"),
-    *("[ -v 'a[$(./program)]' ]", "[[ -v 'a[$(./program)]' ]]", '[[ $x =~ ^a ]]', "test ! -d words", "[[ 2 -gt 1 ]]"),
+    *(
+        "[ -f words ]",
+        '[ "$x" = a ]',
+        "[ $x ]",
+        "[[ -n $x && -d src ]]",
+        "test -e TRACE",
+        "[[ a -eq 1 ]]",
+        "[ 1 -lt 2 ]",
+    ),
+    *(
+        "[ -v 'a[$(./program)]' ]",
+        "[[ -v 'a[$(./program)]' ]]",
+        "[[ $x =~ ^a ]]",
+        "test ! -d words",
+        "[[ 2 -gt 1 ]]",
+    ),
 )
 FORMATS = ("'%s\\n' a", "'%d %s' 1 b", '"$x"', "'%n' x", "'%5s|' \"$x\"", "-v x a", "'%%'", "'a\\n'")
 EXPANSIONS = (
-    *("$x", '"$x"', "${x}", "${x:-a}", "${#x}", "${x%a}", "$((1+2))", "$(./program)", "`touch TRACE`", "${x:=a}", "$?"),
-    *("$(echo a)", '"$(ls)"', "$((a[$(./program)]))", "${!x}", "${x@P}", "$'\\x2d'", "{a,b}", "~", "a\\ b", "\"it's\""),
+    *(
+        "$x",
+        '"$x"',
+        "${x}",
+        "${x:-a}",
+        "${#x}",
+        "${x%a}",
+        "$((1+2))",
+        "$(./program)",
+        "`touch TRACE`",
+        "${x:=a}",
+        "$?",
+    ),
+    *(
+        "$(echo a)",
+        '"$(ls)"',
+        "$((a[$(./program)]))",
+        "${!x}",
+        "${x@P}",
+        "$'\\x2d'",
+        "{a,b}",
+        "~",
+        "a\\ b",
+        '"it\'s"',
+    ),
 )
 REDIRECTIONS = (
     *("2>/dev/null", ">/dev/null", "2>&1", "< words", "<<< text", "&>/dev/null", '< "./words"', "2>&-"),
-    *("> TRACE", ">> words", "2> TRACE", ">| TRACE", "<> TRACE", "&> TRACE", ">& TRACE", "{fd}> TRACE", '< "$x"'),
+    *(
+        "> TRACE",
+        ">> words",
+        "2> TRACE",
+        ">| TRACE",
+        "<> TRACE",
+        "&> TRACE",
+        ">& TRACE",
+        "{fd}> TRACE",
+        '< "$x"',
+    ),
 )
 
 
@@ -80,11 +283,15 @@ class _Grammar:
     def __init__(self, chance: random.Random, programs: Sequence[str] | None) -> None:
         self.chance = chance
         self.rules = {
-            name: rule for name, rule in rules().items() if name not in NOT_RUN and (not programs or name in programs)
+            name: rule
+            for name, rule in rules().items()
+            if name not in NOT_RUN and (not programs or name in programs)
         }
         self.names = sorted(self.rules)
         self.special: dict[str, Callable[[], str]] = {
-            "sed": lambda: f"sed {self.some(['-n', '-E', '-s', '-i', '-f a'])} {self.script(SED)} {self.files()}",
+            "sed": lambda: (
+                f"sed {self.some(['-n', '-E', '-s', '-i', '-f a'])} {self.script(SED)} {self.files()}"
+            ),
             "awk": lambda: f"awk {self.some(['-F:', '-v n=1', '-f a'])} {self.script(AWK)} {self.files()}",
             "find": lambda: f"find {self.pick(['.', 'src', 'words', '$x', ''])} {self.several(FIND)}",
             "printf": lambda: f"printf {self.pick(FORMATS)}",
@@ -92,7 +299,9 @@ class _Grammar:
             "[": lambda: self.pick(CONDITIONS),
             "xargs": lambda: f"ls | xargs {self.some(['-0', '-n 1', '-I{}', '-t'])} {self.program(1)}",
             "timeout": lambda: f"timeout {self.some(['-s KILL'])} 2 {self.program(1)}",
-            "read": lambda: f"read {self.some(['-r', '-a'])} {self.pick(['line', 'a b', 'PATH', 'a[0]'])} < words",
+            "read": lambda: (
+                f"read {self.some(['-r', '-a'])} {self.pick(['line', 'a b', 'PATH', 'a[0]'])} < words"
+            ),
         }
 
     def run(self) -> Iterator[str]:
