@@ -285,11 +285,12 @@ class Extension(Waits, Magics):
 
     def _import(self) -> None:
         """The heavy imports; what is registered with them comes with them."""
-        from pi_v_jupyter.magics import formats, inspection
+        from pi_v_jupyter.magics import formats, inspection, planmode
         from pi_v_jupyter.magics.completion import matcher
 
         self._undo.callback(formats.register(self))
         self._undo.callback(formats.keep_quiet(self))
+        self._undo.callback(planmode.attend(self))
         if self.shell.Completer is not None:
             matchers, ours = self.shell.Completer.custom_matchers, matcher.made(self)
             matchers.append(ours)

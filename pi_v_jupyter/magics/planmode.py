@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+import asyncio
+import concurrent.futures
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from IPython.core.inputtransformer2 import TransformerManager
 from IPython.display import display
 
+from pi_v_jupyter import loops
 from pi_v_jupyter.errors import PlanModeError
 from pi_v_jupyter.magics.options import SESSION
 from pi_v_jupyter.plan.grounds import INSIDES, Inside
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 # What routed cells may call, as the shell has it: IPython's own for lines, and cells for shells.
 LINES = ("cd", "pwd", "ls", "cat")
 SHELLS = ("bash", "sh")
+PATIENCE = 3.0  # seconds, for Jupyter kills a kernel that takes longer than five
 
 
 @click.command()
@@ -66,6 +70,25 @@ def _told(extension: Extension, found: Status) -> Status:
 
 
 COMMANDS: list[click.Command] = [on, off, status]
+
+
+def attend(extension: Extension) -> Callable[[], None]:
+    """Have a kernel that is told to end delete the branch before; call what is returned to undo it.
+
+    What is killed leaves it to the next session of this user, here or in another notebook.
+    """
+    kernel = getattr(extension.shell, "kernel", None)
+    if kernel is None:
+        return lambda: None
+    own = kernel.do_shutdown
+
+    def shutdown(restart: bool) -> Any:
+        closing = asyncio.run_coroutine_threadsafe(extension.vers.plan.close(), loops.io_loop())
+        concurrent.futures.wait([closing], PATIENCE)
+        return own(restart)
+
+    kernel.do_shutdown = shutdown
+    return lambda: delattr(kernel, "do_shutdown")  # the class has its own
 
 
 def planned(extension: Extension, machines: dict[Machine, str]) -> dict[Machine, str]:
