@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,7 +39,7 @@ def test_a_banner_says_so_and_off_ends_it(beside: Kernel) -> None:
     ]
     assert "<code>%plan off</code>" in shown.html[0]
     told = good(beside, "state = %plan status\nstate")
-    assert told.data == shown.data and beside.value("state.on, state.inside") == (True, "readonly")
+    assert told.data == shown.data and beside.value("(state.on, state.inside)") == (True, "readonly")
     ended = good(beside, "%plan off")
     assert ended.data == ["Plan mode is off.  `%plan on` has cells of ours look only."]
     assert good(beside, "%vm echo acts").data == []
@@ -50,7 +51,7 @@ def test_a_command_that_only_looks_runs_under_a_mark(looking: Kernel, tmp_path: 
     assert shown.data == ["◎ plan: loopback, read-only"]
     assert shown.stdout == f"2\n{tmp_path}\n" and shown.stderr == ""
     assert good(looking, "result = %vm cat note.txt").stdout == "one\ntwo\n"
-    assert looking.value("result.exit_code, result.stdout") == (0, "one\ntwo\n")
+    assert looking.value("(result.exit_code, result.stdout)") == (0, "one\ntwo\n")
     good(looking, "%vm --out text cat note.txt")
     assert looking.value("text") == "one\ntwo\n"
 
@@ -66,20 +67,21 @@ def test_the_folder_goes_on_from_cell_to_cell_and_the_session_stays_where_it_was
 
 
 @pytest.mark.parametrize(
-    ("cell", "part"),
+    ("cell", "rule"),
     [
-        ("%vm sort -o out note.txt", "sort"),
-        ("%%vm\necho begun\ntouch new", "touch"),
-        ("%%vm\ncat note.txt > copy", "copy"),
-        ("%%vm bash --fresh\nrm note.txt", "rm"),
-        ("%%vm -e PATH=/tmp\nls", "PATH"),
+        ("%vm sort -o out note.txt", "sort -o writes a file."),
+        ("%%vm\necho begun\ntouch new", "`touch"),
+        ("%%vm\ncat note.txt > copy", "> writes a file"),
+        ("%%vm bash --fresh\nrm note.txt", "`rm`"),
+        ("%%vm -e PATH=/tmp\nls", "a variable may change what a command does."),
     ],
 )
 def test_a_command_that_may_do_more_is_refused_before_any_of_it_runs(
-    looking: Kernel, tmp_path: Path, cell: str, part: str
+    looking: Kernel, tmp_path: Path, cell: str, rule: str
 ) -> None:
     (tmp_path / "note.txt").write_text("b\na\n")
-    shown = refused(looking, cell, ERROR, f"Plan mode: `{part}")
+    shown = refused(looking, cell, ERROR, rule)
+    assert shown.message.startswith("Plan mode: `")
     assert "` is refused: " in shown.message and shown.message.endswith(".  `%plan off` ends plan mode.")
     assert shown.stdout == "" and [each.name for each in tmp_path.iterdir()] == ["note.txt"]
     assert (tmp_path / "note.txt").read_text() == "b\na\n"
@@ -117,9 +119,9 @@ def test_what_acts_is_refused_with_its_rule(looking: Kernel, tmp_path: Path, cel
 
 def test_what_looks_works_as_ever(looking: Kernel, tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("one\n")
-    for line in ("ls", "info loopback", "config", "config ssh_timeout", "tunnel", "use loopback"):
+    for line in ("ls", "config", "config ssh_timeout", "tunnel", "use loopback"):
         good(looking, f"%vers {line}")
-    assert good(looking, "%vers read note.txt").data == ["     1\tone"] or True
+    assert good(looking, "%vers read note.txt").data[0].endswith("one")
     good(looking, "%bg list")
     assert good(looking, "%vers create --help").stdout.startswith("Usage: %vers create")
 
@@ -132,8 +134,8 @@ def test_a_dashboard_looks_only_too(looking: Kernel) -> None:
         "vm = sync.vm('loopback').id"
     )
     good(looking, told)
-    created = looking.value("asked('create')")
-    assert not created.ok and created.text == "Plan mode: `create` is refused: it makes VMs."
+    created = looking.value("(lambda a: (a.ok, a.text))(asked('create'))")
+    assert created == (False, "Plan mode: `create` is refused: it makes VMs.")
     looked = looking.value("(lambda a: (a.ok, a.text))(asked('exec', vms=[vm], command='cat /etc/hostname'))")
     assert looked == (True, Path("/etc/hostname").read_text().strip())
     touched = looking.value("(lambda a: (a.ok, a.text))(asked('exec', vms=[vm], command='touch /tmp/x'))")
@@ -141,38 +143,41 @@ def test_a_dashboard_looks_only_too(looking: Kernel) -> None:
 
 
 def test_a_stop_and_a_time_out_end_a_command_and_all_it_has_started(looking: Kernel) -> None:
-    late = refused(looking, "%vm --timeout 1 tail -f /dev/null", "RemoteTimeoutError", "out of time")
+    late = refused(
+        looking, "%vm --timeout 1 while true; do pwd >/dev/null; done", "RemoteTimeoutError", "out of time"
+    )
     assert "--timeout SECONDS" in late.traceback
-    cell = looking.start("%vm tail -f /etc/hostname")
-    cell.wait_for(Path("/etc/hostname").read_text().strip())
+    cell = looking.start("%vm echo begun; while true; do pwd >/dev/null; done")
+    cell.wait_for("begun")
     looking.interrupt()
     assert cell.finish().error == "CellInterrupted"
 
 
 def test_output_without_an_end_is_bounded(looking: Kernel) -> None:
-    shown = looking.run("%vm --timeout 5 yes", timeout=60)
+    shown = looking.run("%vm --timeout 5 while true; do cat /proc/self/maps; done", timeout=60)
     assert shown.error == "RemoteTimeoutError" and shown.size < 2_000_000
 
 
 def test_this_computer_is_looked_at_from_a_namespace_where_there_is_one(
     looking: Kernel, tmp_path: Path
 ) -> None:
+    new = Path("/var") / f"new-{os.getpid()}"
     good(looking, "%vers local")
     shown = good(looking, "%plan on")
     assert "this machine see it read-only" in shown.data[0]
     shown = good(looking, f"%%vm --cwd {tmp_path}\npwd")
     assert shown.stdout == f"(local)\n{tmp_path}\n"
-    refused(looking, f"%vm touch {tmp_path}/new", ERROR, "Plan mode: `touch")
+    refused(looking, f"%vm touch {new}", ERROR, "Plan mode: `touch")
     good(
         looking,
         "from pi_v_jupyter.plan import readonly\njudge, readonly.judge = readonly.judge, lambda text: None",
     )
     try:
-        failed = looking.run(f"%vm touch {tmp_path}/new")
+        failed = looking.run(f"%vm touch {new}")
         assert failed.error == "RemoteCommandError" and "Read-only file system" in failed.stderr
     finally:
         good(looking, "readonly.judge = judge")
-    assert list(tmp_path.iterdir()) == []
+    assert not new.exists()
 
 
 def test_where_there_is_none_that_is_said(looking: Kernel, tmp_path: Path) -> None:
