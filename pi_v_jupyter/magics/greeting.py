@@ -80,8 +80,14 @@ async def status_line(vers: Vers) -> str:
     """
     from pi_v_jupyter.views import planmode
 
+    told = await _platform_line(vers)
+    return f"{told}\n{planmode.status_text(vers.plan.status)}" if vers.plan.is_on else told
+
+
+async def _platform_line(vers: Vers) -> str:
     try:
         await vers.fleet.recall()
+        await vers.plan.sweep()
         vms = await vers.fleet.all()
         platform = vers.settings.embedded
         where = f"embedded platform (QEMU, {platform.accelerator})" if platform else vers.settings.base_url
@@ -90,11 +96,9 @@ async def status_line(vers: Vers) -> str:
         return " — ".join(filter(None, ("vers: offline", error.message.rstrip("."), error.hint)))
     try:
         active = vers.active
-        told = f"{counted} · ★ {active.label}" if active else counted
     except VMGoneError as error:
-        told = f"{counted}\n{error}"
-    await vers.plan.sweep()
-    return f"{told}\n{planmode.status_text(vers.plan.status)}" if vers.plan.is_on else told
+        return f"{counted}\n{error}"
+    return f"{counted} · ★ {active.label}" if active else counted
 
 
 async def _result(future: concurrent.futures.Future[str]) -> str:

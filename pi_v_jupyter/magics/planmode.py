@@ -61,6 +61,7 @@ def off(extension: Extension) -> Status:
 @click.pass_obj
 def status(extension: Extension) -> Status:
     """Tell whether plan mode is on, and where commands run then."""
+    extension.settle()
     return extension.vers.plan.status
 
 

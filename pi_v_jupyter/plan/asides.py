@@ -79,10 +79,13 @@ class Asides:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        self._state, self._platform = fleet.state, fleet.settings.base_url
         self._turns: dict[str, asyncio.Lock] = {}
         self._there: list[Aside] = []
         self._ending: set[asyncio.Task[None]] = set()
+
+    @property
+    def _platform(self) -> str:
+        return self._fleet.settings.base_url
 
     def of(self, vm: VM) -> Aside | None:
         """The one of a VM, if it has one."""
@@ -164,16 +167,16 @@ class Asides:
         except VersError as error:
             self._fleet.on_notice(f"A branch of plan mode could not be deleted, and will be later: {error}")
             return
-        await asyncio.to_thread(self._state.set, self._platform, KIND, record.key, None)
+        await asyncio.to_thread(self._fleet.state.set, self._platform, KIND, record.key, None)
 
     def _records(self) -> list[Record]:
         found = []
-        for key, text in self._state.all(self._platform, KIND).items():
+        for key, text in self._fleet.state.all(self._platform, KIND).items():
             try:
                 found.append(Record(**{**json.loads(text), "key": key}))
             except (ValueError, TypeError):  # damaged: it names nothing
-                self._state.set(self._platform, KIND, key, None)
+                self._fleet.state.set(self._platform, KIND, key, None)
         return found
 
     def _keep(self, record: Record) -> None:
-        self._state.set(self._platform, KIND, record.key, json.dumps(asdict(record)))
+        self._fleet.state.set(self._platform, KIND, record.key, json.dumps(asdict(record)))

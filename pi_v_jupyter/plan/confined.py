@@ -82,7 +82,7 @@ class Reported:
         self._process, self._mark, self._on_report, self._on_close = process, mark, on_report, on_close
         self._held: bytes | None = b""  # of stderr: what may be the beginning of the mark
         self._report = bytearray()
-        self._told = False
+        self._told = self._closed = False
 
     @property
     def on_away(self) -> Callable[[bool], object]:
@@ -151,4 +151,6 @@ class Reported:
     async def close(self) -> None:
         """Let go of it, and of what it ran on."""
         await self._process.close()
-        self._on_close()
+        if not self._closed:
+            self._closed = True
+            self._on_close()

@@ -144,14 +144,13 @@ def overlay(folder: str) -> None:
     os.chmod(upper, stat.S_IMODE(there.st_mode))
     with suppress(OSError):  # in a namespace of one's own nothing belongs to others
         os.chown(upper, there.st_uid, there.st_gid)
-    opened = [lower, os.open(upper, os.O_PATH), os.open(work, os.O_PATH)]
-    layers = zip(("lowerdir", "upperdir", "workdir"), opened, strict=True)
+    opened = {"lowerdir": lower, "upperdir": os.open(upper, os.O_PATH), "workdir": os.open(work, os.O_PATH)}
     try:
-        data = ",".join(f"{name}=/proc/self/fd/{place}" for name, place in layers)
+        data = ",".join(f"{name}=/proc/self/fd/{place}" for name, place in opened.items())
         mount("none", folder, "overlay", flags, data)
     except CannotError:  # a kernel that has none: an empty folder
         mount("none", folder, "tmpfs", flags, f"mode=1777,{ROOM}")
-    for place in opened:
+    for place in opened.values():
         os.close(place)
 
 
