@@ -1,7 +1,7 @@
 """Commands made up by chance, of real programs and flags, for plan mode's judge: about half of them pass.
 
-They are made of the tables' flags and of those that write, run or send; of quoting, substitutions, lists, loops and
-redirections; and of the names in `PLAYGROUND`, where files are called as flags are.
+They are made of the tables' flags and of those that write, run or send; of quoting, substitutions, lists,
+loops and redirections; and of the names in `PLAYGROUND`, where files are called as flags are.
 """
 
 from __future__ import annotations

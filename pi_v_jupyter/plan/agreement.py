@@ -1,7 +1,8 @@
 """The same text read by tree-sitter's grammar of bash, and whether that reading agrees with the scanner's.
 
-Neither is bash. Where both see the same words, names, assignments, operators and expansions at the same places,
-the text is read as bash reads it, or both are wrong in the same way; anywhere else the text is refused.
+Neither is bash. Where both see the same words, names, assignments, operators and expansions at the same
+places, the text is read as bash reads it, or both are wrong in the same way; anywhere else the text is
+refused.
 """
 
 from __future__ import annotations
@@ -10,25 +11,25 @@ from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING
 
-from pi_v_jupyter.plan.scanner import Script, Token
-from pi_v_jupyter.plan.words import Refused
+from pi_v_jupyter.plan.script import Script, Token
+from pi_v_jupyter.plan.words import Refused, names
 
 if TYPE_CHECKING:
     from tree_sitter import Node, Parser
 
-CONTAINERS = frozenset(
-    "program list pipeline command redirected_statement subshell compound_statement if_statement elif_clause "
-    "else_clause for_statement while_statement do_group case_statement case_item negated_command test_command "
-    "unary_expression binary_expression parenthesized_expression file_redirect heredoc_redirect "
-    "herestring_redirect variable_assignments".split()
+CONTAINERS = names(
+    "program list pipeline command redirected_statement subshell compound_statement if_statement "
+    "elif_clause else_clause for_statement while_statement do_group case_statement case_item "
+    "negated_command test_command unary_expression binary_expression parenthesized_expression "
+    "file_redirect heredoc_redirect herestring_redirect variable_assignments"
 )
-WORDS = frozenset(
-    "word string raw_string ansi_c_string concatenation simple_expansion expansion command_substitution "
-    "process_substitution number arithmetic_expansion extglob_pattern regex test_operator file_descriptor "
-    "heredoc_start variable_name".split()
+WORDS = names(
+    "word string raw_string ansi_c_string concatenation simple_expansion expansion "
+    "command_substitution process_substitution number arithmetic_expansion extglob_pattern regex "
+    "test_operator file_descriptor heredoc_start variable_name"
 )
-EXPANSIONS = frozenset(
-    "simple_expansion expansion command_substitution process_substitution arithmetic_expansion".split()
+EXPANSIONS = names(
+    "simple_expansion expansion command_substitution process_substitution arithmetic_expansion"
 )
 SKIPPED = frozenset({"heredoc_body", "heredoc_end", "\n"})
 KINDS = {"command_name": "name", "variable_assignment": "set", "comment": "comment"}

@@ -1,7 +1,7 @@
 """The arguments of a command taken apart as the command itself would, by its rule: flags, values, operands.
 
-A word that only the shell will know may be an option, unless it comes after `--` or begins with something known.
-Long flags must be written out: which abbreviations a command knows depends on its version.
+A word that only the shell will know may be an option, unless it comes after `--` or begins with something
+known. Long flags must be written out: which abbreviations a command knows depends on its version.
 """
 
 from __future__ import annotations
@@ -116,6 +116,17 @@ def _next(rule: Rule, rest: list[Word]) -> Word | None:
     """The value that is the next word. Without one, the command says so or takes its default."""
     if rest and rest[0].several and not rule.anything:
         raise Refused(rest[0].raw, f"this may be several words, of which {rule.name} takes one: quote it")
+    if (
+        rest
+        and (known := rest[0].known)
+        and known.startswith("-")
+        and not known[1:].isdecimal()
+        and known != "-"
+    ):
+        # Were it an optional value after all, this would be an option.
+        raise Refused(
+            rest[0].raw, f"is this an option of {rule.name}, or a value? Write it right after its flag"
+        )
     return rest.pop(0) if rest else None
 
 

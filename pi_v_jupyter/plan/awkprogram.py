@@ -1,8 +1,8 @@
 """Programs of awk: only what reads its input and prints passes.
 
-Refused are pipes, redirections of `print`, `system`, `getline`, everything with `@`, and changes of what awk reads
-next (`ARGV`). The program is read token by token; where awk tells a pattern from a division by what it has parsed
-before, a text that could be either is refused.
+Refused are pipes, redirections of `print`, `system`, `getline`, everything with `@`, and changes of what awk
+reads next (`ARGV`). The program is read token by token; where awk tells a pattern from a division by what it
+has parsed before, a text that could be either is refused.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import string
 
 from pi_v_jupyter.plan.patterns import pattern_end
-from pi_v_jupyter.plan.words import Refused
+from pi_v_jupyter.plan.words import Refused, names
 
 NAMES = frozenset(string.ascii_letters + string.digits + "_")
 REFUSED = {
@@ -20,9 +20,9 @@ REFUSED = {
     "ARGC": "what awk reads next is not changed here",
 }
 # What / means after these depends on more than the token before it.
-WORDS = frozenset(
+WORDS = names(
     "print printf return in else do case exit delete default break continue next nextfile BEGIN END "
-    "if while for switch function func".split()
+    "if while for switch function func"
 )
 HEADS = frozenset({"if", "while", "for", "switch"})  # after their parentheses a statement begins
 OPERANDS_END = frozenset(")]")  # after these, / divides

@@ -1,4 +1,4 @@
-"""What must hold for certain commands beyond flags and operands: scripts, formats, conditions, expressions."""
+"""What must hold for certain commands beyond flags: scripts, formats, conditions, expressions."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pi_v_jupyter.plan.arguments import Given, opened
 from pi_v_jupyter.plan.awkprogram import judge_program
 from pi_v_jupyter.plan.rules import Rule
 from pi_v_jupyter.plan.sedscript import judge_script
-from pi_v_jupyter.plan.words import Refused, Word
+from pi_v_jupyter.plan.words import Refused, Word, names
 from pi_v_jupyter.plan.wordscanner import NAME_CHARS, NAME_STARTS
 
 LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz_")
-BINARY = frozenset("= == != < > -eq -ne -lt -le -gt -ge -ef -nt -ot".split())
-NUMERIC = frozenset("-eq -ne -lt -le -gt -ge".split())
-JOINING = frozenset("-a -o".split())
+BINARY = names("= == != < > -eq -ne -lt -le -gt -ge -ef -nt -ot")
+NUMERIC = names("-eq -ne -lt -le -gt -ge")
+JOINING = frozenset(["-a", "-o"])
 BY_NAME = {"-v", "-R"}  # whether a variable is set, whose name may have a subscript, which may run commands
 
 
@@ -58,11 +58,12 @@ def _awk(rule: Rule, given: Given) -> None:
             raise Refused(program.raw, refused.rule) from None
     for operand in given.operands[1:]:
         head = operand.head
-        if operand.wild or not head or head[0] == "-" or head.startswith("/inet") or "/inet".startswith(head):
-            if operand.known is None or head[:1] == "-" or head.startswith("/inet"):
-                raise Refused(
-                    operand.raw, "awk might take this for an option or a connection: write ./ before it"
-                )
+        # One that is not known may become what its head could be the beginning of.
+        begins = operand.known is None and (operand.wild or "/inet".startswith(head))
+        if begins or head.startswith(("-", "/inet")):
+            raise Refused(
+                operand.raw, "awk might take this for an option or a connection: write ./ before it"
+            )
 
 
 def _printf(rule: Rule, given: Given) -> None:
@@ -91,7 +92,7 @@ def _ip(rule: Rule, given: Given) -> None:
     subject, action = _one_of(given.operands, 0), _one_of(given.operands, 1)
     if not given.operands:
         return
-    if subject not in "a addr address r route l link n neigh rule maddr".split():
+    if subject not in ["a", "addr", "address", "r", "route", "l", "link", "n", "neigh", "rule", "maddr"]:
         raise Refused(
             given.operands[0].raw, "of ip, only addr, link, route, rule, neigh and maddr show are judged"
         )

@@ -1,7 +1,7 @@
 """What commands are run on that `readonly.judge` has let pass: a bash that knows nothing of anybody's habits.
 
-`SHELL` is an argv that takes the command as its last argument; `surroundings` is its environment. The judge is
-right only of commands that are run like this, in any folder.
+`SHELL` is an argv that takes the command as its last argument; `surroundings` is its environment. The judge
+is right only of commands that are run like this, in any folder.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
-# Programs that a repository's own configuration names and no variable switches off; the command is refused where
-# one is. Submodules have configurations of their own, so nothing is looked at within them.
+# Programs that a repository's own configuration names and no variable switches off; the command is refused
+# where one is. Submodules have configurations of their own, so nothing is looked at within them.
 _GIT = r"""
 git() {
   local -a where=() rest=("$@")

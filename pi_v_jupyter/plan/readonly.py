@@ -4,13 +4,14 @@
 that clean ground a variable, function or file of the user's could give every word of it another meaning.
 
 What passes changes no file, no process, no setting of the machine and no clock, and sends no packet, whatever
-its variables, globs and substitutions turn out to be, whatever files there are, and whatever the configuration
-of a repository says. What is not understood, or not in the tables, is refused.
+its variables, globs and substitutions turn out to be, whatever files there are, and whatever the
+configuration of a repository says. What is not understood, or not in the tables, is refused.
 
-What is not promised: that a command ends (the loop `while true`, `sleep`, and a named pipe without a writer are the
-runner's to stop), that it prints little, or that reading itself is without effect: access times change, a pipe
-or device that is not named as such is emptied by who reads it, and a file system may live on another machine.
-Programs in the system's own folders are taken for what their names say. A large `sort` uses /tmp.
+What is not promised: that a command ends (the loop `while true`, `sleep`, and a named pipe without a writer
+are the runner's to stop), that it prints little, or that reading itself is without effect: access times
+change, a pipe or device that is not named as such is emptied by who reads it, and a file system may live on
+another machine. Programs in the system's own folders are taken for what their names say. A large `sort` uses
+/tmp.
 """
 
 from __future__ import annotations
@@ -26,14 +27,13 @@ from pi_v_jupyter.plan.arguments import opened, taken
 from pi_v_jupyter.plan.ground import FOLDERS
 from pi_v_jupyter.plan.rules import Rule, reasons, rules
 from pi_v_jupyter.plan.scanner import scan
-from pi_v_jupyter.plan.words import Command, Redirect, Refused, Unknown, Word
+from pi_v_jupyter.plan.script import Command, Redirect
+from pi_v_jupyter.plan.words import Refused, Unknown, Word, names
 
 DEEPEST = 12  # commands before commands, substitutions within substitutions
 LONGEST = 20_000  # characters of a command
-SURROUNDING = (
-    frozenset(  # variables that a command may be given; none of them names a program or a file to write
-        "LC_ALL LC_COLLATE LC_CTYPE LC_MESSAGES LC_NUMERIC LC_TIME LANG LANGUAGE TZ NO_COLOR COLUMNS".split()
-    )
+SURROUNDING = names(
+    "LC_ALL LC_COLLATE LC_CTYPE LC_MESSAGES LC_NUMERIC LC_TIME LANG LANGUAGE TZ NO_COLOR COLUMNS"
 )
 HARMLESS = frozenset(string.ascii_letters + string.digits + "._-@:+")  # characters of what those may be
 WRITES = frozenset({">", ">>", ">|", "&>", "&>>"})
@@ -156,7 +156,7 @@ def _judge_rule(rule: Rule, words: Sequence[Word], depth: int) -> None:
         if any(each.several for each in (*before, *inner[:1])):
             raise Refused(words[0].raw, f"which command {rule.name} runs must be known beforehand")
         if rule.adds_input:
-            inner = _with_input(inner or [words[0].with_value("echo")], given.values("-I", "--replace"))
+            inner = _with_input(inner or [words[0].with_value("echo")], given.values("-I"))
         if inner:
             _judge_words(inner, depth + 1)
     return None

@@ -1,9 +1,9 @@
 """What each command may be given, as the tables in `tables/` say: who is not in one of them may not run.
 
-A table is named after its command. Its keys are the fields of `Rule`; `flags` is a line of words:
-`-x` takes nothing, `-k=` a value, `-n?` a value that is attached or none; `@name` stands for a line of `[groups]`.
-`same` names the command whose table this one has too. `[harmless]` and `[names]` list commands that may be given
-anything, `[versions]` those that may only be asked for their version.
+A table is named after its command. Its keys are the fields of `Rule`; `flags` is a line of words: `-x` takes
+nothing, `-k=` a value, `-n?` a value that is attached or none; `@name` stands for a line of `[groups]`.
+`same` names the command whose table this one has too. `[harmless]` and `[names]` list commands that may be
+given anything, `[versions]` those that may only be asked for their version.
 """
 
 from __future__ import annotations

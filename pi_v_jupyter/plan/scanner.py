@@ -7,66 +7,26 @@ here-documents; functions, arrays, `select`, `coproc` and background commands it
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from pi_v_jupyter.plan.braces import expanded
-from pi_v_jupyter.plan.words import Command, Condition, Redirect, Refused, Unknown, Word
-from pi_v_jupyter.plan.wordscanner import METACHARACTERS, NAME_CHARS, NAME_STARTS, Words
-
-OPERATORS = (
-    *(
-        ";;&",
-        "&>>",
-        "<<<",
-        "<<-",
-        ";;",
-        ";&",
-        "&&",
-        "||",
-        "|&",
-        "&>",
-        "<<",
-        ">>",
-        ">&",
-        "<&",
-        "<>",
-        ">|",
-        "((",
-    ),
-    *(";", "&", "|", "<", ">", "(", ")"),
+from pi_v_jupyter.plan.script import (
+    AFTER_COMMANDS,
+    BEFORE_COMMANDS,
+    CLOSING,
+    HERE_DOCUMENTS,
+    OPERATORS,
+    REDIRECTIONS,
+    REFUSED_WORDS,
+    Command,
+    Condition,
+    Redirect,
+    Script,
+    Token,
+    assigned,
 )
-REDIRECTIONS = frozenset(each for each in OPERATORS if "<" in each or ">" in each)
-CLOSING = frozenset({">&", "<&"})
-HERE_DOCUMENTS = frozenset({"<<", "<<-"})
-BEFORE_COMMANDS = frozenset({"if", "then", "elif", "else", "while", "until", "do", "!", "{"})
-AFTER_COMMANDS = frozenset({"fi", "done", "}", "esac"})
-REFUSED_WORDS = {
-    "function": "functions are not judged: write the commands themselves",
-    "select": "select waits for somebody's choice",
-    "coproc": "coproc starts a command in the background",
-}
+from pi_v_jupyter.plan.words import Refused, Unknown, Word
+from pi_v_jupyter.plan.wordscanner import METACHARACTERS, Words
+
 DEEPEST = 12  # substitutions within substitutions
-
-
-@dataclass(frozen=True, order=True)
-class Token:
-    """A piece of the text: `kind` is `name`, `set`, `other`, `comment`, or `expansion` (within one of those)."""
-
-    start: int
-    end: int
-    kind: str
-
-
-@dataclass
-class Script:
-    """What a text says, in order. `inner` are the places of the texts in its substitutions."""
-
-    text: str
-    tokens: list[Token] = field(default_factory=list)
-    commands: list[Command] = field(default_factory=list)
-    conditions: list[Condition] = field(default_factory=list)
-    variables: list[Word] = field(default_factory=list)  # those that loops set
-    inner: list[tuple[int, int]] = field(default_factory=list)
 
 
 def scan(text: str) -> Script:
@@ -234,6 +194,8 @@ class _Scanner:
     def _word(self) -> Word:
         """The word here, as a token."""
         start = self.at
+        if self.text[start : start + 1] == "#":
+            raise Refused("#", "a comment in the middle of a command")
         word = self.words.word(start)
         if word.start == word.end:
             raise Refused(self.text[max(0, start - 1) : start + 1], "a word is missing here")
@@ -270,7 +232,7 @@ class _Scanner:
         if self.closed:
             raise Refused(word.raw, "an operator is missing before this")
         command = self._simple(start)
-        if not named and (name := _assigned(word)):
+        if not named and (name := assigned(word)):
             self._tokens_of(word, "set")
             command.assignments.append((name, word.after(len(name) + 1)))
             return None
@@ -359,15 +321,3 @@ class _Scanner:
                 self.closed = True
                 return
             words.append(word)
-
-
-def _assigned(word: Word) -> str:
-    """The variable that `word` sets, if it stands before a command's name."""
-    name, equals, _ = word.raw.partition("=")
-    if not equals or name[:1] not in NAME_STARTS:
-        return ""
-    if set(name) <= NAME_CHARS:
-        return name
-    if set(name.removesuffix("+")) <= NAME_CHARS or "[" in name:
-        raise Refused(word.raw, "only name=value is judged: neither += nor arrays")
-    return ""

@@ -5,17 +5,21 @@ Not how a text is taken apart (`scanner.py`), and not what a word may do (`argum
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 class Refused(Exception):
-    """A part of a command that may not run, `part` exactly as it was typed, and `rule`: why, in a sentence."""
+    """A part of a command may not run: `part` exactly as it was typed, and `rule`: why, in a sentence."""
 
     def __init__(self, part: str, rule: str) -> None:
         super().__init__(rule)
         self.part = part
         self.rule = rule
+
+
+def names(line: str) -> frozenset[str]:
+    """The words of a line, as a set."""
+    return frozenset(line.split())
 
 
 @dataclass(frozen=True)
@@ -98,29 +102,3 @@ class Word:
         if self.known is not None:
             return self.with_value(self.known[count:])
         return Word(self.start, self.end, self.raw, (Text(head, True), rest))
-
-
-@dataclass(frozen=True)
-class Redirect:
-    """`operator` with its `target`, as in `2>&1`; here-documents have the word that ends them."""
-
-    operator: str
-    descriptor: str
-    target: Word
-
-
-@dataclass
-class Command:
-    """One simple command: what is assigned before it, its words, and where it reads and writes."""
-
-    start: int
-    assignments: list[tuple[str, Word]] = field(default_factory=list)
-    words: list[Word] = field(default_factory=list)
-    redirects: list[Redirect] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Condition:
-    """What is between `[[` and `]]`."""
-
-    words: Sequence[Word]

@@ -1,7 +1,8 @@
 """How bash reads one word: quotes, escapes, variables and substitutions, character by character.
 
-It knows less than bash on purpose: what it does not know it refuses. What is inside a substitution is a text of
-its own, kept for `Words.inner`; where it ends, `end_of_commands` tells, for that takes the grammar of commands.
+It knows less than bash on purpose: what it does not know it refuses. What is inside a substitution is a text
+of its own, kept for `Words.inner`; where it ends, `end_of_commands` tells, for that takes the grammar of
+commands.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ LONGEST_ESCAPE = {"x": 2, "u": 4, "U": 8}  # hexadecimal digits
 
 
 class Words:
-    """Reads words of `text`; `end_of_commands(start)` is where the `)` is that ends commands begun at `start`."""
+    """Reads words of `text`; `end_of_commands(start)` is where the `)` is that ends what begins there."""
 
     def __init__(self, text: str, end_of_commands: Callable[[int], int]) -> None:
         self.text = text

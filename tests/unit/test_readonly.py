@@ -15,7 +15,8 @@ from pi_v_jupyter.plan.words import Refused
 
 REFUSED = listed("refused")
 PASSES = listed("passes")
-# What bash would not run at all, or reads as the grammar does not: each passes if one of the readers is not asked.
+# What bash would not run at all, or reads as the grammar does not: each passes if one of the readers is not
+# asked.
 READ_IN_TWO_WAYS = [
     "ls; done",
     "do ls",
@@ -144,6 +145,9 @@ def test_any_text_is_judged_without_an_exception(text: str) -> None:
 
 
 def test_loading_the_extension_does_not_load_the_grammar() -> None:
-    code = "import sys, pi_v_jupyter.magics.extension, pi_v_jupyter.plan.readonly; print('tree_sitter' in sys.modules)"
+    code = (
+        "import sys, pi_v_jupyter.magics.extension, pi_v_jupyter.plan.readonly\n"
+        "print('tree_sitter' in sys.modules)"
+    )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "False"
