@@ -216,9 +216,9 @@ def order(plan: Plan) -> str:
     left = f"\n\nDone already: {', '.join(done)}." if done else ""
     return (
         f"Carry out this plan, one step after the other:\n\n{plan.source}{left}\n\n"
-        "As soon as a step is done, and you have tried what you made, say so on a line of its own with its "
-        "number, [DONE:1] for step 1, before you begin the next. A step that you could not do gets no such "
-        "line: say why."
+        "As soon as a step is done, and you have tried what you made, say so on a line of its own, [DONE:n] "
+        "with its number for n, before you begin the next. A step that you could not do gets no such line: "
+        "say why."
     )
 
 
