@@ -1,4 +1,4 @@
-"""A confined command looks and cannot touch, whoever runs it: on this machine, by the program VMs are sent."""
+"""A confined command looks and cannot touch, whoever runs it; here, by the program that VMs are sent."""
 
 from __future__ import annotations
 
