@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ from pi_v_jupyter.plan._there import source
 
 MARK = "\nmark of the report"
 NOBODY = 65534
+LANDLOCK = ctypes.CDLL(None).syscall(444, None, 0, 1) > 0  # has the kernel got it?
 PYTHON = Path("/usr/bin/python3")  # one that another user may run, too
 
 
@@ -77,6 +79,8 @@ def open_folder() -> Any:
 
 
 def test_it_reads_and_cannot_write(how: dict[str, Any], open_folder: Path) -> None:
+    if not LANDLOCK and not how.get("namespaces", True):
+        pytest.skip("nothing but the judge holds here")
     out, _, _, report = run(f"cd {open_folder}; cat kept; echo x >kept; echo x >new; rm kept", **how)
     assert (out, report) == ("kept\n", {"folder": str(open_folder)})
     assert sorted(each.name for each in open_folder.iterdir()) == ["kept", "pipe"]
@@ -91,12 +95,12 @@ def test_it_has_no_sockets(how: dict[str, Any]) -> None:
 
 
 def test_a_pipe_with_a_name_cannot_be_written_to(how: dict[str, Any], open_folder: Path) -> None:
+    if not LANDLOCK:
+        pytest.skip("only Landlock stops that")
     reader = os.open(open_folder / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     try:
         _, errors, code, _ = run(f"echo x >{open_folder}/pipe", **how)
-        if "denied" not in errors:
-            pytest.skip("this kernel has no Landlock")
-        assert code == 1
+        assert code == 1 and "Permission denied" in errors
     finally:
         os.close(reader)
 
