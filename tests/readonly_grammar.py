@@ -11,6 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 from pi_v_jupyter.plan.rules import Rule, rules
 
+
+def choices(text: str) -> list[str]:
+    """The parts of `text` that two blanks or a line's end are between."""
+    return [choice for line in text.strip().splitlines() for choice in line.split("  ")]
+
+
 # Where they run. Its last lines are what a repository would like git to start.
 PLAYGROUND = r"""
 mkdir -p src 'a b' && cd . || exit
@@ -24,254 +30,78 @@ if command -v git >/dev/null; then
   git config core.pager ./program; git config alias.status '!./program'; git config core.hooksPath .
 fi
 """
-NOT_RUN = frozenset({"sleep", "top", "vmstat", "dmesg", "journalctl", "systemctl", "last", "exit", "return"})
-FILES = (
-    *(
-        "words",
-        "numbers",
-        "a",
-        "b.txt",
-        "a.json",
-        "src",
-        ".",
-        "src/main.py",
-        "'a b/c d'",
-        "link",
-        "-",
-        "/etc/passwd",
-    ),
-    *(
-        "*",
-        "./*",
-        "*.txt",
-        "src/*",
-        '"$x"',
-        "$x",
-        "./$x",
-        '"./$x"',
-        '"$(echo words)"',
-        "$(echo words)",
-        "-- words",
-    ),
-    *(
-        "<(echo a)",
-        "~",
-        "{words,numbers}",
-        "none",
-        "TRACE",
-        "-o",
-        "'-delete'",
-        "HEAD",
-        "v1",
-        "main",
-        "/dev/null",
-    ),
+NOT_RUN = frozenset({"sleep", "top", "pip", "pip3"})  # for they take their time
+FILES = choices(
+    r"""
+words  numbers  a  b.txt  a.json  src  .  src/main.py  'a b/c d'  link  -  /etc/passwd  *  ./*  *.txt
+src/*  "$x"  $x  ./$x  "./$x"  "$(echo words)"  $(echo words)  -- words  <(echo a)  ~  {words,numbers}
+none  TRACE  -o  '-delete'  HEAD  v1  main  /dev/null
+"""
 )
 VALUES = ("1", "words", "TRACE", "5", "a", "'%s'", '"$x"', "1,2", ":", "./program", "")
-WRITING = (
-    *(
-        "-o TRACE",
-        "--output=TRACE",
-        "-i",
-        "--in-place",
-        "-delete",
-        "-exec ./program ';'",
-        "-fprint TRACE",
-        "-w TRACE",
-    ),
-    *(
-        "--compress-program=./program",
-        "--pre=./program",
-        "-C",
-        "-s",
-        "-f TRACE",
-        "-x ./program",
-        "-T .",
-        "-r",
-        "-R",
-    ),
-    *(
-        "--ext-diff",
-        "--textconv",
-        "-O./program",
-        "-c core.pager=./program",
-        "-D TRACE",
-        "-F TRACE",
-        "-b",
-        "-a TRACE",
-    ),
+WRITING = choices(
+    r"""
+-o TRACE  --output=TRACE  -i  --in-place  -delete  -exec ./program ';'  -fprint TRACE  -w TRACE
+--compress-program=./program  --pre=./program  -C  -s  -f TRACE  -x ./program  -T .  -r  -R  --ext-diff
+--textconv  -O./program  -c core.pager=./program  -D TRACE  -F TRACE  -b  -a TRACE
+"""
 )
-WRITERS = (
-    *(
-        "touch TRACE",
-        "rm words",
-        "./program",
-        "tee TRACE",
-        "sh program",
-        "mkdir TRACE",
-        "chmod 0 words",
-        "dd of=TRACE",
-    ),
-    *(
-        'python3 -c \'open("TRACE", "w")\'',
-        "cp words TRACE",
-        "truncate -s0 words",
-        "ln -s a TRACE",
-        "eval ./program",
-    ),
-    *(
-        "unlink words",
-        "mv a TRACE",
-        "perl -e 'unlink \"words\"'",
-        "env touch TRACE",
-        "xargs rm",
-        "ping -c1 10.9.8.7",
-    ),
-    *("echo a > /dev/udp/10.9.8.7/9", "cat < /dev/tcp/10.9.8.7/9", "curl 10.9.8.7", "getent hosts a.example"),
+WRITERS = choices(
+    r"""
+touch TRACE  rm words  ./program  tee TRACE  sh program  mkdir TRACE  chmod 0 words  dd of=TRACE
+python3 -c 'open("TRACE", "w")'  cp words TRACE  truncate -s0 words  ln -s a TRACE  eval ./program
+unlink words  mv a TRACE  perl -e 'unlink "words"'  env touch TRACE  xargs rm  ping -c1 10.9.8.7
+echo a > /dev/udp/10.9.8.7/9  cat < /dev/tcp/10.9.8.7/9  curl 10.9.8.7  getent hosts a.example
+"""
 )
-SED = (
-    *(
-        "p",
-        "1,3p",
-        "$p",
-        "s/o/0/g",
-        "/one/d",
-        "s/one/two/p",
-        "w TRACE",
-        "s/one/x/w TRACE",
-        "1e touch TRACE",
-        "y/ab/cd/",
-    ),
-    *(
-        "s/.*/touch TRACE/e",
-        "N;P;D",
-        "/one/{p;w TRACE",
-        "$!d",
-        "5q",
-        "s|o|/|",
-        "/t/w TRACE",
-        "=",
-        "/[/]/p",
-        "a text",
-    ),
+SED = choices(
+    r"""
+p  1,3p  $p  s/o/0/g  /one/d  s/one/two/p  w TRACE  s/one/x/w TRACE  1e touch TRACE  y/ab/cd/
+s/.*/touch TRACE/e  N;P;D  /one/{p;w TRACE  $!d  5q  s|o|/|  /t/w TRACE  =  /[/]/p  a text
+"""
 )
-AWK = (
-    *(
-        "{print}",
-        "NR>1",
-        "{print $2}",
-        '{print > "TRACE"}',
-        'BEGIN{system("./program")}',
-        "/one/",
-        "{n+=$1} END{print n}",
-    ),
-    *(
-        '{print | "./program"}',
-        'BEGIN{"./program" | getline}',
-        '{print ($1 > "TRACE")}',
-        "length > 3",
-        "!/a/",
-        "/[/]/",
-    ),
-    *(
-        'BEGIN{if (1) /"/; print "x" > "TRACE" } # "',
-        "{gsub(/o/, 0)} 1",
-        "{a[$1]++} END{for (k in a) print k}",
-    ),
+AWK = choices(
+    r"""
+{print}  NR>1  {print $2}  {print > "TRACE"}  BEGIN{system("./program")}  /one/  {n+=$1} END{print n}
+{print | "./program"}  BEGIN{"./program" | getline}  {print ($1 > "TRACE")}  length > 3  !/a/  /[/]/
+BEGIN{if (1) /"/; print "x" > "TRACE" } # "  {gsub(/o/, 0)} 1  {a[$1]++} END{for (k in a) print k}
+"""
 )
-FIND = (
-    *(
-        "-name '*.py'",
-        "-type f",
-        "-maxdepth 1",
-        "-print",
-        "-print0",
-        "-ls",
-        "-empty",
-        "-newer a",
-        "! -name a",
-        "-size +1k",
-    ),
-    *(
-        "-delete",
-        "-exec ./program {} ';'",
-        "-exec ./program {} +",
-        "-fprint TRACE",
-        "-fls TRACE",
-        "-ok ./program ';'",
-    ),
-    *(
-        "-name *",
-        '-name "$x"',
-        "-printf '%p\\n'",
-        "-o -name b",
-        "-prune",
-        "$x",
-        '"$x"',
-        "-mtime -1",
-        "-perm -u+w",
-    ),
+FIND = choices(
+    r"""
+-name '*.py'  -type f  -maxdepth 1  -print  -print0  -ls  -empty  -newer a  ! -name a  -size +1k  -delete
+-exec ./program {} ';'  -exec ./program {} +  -fprint TRACE  -fls TRACE  -ok ./program ';'  -name *
+-name "$x"  -printf '%p\n'  -o -name b  -prune  $x  "$x"  -mtime -1  -perm -u+w
+"""
 )
-CONDITIONS = (
-    *(
-        "[ -f words ]",
-        '[ "$x" = a ]',
-        "[ $x ]",
-        "[[ -n $x && -d src ]]",
-        "test -e TRACE",
-        "[[ a -eq 1 ]]",
-        "[ 1 -lt 2 ]",
-    ),
-    *(
-        "[ -v 'a[$(./program)]' ]",
-        "[[ -v 'a[$(./program)]' ]]",
-        "[[ $x =~ ^a ]]",
-        "test ! -d words",
-        "[[ 2 -gt 1 ]]",
-    ),
+CONDITIONS = choices(
+    r"""
+[ -f words ]  [ "$x" = a ]  [ $x ]  [[ -n $x && -d src ]]  test -e TRACE  [[ a -eq 1 ]]  [ 1 -lt 2 ]
+[ -v 'a[$(./program)]' ]  [[ -v 'a[$(./program)]' ]]  [[ $x =~ ^a ]]  test ! -d words  [[ 2 -gt 1 ]]
+"""
 )
-FORMATS = ("'%s\\n' a", "'%d %s' 1 b", '"$x"', "'%n' x", "'%5s|' \"$x\"", "-v x a", "'%%'", "'a\\n'")
-EXPANSIONS = (
-    *(
-        "$x",
-        '"$x"',
-        "${x}",
-        "${x:-a}",
-        "${#x}",
-        "${x%a}",
-        "$((1+2))",
-        "$(./program)",
-        "`touch TRACE`",
-        "${x:=a}",
-        "$?",
-    ),
-    *(
-        "$(echo a)",
-        '"$(ls)"',
-        "$((a[$(./program)]))",
-        "${!x}",
-        "${x@P}",
-        "$'\\x2d'",
-        "{a,b}",
-        "~",
-        "a\\ b",
-        '"it\'s"',
-    ),
+FORMATS = choices(
+    r"""
+'%s\n' a  '%d %s' 1 b  "$x"  '%n' x  '%5s|' "$x"  -v x a  '%%'  'a\n'
+"""
 )
-REDIRECTIONS = (
-    *("2>/dev/null", ">/dev/null", "2>&1", "< words", "<<< text", "&>/dev/null", '< "./words"', "2>&-"),
-    *(
-        "> TRACE",
-        ">> words",
-        "2> TRACE",
-        ">| TRACE",
-        "<> TRACE",
-        "&> TRACE",
-        ">& TRACE",
-        "{fd}> TRACE",
-        '< "$x"',
-    ),
+EXPANSIONS = choices(
+    r"""
+$x  "$x"  ${x}  ${x:-a}  ${#x}  ${x%a}  $((1+2))  $(./program)  `touch TRACE`  ${x:=a}  $?  $(echo a)
+"$(ls)"  $((a[$(./program)]))  ${!x}  ${x@P}  $'\x2d'  {a,b}  ~  a\ b  "it's"
+"""
 )
+REDIRECTIONS = choices(
+    r"""
+2>/dev/null  >/dev/null  2>&1  < words  <<< text  &>/dev/null  < "./words"  2>&-  > TRACE  >> words
+2> TRACE  >| TRACE  <> TRACE  &> TRACE  >& TRACE  {fd}> TRACE  < "$x"
+"""
+)
+
+
+def together(some: Sequence[str]) -> str:
+    """One command that runs each of `some` in a subshell: starting bash takes longer than most of them."""
+    return "\n".join(f"(\n{command}\n)" for command in some)
 
 
 def commands(seed: int, programs: Sequence[str] | None = None) -> Iterator[str]:

@@ -15,7 +15,7 @@ from pi_v_jupyter.plan.script import Script, Token
 from pi_v_jupyter.plan.words import Refused, names
 
 if TYPE_CHECKING:
-    from tree_sitter import Node, Parser
+    from tree_sitter import Language, Node, Parser
 
 CONTAINERS = names(
     "program list pipeline command redirected_statement subshell compound_statement if_statement "
@@ -42,7 +42,7 @@ def agree(script: Script) -> None:
         Refused: it is another, or none.
     """
     data = script.text.encode()
-    root = _parser().parse(data).root_node
+    root = _parser().parse(data).root_node  # one of its own: judges on two threads do not share it
     bad = next(_broken(root), None) if root.has_error else None
     if bad is not None:
         raise Refused(_text(bad) or script.text, "this is not read as bash would read it, or is not bash")
@@ -58,13 +58,19 @@ def agree(script: Script) -> None:
             raise Refused(script.text[start:end], "this can be read in two ways: write it more plainly")
 
 
-@cache
 def _parser() -> Parser:
     # Imported where a command is judged, which most notebooks never ask for.
-    import tree_sitter_bash
-    from tree_sitter import Language, Parser
+    from tree_sitter import Parser
 
-    return Parser(Language(tree_sitter_bash.language()))
+    return Parser(_language())
+
+
+@cache
+def _language() -> Language:
+    import tree_sitter_bash
+    from tree_sitter import Language
+
+    return Language(tree_sitter_bash.language())
 
 
 def _broken(root: Node) -> Iterator[Node]:

@@ -8,10 +8,11 @@ its variables, globs and substitutions turn out to be, whatever files there are,
 configuration of a repository says. What is not understood, or not in the tables, is refused.
 
 What is not promised: that a command ends (the loop `while true`, `sleep`, and a named pipe without a writer
-are the runner's to stop), that it prints little, or that reading itself is without effect: access times
-change, a pipe or device that is not named as such is emptied by who reads it, and a file system may live on
-another machine. Programs in the system's own folders are taken for what their names say. A large `sort` uses
-/tmp.
+are the runner's to stop), or that it prints little. Nor that reading is itself without effect: access times
+change; a pipe, or a device that is not named as such, is emptied by who reads it; a file system, or the list
+of users, may live on another machine; the kernel may load a module to answer `ss`, and git renews the time
+of an index that is split. Programs in the system's own folders are taken for what their names say. A large
+`sort` uses /tmp.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def _judge(text: str, depth: int) -> None:
     for variable in script.variables:
         checks.name_of_variable(variable)
     for condition in script.conditions:
-        checks.condition(condition.words)
+        checks.condition(condition)
     for command in script.commands:
         _judge_command(command)
     for start, end in script.inner:

@@ -7,17 +7,16 @@ here-documents; functions, arrays, `select`, `coproc` and background commands it
 
 from __future__ import annotations
 
+import string
+
 from pi_v_jupyter.plan.braces import expanded
 from pi_v_jupyter.plan.script import (
     AFTER_COMMANDS,
     BEFORE_COMMANDS,
-    CLOSING,
-    HERE_DOCUMENTS,
     OPERATORS,
     REDIRECTIONS,
     REFUSED_WORDS,
     Command,
-    Condition,
     Redirect,
     Script,
     Token,
@@ -26,6 +25,7 @@ from pi_v_jupyter.plan.script import (
 from pi_v_jupyter.plan.words import Refused, Unknown, Word
 from pi_v_jupyter.plan.wordscanner import METACHARACTERS, Words
 
+NUMBER = frozenset(string.digits)
 DEEPEST = 12  # substitutions within substitutions
 
 
@@ -51,9 +51,7 @@ class _Scanner:
         self.command: Command | None = None
         self.parentheses = 0
         self.cases = 0
-        self.waiting: list[
-            tuple[Word, bool]
-        ] = []  # here-documents whose lines come: their ends, tabs dropped
+        self.waiting: list[tuple[Word, bool]] = []  # ends of here-documents to come, without tabs or not
         self.closed = False  # a group or loop has ended, and only an operator or redirection may follow
 
     def run(self) -> Script:
@@ -103,9 +101,10 @@ class _Scanner:
 
     def _new_line(self) -> None:
         self.at += 1
-        self._end()
+        self.command = None
+        self.closed = False
         for word, tabs in self.waiting:
-            self._here_document(word, tabs)
+            self.at = self.words.here_document(self.at, word, tabs)
         self.waiting = []
 
     def _comment(self) -> None:
@@ -119,10 +118,6 @@ class _Scanner:
             return ""
         return next((each for each in OPERATORS if self.text.startswith(each, self.at)), "")
 
-    def _end(self) -> None:
-        self.command = None
-        self.closed = False
-
     def _take_operator(self, operator: str) -> None:
         start = self.at
         if operator in REDIRECTIONS:
@@ -131,21 +126,13 @@ class _Scanner:
         self._token("other", start, self.at)
         if operator == "&":
             raise Refused("&", "& starts a command in the background, where nobody waits for it")
-        if operator == "(":
-            if self.command is not None or self.closed:
-                raise Refused(
-                    self.text[start - 1 : self.at], "functions, arrays and patterns in () are not judged"
-                )
-            self.parentheses += 1
-            return None
-        if operator == ")":
-            self.parentheses -= 1
-            self._end()
-            self.closed = True
-            return None
         if operator in {"((", ";&", ";;&"} or (operator == ";;" and not self.cases):
             raise Refused(operator, f"{operator} is not judged")
-        self._end()
+        if operator == "(" and (self.command or self.closed):
+            raise Refused(self.text[start - 1 : self.at], "functions, arrays and patterns are not judged")
+        self.parentheses += (operator == "(") - (operator == ")")
+        self.command = None
+        self.closed = operator == ")"
         if operator == ";;":
             self._pattern()
         return None
@@ -159,7 +146,7 @@ class _Scanner:
     def _redirect(self, operator: str, descriptor: str) -> None:
         start = self.at
         self.at += len(operator)
-        if operator in CLOSING and self.text[self.at : self.at + 1] == "-":
+        if operator in {">&", "<&"} and self.text[self.at : self.at + 1] == "-":
             # One operator in the grammar: the target is looked at, but is no token.
             target = self.words.word(self.at)
             self.at = target.end
@@ -168,28 +155,12 @@ class _Scanner:
             self._token("other", start, self.at)
             self._blanks()
             target = self._word()
-        if operator in HERE_DOCUMENTS:
+        if operator in {"<<", "<<-"}:
             self.waiting.append((target, operator == "<<-"))
             if target.known is None:
                 raise Refused(target.raw, "the end of a here-document is a plain word")
         command = self._simple(start)
         command.redirects.append(Redirect(operator, descriptor, target))
-
-    def _here_document(self, word: Word, tabs: bool) -> None:
-        start = self.at
-        while True:
-            end = self.text.find("\n", self.at)
-            end = len(self.text) if end < 0 else end
-            line = self.text[self.at : end]
-            if (line.lstrip("\t") if tabs else line) == word.known:
-                break
-            if end == len(self.text):
-                raise Refused(word.raw, "this here-document does not end")
-            self.at = end + 1
-        if word.plain:
-            self.words.at = start
-            self.words.quoted("", self.at)
-        self.at = end
 
     def _word(self) -> Word:
         """The word here, as a token."""
@@ -212,20 +183,18 @@ class _Scanner:
     def _take_word(self) -> None:
         start = self.at
         digits = start
-        while self.text[digits : digits + 1].isdecimal():
+        while self.text[digits : digits + 1] in NUMBER:
             digits += 1
         if digits > start and self.text[digits : digits + 1] in {"<", ">"}:
             self._token("other", start, digits)
             self.at = digits
-            return self._redirect(self._operator() or "<(", self.text[start:digits])
+            if not (operator := self._operator()):
+                raise Refused(self.text[start : digits + 2], "a number right before a substitution")
+            return self._redirect(operator, self.text[start:digits])
         word = self.words.word(start)
         self.at = word.end
         named = self.command is not None and bool(self.command.words)
-        if (
-            word.raw.startswith("{")
-            and word.raw.endswith("}")
-            and self.text[self.at : self.at + 1] in {"<", ">"}
-        ):
+        if word.raw[0] == "{" and word.raw[-1] == "}" and self.text[self.at : self.at + 1] in {"<", ">"}:
             raise Refused(word.raw, "a redirection that sets a variable")
         if not named and self.command is None and self._reserved(word):
             return None
@@ -317,7 +286,7 @@ class _Scanner:
                 continue
             word = self._word()
             if word.raw == "]]":
-                self.script.conditions.append(Condition(words))
+                self.script.conditions.append(words)
                 self.closed = True
                 return
             words.append(word)

@@ -5,37 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pi_v_jupyter.plan.words import Refused, Word
+from pi_v_jupyter.plan.words import Refused, Word, names
 from pi_v_jupyter.plan.wordscanner import NAME_CHARS, NAME_STARTS
 
-OPERATORS = (
-    *(
-        ";;&",
-        "&>>",
-        "<<<",
-        "<<-",
-        ";;",
-        ";&",
-        "&&",
-        "||",
-        "|&",
-        "&>",
-        "<<",
-        ">>",
-        ">&",
-        "<&",
-        "<>",
-        ">|",
-        "((",
-    ),
-    *(";", "&", "|", "<", ">", "(", ")"),
+OPERATORS = sorted(  # the longest first, as bash takes them
+    names(";;& &>> <<< <<- ;; ;& && || |& &> << >> >& <& <> >| (( ; & | < > ( )"), key=len, reverse=True
 )
 REDIRECTIONS = frozenset(each for each in OPERATORS if "<" in each or ">" in each)
-CLOSING = frozenset({">&", "<&"})
-HERE_DOCUMENTS = frozenset({"<<", "<<-"})
 BEFORE_COMMANDS = frozenset({"if", "then", "elif", "else", "while", "until", "do", "!", "{"})
 AFTER_COMMANDS = frozenset({"fi", "done", "}", "esac"})
 REFUSED_WORDS = {
@@ -64,13 +42,6 @@ class Command:
     redirects: list[Redirect] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Condition:
-    """What is between `[[` and `]]`."""
-
-    words: Sequence[Word]
-
-
 @dataclass(frozen=True, order=True)
 class Token:
     """A piece of the text: `kind` is `name`, `set`, `other`, `comment`, or `expansion` (within those)."""
@@ -87,7 +58,7 @@ class Script:
     text: str
     tokens: list[Token] = field(default_factory=list)
     commands: list[Command] = field(default_factory=list)
-    conditions: list[Condition] = field(default_factory=list)
+    conditions: list[list[Word]] = field(default_factory=list)  # what is in [[ … ]]
     variables: list[Word] = field(default_factory=list)  # those that loops set
     inner: list[tuple[int, int]] = field(default_factory=list)
 

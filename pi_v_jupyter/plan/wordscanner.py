@@ -100,6 +100,23 @@ class Words:
                 self.at += 1
         return parts
 
+    def here_document(self, start: int, word: Word, tabs: bool) -> int:
+        """Where the line ends that is `word`, and what the shell would expand before it is read too."""
+        at = start
+        while True:
+            end = self.text.find("\n", at)
+            end = len(self.text) if end < 0 else end
+            line = self.text[at:end]
+            if (line.lstrip("\t") if tabs else line) == word.known:
+                break
+            if end == len(self.text):
+                raise Refused(word.raw, "this here-document does not end")
+            at = end + 1
+        if word.plain:
+            self.at = start
+            self.quoted("", at)
+        return end
+
     def expansion(self, *, quoted: bool) -> Text | Unknown:
         """What begins here with `$` or a backquote."""
         start, two = self.at, self.peek(2)
