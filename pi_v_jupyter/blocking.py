@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pi_v_jupyter.plan.mode import PlanMode
     from pi_v_jupyter.session import Vers
     from pi_v_jupyter.swarm.agent import Agent
+    from pi_v_jupyter.swarm.planning import Plans
     from pi_v_jupyter.swarm.provision import Spawned
     from pi_v_jupyter.swarm.swarm import Swarm
 
@@ -30,7 +31,16 @@ class Sync:
 
     def __init__(
         self,
-        target: Vers | Machine | Tunnel | BackgroundProcess | Golden | PlanMode | Swarm | Agent | Spawned,
+        target: Vers
+        | Machine
+        | Tunnel
+        | BackgroundProcess
+        | Golden
+        | PlanMode
+        | Swarm
+        | Plans
+        | Agent
+        | Spawned,
         before: Callable[[], object] = lambda: None,
     ) -> None:
         """`before` is called before anything of it is asked for."""
@@ -84,7 +94,8 @@ def _waited_for(value: Any) -> bool:
     if not type(value).__module__.startswith(SWARM):  # who has no agents need not load what they are
         return isinstance(value, Machine | Tunnel | BackgroundProcess | Golden)
     from pi_v_jupyter.swarm.agent import Agent
+    from pi_v_jupyter.swarm.planning import Plans
     from pi_v_jupyter.swarm.provision import Spawned
     from pi_v_jupyter.swarm.swarm import Swarm
 
-    return isinstance(value, Swarm | Agent | Spawned)
+    return isinstance(value, Swarm | Plans | Agent | Spawned)

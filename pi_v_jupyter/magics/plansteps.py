@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pi_v_jupyter import loops, names
-from pi_v_jupyter.errors import UsageError
+from pi_v_jupyter.errors import UsageError, VersError
 from pi_v_jupyter.magics import steps, tasks, words
 from pi_v_jupyter.magics.agentnames import AgentName
 from pi_v_jupyter.magics.options import HELP
@@ -63,7 +63,7 @@ def run(extension: Extension, label: str | None, wait: bool) -> Progress | None:
         extension.notices.expect(agent, told)
         try:
             await swarm.plans.run(agent)
-        except BaseException:
+        except VersError:
             if not agent.busy:
                 extension.notices.forget(agent)
             raise

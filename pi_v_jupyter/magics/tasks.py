@@ -142,9 +142,10 @@ def task(extension: Extension, listed: Sequence[str], prompt: str, how: How) -> 
     working, failed = extension.wait(give(), f"giving {called} a task", going_on(agents))
     if how.plan:
         steps.show(extension, working)
-    for agent in [] if how.plan else working:
-        if agent.busy or how.steer or how.follow_up:  # else its end is told here already
-            print(views.agent_text(agent))
+    else:
+        for agent in working:
+            if agent.busy or how.steer or how.follow_up:  # else its end is told here already
+                print(views.agent_text(agent))
     _raise(failed)
     return extension.quietly(agents)
 

@@ -29,6 +29,7 @@ def test_a_card_says_how_far_an_agent_is_with_its_plan(shown: Dashboard) -> None
 def test_its_view_has_the_steps_as_text_and_ticks_them_as_they_are_done(shown: Dashboard) -> None:
     shown.patch({"agents": {"vm-a": {"plan": planned("working", *STEPS, done=1)}}})
     view = opened(shown, "alpha")
+    assert shown.violations() == []
     steps = view.get_by_label("Plan of alpha").get_by_role("listitem")
     expect(steps).to_have_text(["✓1. Look at `lines()`.", "▸2. Mend <b>it</b>.", "○3. Run the tests."])
     expect(steps.nth(1)).to_have_attribute("aria-current", "step")

@@ -27,7 +27,7 @@ def test_the_walkthrough_has_an_agent_plan_and_do_it_and_leaves_nothing(shared_p
         return [outputs for source, outputs in shown.items() if text in source][which]
 
     assert "○ 2. Read `notes.md` again, to see that it is whole." in of("%%task ann --plan").data[-1]
-    assert "0 files" in of("swarm diff").text
+    assert "ann has changed nothing." in of("swarm diff").text
     assert of("plan run").data[-1].startswith("✓ ann: its plan is done, 2 of 2 steps done")
     assert "1 file: notes.md" in of("plan show").text
     assert "+++ b/notes.md" in of("swarm diff", 1).text
