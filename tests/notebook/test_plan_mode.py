@@ -153,6 +153,14 @@ def test_a_stop_and_a_time_out_end_a_command_and_all_it_has_started(looking: Ker
     assert cell.finish().error == "CellInterrupted"
 
 
+def test_python_has_it_too(looking: Kernel, tmp_path: Path) -> None:
+    good(looking, "seen = sync.plan.machine(sync.vm('loopback'), 'cells')")
+    assert looking.value("(sync.plan.status.on, seen.run('pwd').stdout)") == (True, f"{tmp_path}\n")
+    refused(looking, "seen.run('touch new')", ERROR, "Plan mode: `touch")
+    refused(looking, "seen.write('/tmp/new', 'text')", ERROR, "nothing but a command of its shell is judged")
+    good(looking, "sync.plan.off()\nsync.plan.on('readonly')")
+
+
 def test_output_without_an_end_is_bounded(looking: Kernel) -> None:
     shown = looking.run("%vm --timeout 5 while true; do cat /proc/self/maps; done", timeout=60)
     assert shown.error == "RemoteTimeoutError" and shown.size < 2_000_000
