@@ -4,6 +4,7 @@
     ├── SettingsError              a key, URL or file of ours that cannot be used
     │   └── NoKeyError             no account configured and no embedded platform up
     ├── UsageError                 a magic or a call used wrongly
+    ├── PlanModeError              plan mode refuses it
     ├── UnknownVMError             no VM of that id or name
     ├── AmbiguousVMError           more than one
     ├── UnknownProcessError        no background process of that id
@@ -87,6 +88,14 @@ class NoKeyError(SettingsError):
 
 class UsageError(VersError):
     """A magic or a call was used wrongly."""
+
+
+class PlanModeError(VersError):
+    """Plan mode is on, and `part` of what was to run may do more than look: the `rule` says why."""
+
+    def __init__(self, part: str, rule: str, hint: str = "`%plan off` ends plan mode.") -> None:
+        super().__init__(f"Plan mode: `{part}` is refused: {rule.rstrip('.')}.", hint)
+        self.part, self.rule = part, rule
 
 
 class UnknownVMError(VersError):

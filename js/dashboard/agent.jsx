@@ -4,6 +4,7 @@ import { useRef } from "preact/hooks";
 import { Cost, Model, State, Time, Trouble } from "./card.jsx";
 import { abort, restart, teardown, whyNotAbort } from "./deeds.js";
 import { Button, useFrame } from "./parts.jsx";
+import { Plan } from "./plan.jsx";
 import { NotReady, Prompt } from "./prompt.jsx";
 import { Questions } from "./questions.jsx";
 import { busy, starts } from "./states.js";
@@ -44,6 +45,7 @@ export function Agent({ id, drafts, close }) {
         </span>
       </header>
       <Trouble card={card} />
+      <Plan plan={card.plan} label={card.label} />
       <Transcript transcript={store.transcript} label={card.label} />
       <Questions agent={id} label={card.label} asks={card.asks} drafts={drafts} focus={begins.current === "question"} />
       {starts(card) ? (

@@ -42,6 +42,7 @@ class Intents(AgentIntents, ProcessIntents):
                     f"There is no intent {shown(name[:40])!r}.{near}",
                     "Is the page older than the kernel? Reload it.",
                 )
+            self.vers.plan.check(name, args)
             told = await intent.act(self, given.checked(intent.given, name, args))
         except VersError as error:
             told = Answer(ok=False, text=error.message, hint=error.hint)

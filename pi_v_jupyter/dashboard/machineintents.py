@@ -66,7 +66,9 @@ class MachineIntents:
             output, lines = written[vm.id], Lines(shown(vm.label), self.tell)
             tell = self.tell if len(vms) == 1 else lines.add
             try:
-                async with aclosing(vm.stream(args.command, timeout=EXEC_TIMEOUT)) as pieces:
+                async with aclosing(
+                    self.vers.plan.machine(vm).stream(args.command, timeout=EXEC_TIMEOUT)
+                ) as pieces:
                     async for _, text in pieces:
                         output.add(text)
                         tell(text)

@@ -14,6 +14,7 @@ from pi_v_jupyter.environment import Environment
 from pi_v_jupyter.golden import GoldenImage
 from pi_v_jupyter.lineage import Facts, Lineage
 from pi_v_jupyter.machine import Result, Results
+from pi_v_jupyter.plan.mode import Status
 from pi_v_jupyter.remote.background import BackgroundProcess, BackgroundProcesses
 from pi_v_jupyter.remote.copying import Copied
 from pi_v_jupyter.remote.files import Excerpt
@@ -30,6 +31,8 @@ from pi_v_jupyter.views import (
     history,
     kernels,
     patches,
+    planmode,
+    plans,
     reach,
     skills,
     swarm,
@@ -78,6 +81,7 @@ def register(extension: Extension) -> Callable[[], None]:
         Environment: (account.environment_text, account.environment_html),
         Setting: (account.setting_text, None),
         Configuration: (account.configuration_text, account.configuration_html),
+        Status: (planmode.status_text, planmode.status_html),
         Kernel: (kernels.kernel_text, None),
         Kernels: (kernels.kernels_text, kernels.kernels_html),
         BackgroundProcess: (background.process_text, None),
@@ -90,6 +94,8 @@ def register(extension: Extension) -> Callable[[], None]:
     later: dict[str, tuple[Callable[[Any], str], Callable[[Any], str] | None]] = {
         "pi_v_jupyter.swarm.agent.Agent": (swarm.agent_text, None),
         "pi_v_jupyter.swarm.agent.Result": (swarm.result_text, None),
+        "pi_v_jupyter.swarm.planning.Progress": (plans.progress_text, plans.progress_html),
+        "pi_v_jupyter.swarm.planning.Progresses": (plans.progresses_text, plans.progresses_html),
         "pi_v_jupyter.swarm.swarm.Agents": (swarm.agents_text, swarm.agents_html),
         "pi_v_jupyter.swarm.swarm.Spawns": (swarm.spawns_text, swarm.spawns_html),
         "pi_v_jupyter.swarm.swarm.Waited": (swarm.waited_text, swarm.waited_html),

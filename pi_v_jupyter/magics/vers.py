@@ -21,6 +21,7 @@ from pi_v_jupyter.magics import (
     examples,
     files,
     golden,
+    guarding,
     kernels,
     reach,
     skills,
@@ -248,6 +249,7 @@ for command in (
 ):
     vers.add_command(command)
 examples.open_help("%vers", vers)
+guarding.guard("%vers", vers)
 
 
 def platform_command(extension: Extension, *words: str) -> None:

@@ -1,1 +1,1 @@
-"""Plan mode: looking without touching. `readonly.py` judges commands, `ground.py` is what they are run on."""
+"""Plan mode: look first, without being able to touch; and plans, the steps that come of it."""

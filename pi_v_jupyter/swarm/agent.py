@@ -22,7 +22,7 @@ from pi_v_jupyter.errors import (
 )
 from pi_v_jupyter.loops import at_home, cross
 from pi_v_jupyter.remote.background import BackgroundProcess
-from pi_v_jupyter.swarm import bridge, models, scripted
+from pi_v_jupyter.swarm import bridge, models, restraint, scripted
 from pi_v_jupyter.swarm.changes import Change
 from pi_v_jupyter.swarm.hearing import ANSWER_TIMEOUT, PI, Hearing
 from pi_v_jupyter.swarm.membership import Membership
@@ -208,15 +208,19 @@ class Agent:
         return await self._hearing.command(kind, timeout=timeout, **fields)
 
     @at_home
-    async def task(self, prompt: str) -> Run | None:
+    async def task(self, prompt: str, *, looking: bool = False) -> Run | None:
         """Give it something to do; it works on when this returns, and the run it began is returned.
 
-        None: it was a command of an extension, which is done.
+        None: it was a command of an extension, which is done. `looking`: it may look and change nothing, and
+        is told to end with a plan; it stays so until it is given a task without that.
 
         Raises:
-            AgentError: it works already, is not ready, or refused; that changed nothing.
+            AgentError: it works already, is not ready, refused, or cannot be held to looking; it began nothing.
         """
         self._check_ready()
+        await self.attach()
+        if not self.busy and (looking or self.story.planning):
+            await restraint.turn(self, on=looking)
         before = len(self.story.runs)
         try:
             told = await self.command("prompt", message=prompt)

@@ -21,6 +21,7 @@ from pi_v_jupyter.swarm.hearing import LET_GO
 from pi_v_jupyter.swarm.intents import Intents
 from pi_v_jupyter.swarm.membership import Membership, Records
 from pi_v_jupyter.swarm.muster import Members, Muster
+from pi_v_jupyter.swarm.planning import Plans
 from pi_v_jupyter.swarm.provision import Order, Provision, Spawned
 from pi_v_jupyter.swarm.registry_service import RegistryService
 from pi_v_jupyter.swarm.room import Room
@@ -73,6 +74,7 @@ class Swarm:
         self.registry = RegistryService(fleet.settings, fleet.on_notice)
         self._muster = Muster(fleet, self.registry)
         self._agents: dict[str, Agent] = {}  # by the id of the VM
+        self.plans = Plans(fleet)
         self._farewell = Farewell(fleet, self._muster, self.registry, self._agents)
 
     @property

@@ -174,7 +174,9 @@ def test_a_row_whose_machine_has_just_gone_offers_nothing(dash: Dashboard) -> No
         "patch": {"machines": {"vm-left": None}},
     }
     failures: list[str] = []
-    dash.page.on("console", lambda message: failures.append(message.text) if message.type == "error" else None)
+    dash.page.on(
+        "console", lambda message: failures.append(message.text) if message.type == "error" else None
+    )
     menu = dash.page.get_by_label("Actions for left", exact=True)
     menu.evaluate("(it, gone) => { deliver(gone); it.click() }", gone)  # in one frame
     expect(menu).to_have_count(0)

@@ -16,8 +16,10 @@ from pi_v_jupyter.api.models import CommitInfo, VMInfo
 from pi_v_jupyter.commits import Commit
 from pi_v_jupyter.dashboard import patches, snapshot
 from pi_v_jupyter.dashboard.snapshot import Memo, Snapshots
+from pi_v_jupyter.plan.steps import Plan, Step
 from pi_v_jupyter.swarm.agent import BUSY
 from pi_v_jupyter.swarm.changes import Death
+from pi_v_jupyter.swarm.planning import Progress
 from pi_v_jupyter.swarm.story import Story
 from pi_v_jupyter.texts import end_begins
 from pi_v_jupyter.vm import VM
@@ -35,6 +37,21 @@ def agent(story: Story, label: str = "a", **more: Any) -> Any:
         **{"run": story.runs[-1] if story.runs else None, "vm": SimpleNamespace(id=VM_ID)},
     }
     return SimpleNamespace(**known | more)
+
+
+def test_a_card_tells_how_far_an_agent_is_with_its_plan() -> None:
+    steps = (
+        Step(1, "Look\x1b[31m.", done=True),
+        Step(4, "word " * 200),
+        *[Step(n, "x") for n in range(5, 99)],
+    )
+    told = snapshot.card(agent(Story()), Progress("a", "working", Plan(steps)))["plan"]
+    assert (told["stage"], told["done"], told["total"]) == ("working", 1, len(steps))
+    assert told["steps"]["0"] == {"number": 1, "text": "Look.", "done": True}
+    assert len(told["steps"]) < len(steps) and len(told["steps"]["1"]["text"]) == snapshot.STEP
+    assert snapshot.card(agent(Story()))["plan"]["stage"] == ""
+    asked = snapshot.card(agent(Story()), Progress("a", "planned", None, trouble="no steps"))["plan"]
+    assert (asked["total"], asked["trouble"]) == (0, "no steps")
 
 
 def test_a_card_tells_what_an_agent_does_and_has_cost() -> None:
@@ -172,12 +189,18 @@ def test_a_commit_is_golden_by_its_tag_or_by_what_it_says_of_itself() -> None:
 def test_snapshots_of_things_that_have_not_changed_are_the_same_objects() -> None:
     snapshots, one, busy = Snapshots(), vm(), agent(fed({"type": "agent_start"}))
     connection: Any = {"state": "ok"}
+    plans: Any = Mock(**{"of.return_value": None, "kept.return_value": ""})
 
     def make() -> Any:
-        return snapshots.make(connection, [one], [], [busy], [], {}, active=None, labels={})
+        about: dict[str, Any] = {"active": None, "labels": {}, "plans": plans}
+        return snapshots.make(connection, [one], [], [busy], [], {}, **about)
 
     first, second = make(), make()
     assert second["machines"][VM_ID] is first["machines"][VM_ID]
     assert second["agents"][VM_ID] is first["agents"][VM_ID]
+    plans.of.return_value = Progress("a", "planned", Plan((Step(1, "Look."),)))
+    assert make()["agents"][VM_ID] is first["agents"][VM_ID], "nothing was heard that could have changed it"
+    plans.kept.return_value = "written"
+    assert make()["agents"][VM_ID]["plan"]["total"] == 1
     snapshots.renew()
     assert make()["machines"][VM_ID] is first["machines"][VM_ID], "its name was read again, and is the same"
