@@ -38,13 +38,14 @@ class Room:
         """Have the model answer so, from the next request on."""
         self.script.write_text(json.dumps({"turns": turns, "gate": os.urandom(4).hex()}))
 
-    def held(self, *words: str) -> tuple[list[object], Path]:
-        """An answer that goes on from one of these words to the next when its gate is opened."""
-        gate = Path(tempfile.mkdtemp(dir=self.farm.folder)) / "gate"
-        blocks: list[object] = []
-        for word in words:
-            blocks += [{"say": word}, {"hold": str(gate)}]
-        return blocks[:-1], gate
+    def held(self, *words: str) -> tuple[list[object], list[Path]]:
+        """An answer that goes on from one of these words to the next when a gate between them is opened."""
+        folder = Path(tempfile.mkdtemp(dir=self.farm.folder))
+        gates = [folder / str(number) for number in range(1, len(words))]
+        blocks: list[object] = [{"say": words[0]}]
+        for gate, word in zip(gates, words[1:], strict=True):
+            blocks += [{"hold": str(gate)}, {"say": word}]
+        return blocks, gates
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +71,7 @@ def room(shared: Room) -> Iterator[Room]:
     """Two agents, a and b, that were told nothing yet."""
     spawned = shared.kernel.run("team = %vers swarm spawn golden --labels a,b", timeout=120)
     assert spawned.error is None, spawned
+    shared.kernel.late.clear()
     yield shared
     good(shared.kernel, "%vers swarm teardown -f")
 
@@ -116,7 +118,7 @@ def test_a_planned_task_becomes_steps_that_are_run_ticked_and_summed_up(room: Ro
 def test_steps_are_ticked_in_the_cell_as_they_are_done_and_stay_as_they_were_last(room: Room) -> None:
     kernel = room.kernel
     planned(room)
-    blocks, gate = room.held("So it is. [DONE:1] And on.", "Not that.")
+    blocks, (first, second) = room.held("I begin. ", "So it is. [DONE:1] And on.", "Not that.")
     room.says({"content": blocks, "size": 4})
     shown = good(kernel, "%plan run a")
     assert shown.data[-1].splitlines()[:2] == [
@@ -124,8 +126,9 @@ def test_steps_are_ticked_in_the_cell_as_they_are_done_and_stay_as_they_were_las
         "    ▸ 1. Write `a.txt`.",
     ]
     refused(kernel, "%plan run a", "AgentError", "a works already.")
+    first.touch()
     assert "✓ 1. Write `a.txt`." in late(kernel, "a: working on its plan, 1 of 3 steps done")
-    gate.touch()
+    second.touch()
     assert late(kernel, "a: stopped").splitlines()[0] == (
         "⊘ a: stopped, 1 of 3 steps done. `%plan run a` has it go on"
     )
@@ -137,7 +140,7 @@ def test_steps_are_ticked_in_the_cell_as_they_are_done_and_stay_as_they_were_las
 
 def test_a_plan_comes_into_the_cell_that_asked_for_it(room: Room) -> None:
     kernel = room.kernel
-    blocks, gate = room.held("I look. ", PLAN)
+    blocks, (gate,) = room.held("I look. ", PLAN)
     room.says({"content": blocks})
     shown = good(kernel, "%%task a --plan\nMake two files.")
     assert shown.data == ["⟳ a: planning; it may only look"]
@@ -183,7 +186,7 @@ def test_plans_are_known_to_a_kernel_that_is_started_again(room: Room) -> None:
     kernel = room.kernel
     planned(room)
     good(kernel, "%plan done 2 a")
-    blocks, gate = room.held("[DONE:1] ", "and on")
+    blocks, (gate,) = room.held("[DONE:1] ", "and on")
     room.says({"content": blocks})
     good(kernel, "%plan run a")
     with started(room.env) as other:
