@@ -215,7 +215,7 @@ class Agent:
         is told to end with a plan; it stays so until it is given a task without that.
 
         Raises:
-            AgentError: it works already, is not ready, refused, or cannot be held to looking; it began nothing.
+            AgentError: it works already, is not ready, refused, or cannot be held to looking; nothing began.
         """
         self._check_ready()
         await self.attach()
