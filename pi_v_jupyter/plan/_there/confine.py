@@ -33,13 +33,8 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 # From Linux's headers: sched, mount, prctl, capability, seccomp, landlock, and the numbers of calls.
 CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID = 0x20000, 0x8000000, 0x10000000, 0x20000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
-PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = (
-    1,
-    22,
-    24,
-    36,
-    38,
-)
+PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_CAPBSET_DROP = 1, 22, 24
+PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 36, 38
 SECCOMP_MODE_FILTER, CAP_DAC_READ_SEARCH, CAP_VERSION_3 = 2, 2, 0x20080522
 MOUNT_SETATTR, AT_FDCWD, AT_RECURSIVE = 442, -100, 0x8000
 LANDLOCK_CREATE, LANDLOCK_ADD, LANDLOCK_RESTRICT, LANDLOCK_VERSION, BENEATH = 444, 445, 446, 1, 1
@@ -53,11 +48,7 @@ X32 = 0x40000000  # the least number of a second set of calls that x86_64 has
 # Of each machine: the number by which a filter knows it, and those of socket, socketpair and io_uring_setup.
 MACHINES = {"x86_64": (0xC000003E, 41, 53, 425), "aarch64": (0xC00000B7, 198, 199, 425)}
 DEVICES = ("null", "zero", "full", "random", "urandom")
-SCRATCH = (
-    "/tmp",
-    "/var/tmp",
-    "/run",
-)  # what is there is seen; what is written is in memory, and gone with it
+SCRATCH = ("/tmp", "/var/tmp", "/run")  # seen; what is written there is in memory, and gone with it
 ROOM = "size=64m"
 REPORT = 9  # the descriptor that the command has for it
 FAILED = 125  # as `env` and `timeout` have it
