@@ -1,7 +1,7 @@
 """The project's documents, and what tests make of their blocks.
 
-A block of `bash` or `python` is executed by the tests: `python` is a cell of a notebook, magics included. A word
-behind the language says otherwise:
+A block of `bash` or `python` is executed by the tests: `python` is a cell of a notebook, magics included.
+A word behind the language says otherwise:
 
     fails      a cell whose error is the point
     cloud      needs an account of the Vers cloud; not executed
@@ -37,6 +37,4 @@ def blocks_of(page: str) -> list[Block]:
 
 def executed(page: str) -> list[Block]:
     """What the tests run of a page, in its order."""
-    return [
-        block for block in blocks_of(page) if block.language in COMMANDS and block.place not in NOT_HERE
-    ]
+    return [block for block in blocks_of(page) if block.language in COMMANDS and block.place not in NOT_HERE]

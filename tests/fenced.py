@@ -1,7 +1,7 @@
 """The fenced blocks of Markdown documents: what a reader would type.
 
-After its language a block may say, in a word, what becomes of it: ```` ```bash cloud ````. Which words there are,
-and what runs what, is up to whoever collects them.
+After its language a block may say, in a word, what becomes of it: ```` ```bash cloud ````. Which words there
+are, and what runs what, is up to whoever collects them.
 """
 
 from __future__ import annotations

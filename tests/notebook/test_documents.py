@@ -14,10 +14,12 @@ from fenced import Block
 from kernels import Kernel, started
 from platforms import Platform, build_golden_image, new_platform
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
-SLOW = 400  # seconds for a block: a golden image is kept in one
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(1200)]
+SLOW = 600  # seconds for a block: a golden image is kept in one
 OWN = {"docs/how-to/embedded-platform.md"}  # which ends the platform it is about
-PAGES = [page for page in WRITTEN if executed(page)]
+UNINSTALL = "docs/how-to/uninstall.md"
+GOES_ON = {"docs/how-to/agents.md": "docs/how-to/budgets.md"}  # with what the former has made
+PAGES = [page for page in WRITTEN if executed(page) and page not in (UNINSTALL, *GOES_ON.values())]
 
 
 @pytest.fixture
@@ -67,8 +69,8 @@ def type_in_notebook(block: Block, kernel: Kernel) -> None:
 def test_a_page_followed_word_for_word_works_and_leaves_no_machine(
     page: str, place: Platform, reader: dict[str, str]
 ) -> None:
-    blocks = executed(page)
-    if any("golden" in block.text for block in blocks):
+    blocks = executed(page) + (executed(GOES_ON[page]) if page in GOES_ON else [])
+    if any("%vers golden" in block.text for block in blocks):
         build_golden_image()
     before = {process.pid for process in place.qemus()}
     with started(reader) as kernel:
@@ -79,3 +81,20 @@ def test_a_page_followed_word_for_word_works_and_leaves_no_machine(
             else:
                 type_in_notebook(block, kernel)
     assert {process.pid for process in place.qemus()} <= before, "it has cleaned up"
+
+
+def test_nothing_of_ours_is_left_after_uninstalling(tmp_path: Path) -> None:
+    kept = [
+        tmp_path / ".local/state/pi_v_jupyter",
+        tmp_path / ".cache/pi_v_jupyter",
+        tmp_path / ".local/share/pi-v",
+    ]
+    for folder in kept:
+        (folder / "something").mkdir(parents=True)
+    known = ("XDG_", "VERS_")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(known)}
+    env |= {"HOME": str(tmp_path), "PWD": str(tmp_path)}
+    env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
+    for block in executed(UNINSTALL):
+        type_in_shell(block, env)
+    assert not any(folder.exists() for folder in kept)

@@ -1,4 +1,4 @@
-"""What is written in README, CONTRIBUTING and docs: each command says whether it is run, each link leads somewhere."""
+"""README, CONTRIBUTING and docs: each command is run or says why it is not, each link leads somewhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ LONGEST_README = 120  # lines: two screens or so, its tables and pictures includ
 def test_every_block_is_run_or_says_why_it_is_not(page: str) -> None:
     for block in blocks_of(page):
         if block.language in COMMANDS:
-            assert block.place in COMMANDS[block.language], f"{block.where}: {block.place!r} is no word for it"
+            assert block.place in COMMANDS[block.language], (
+                f"{block.where}: {block.place!r} is no word for it"
+            )
         else:
             assert block.language in TEXTS and not block.place, f"{block.where}: what is {block.language!r}?"
 
@@ -25,7 +27,9 @@ def test_every_block_is_run_or_says_why_it_is_not(page: str) -> None:
 def test_what_is_not_run_is_shell_or_python_all_the_same(page: str) -> None:
     for block in blocks_of(page):
         if block.language == "bash":
-            done = subprocess.run(["bash", "-n"], input=block.text, capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                ["bash", "-n"], input=block.text, capture_output=True, text=True, check=False
+            )
             assert done.returncode == 0, f"{block.where}: {done.stderr}"
         elif block.language == "python" and "%" not in block.text:
             compile(block.text, block.where, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
