@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -40,7 +41,16 @@ def place(page: str, shared_platform: Platform) -> Iterator[Platform]:
 def reader(place: Platform, tmp_path: Path) -> dict[str, str]:
     """The environment of somebody with an empty folder, an installed package and no keys."""
     env = {name: value for name, value in place.env.items() if not name.endswith("_API_KEY")}
-    return env | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}", "PWD": str(tmp_path)}
+    programs, folder = tmp_path / "programs", tmp_path / "folder"
+    for each in (programs, folder):
+        each.mkdir()
+    for program in ("ssh", "scp"):  # they look for a configuration where the system says HOME is
+        (programs / program).write_text(
+            f'#!/bin/sh\nexec {shutil.which(program)} -F "$HOME/.ssh/config" "$@"\n'
+        )
+        (programs / program).chmod(0o755)
+    path = (str(programs), str(Path(sys.executable).parent), env["PATH"])
+    return env | {"PATH": os.pathsep.join(path), "PWD": str(folder)}
 
 
 def type_in_shell(block: Block, env: dict[str, str]) -> None:
