@@ -15,12 +15,15 @@ from pi_v_jupyter.remote.background import BackgroundProcess
 from pi_v_jupyter.remote.tunnel import Tunnel
 
 if TYPE_CHECKING:
+    from pi_v_jupyter.plan.mode import PlanMode
     from pi_v_jupyter.session import Vers
     from pi_v_jupyter.swarm.agent import Agent
+    from pi_v_jupyter.swarm.planning import Plans
     from pi_v_jupyter.swarm.provision import Spawned
     from pi_v_jupyter.swarm.swarm import Swarm
 
 SWARM = "pi_v_jupyter.swarm."  # in its modules are the classes of agents
+PLAN = "pi_v_jupyter.plan.mode"
 
 
 class Sync:
@@ -28,7 +31,16 @@ class Sync:
 
     def __init__(
         self,
-        target: Vers | Machine | Tunnel | BackgroundProcess | Golden | Swarm | Agent | Spawned,
+        target: Vers
+        | Machine
+        | Tunnel
+        | BackgroundProcess
+        | Golden
+        | PlanMode
+        | Swarm
+        | Plans
+        | Agent
+        | Spawned,
         before: Callable[[], object] = lambda: None,
     ) -> None:
         """`before` is called before anything of it is asked for."""
@@ -75,10 +87,15 @@ def _blocking(value: Any) -> Any:
 
 def _waited_for(value: Any) -> bool:
     """Has it methods that are to be waited for?"""
+    if type(value).__module__ == PLAN:
+        from pi_v_jupyter.plan.mode import PlanMode
+
+        return isinstance(value, PlanMode)
     if not type(value).__module__.startswith(SWARM):  # who has no agents need not load what they are
         return isinstance(value, Machine | Tunnel | BackgroundProcess | Golden)
     from pi_v_jupyter.swarm.agent import Agent
+    from pi_v_jupyter.swarm.planning import Plans
     from pi_v_jupyter.swarm.provision import Spawned
     from pi_v_jupyter.swarm.swarm import Swarm
 
-    return isinstance(value, Swarm | Agent | Spawned)
+    return isinstance(value, Swarm | Plans | Agent | Spawned)

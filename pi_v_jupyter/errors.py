@@ -4,11 +4,13 @@
     ├── SettingsError              a key, URL or file of ours that cannot be used
     │   └── NoKeyError             no account configured and no embedded platform up
     ├── UsageError                 a magic or a call used wrongly
+    ├── PlanModeError              plan mode refuses it
     ├── UnknownVMError             no VM of that id or name
     ├── AmbiguousVMError           more than one
     ├── UnknownProcessError        no background process of that id
     ├── UnknownAgentError          no agent of that label
     ├── UnknownCommitError         no commit, or no tag, of that id or name
+    ├── UnknownSkillError          no skill document of that name
     ├── AmbiguousCommitError       more than one
     ├── ApiError                   the platform answered with an error
     │   ├── AuthenticationError    401, 403
@@ -88,6 +90,14 @@ class UsageError(VersError):
     """A magic or a call was used wrongly."""
 
 
+class PlanModeError(VersError):
+    """Plan mode is on, and `part` of what was to run may do more than look: the `rule` says why."""
+
+    def __init__(self, part: str, rule: str, hint: str = "`%plan off` ends plan mode.") -> None:
+        super().__init__(f"Plan mode: `{part}` is refused: {rule.rstrip('.')}.", hint)
+        self.part, self.rule = part, rule
+
+
 class UnknownVMError(VersError):
     """No VM has that id or name."""
 
@@ -106,6 +116,10 @@ class UnknownAgentError(VersError):
 
 class UnknownCommitError(VersError):
     """No commit has that id, name or tag; or no tag that name."""
+
+
+class UnknownSkillError(VersError):
+    """No skill document has that name."""
 
 
 class AmbiguousCommitError(VersError):

@@ -23,7 +23,7 @@ from pi_v_jupyter.fleet import Fleet
 from pi_v_jupyter.loops import at_home
 from pi_v_jupyter.machine import Machine
 from pi_v_jupyter.remote.background import BackgroundProcess
-from pi_v_jupyter.swarm import workspace
+from pi_v_jupyter.swarm import agentskills, workspace
 from pi_v_jupyter.vm import VM
 
 TAG = "golden"
@@ -118,6 +118,8 @@ class Golden:
         """
         async with self._machine(source, on_progress, keep=keep) as vm:
             tools = await self._made_ready(vm, pi, on_progress)
+            on_progress("putting in the skills for agents")
+            await agentskills.pack().give(vm)
             await _forget_agent(vm)
             await workspace.mark(vm)  # what agents change is told from here on
             if hot is not False:

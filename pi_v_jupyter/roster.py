@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from pi_v_jupyter import names
 from pi_v_jupyter.api.client import VersClient
@@ -18,9 +18,10 @@ from pi_v_jupyter.remote.callbacks import Callbacks
 from pi_v_jupyter.remote.resident import Legacy
 from pi_v_jupyter.settings import Settings
 from pi_v_jupyter.state import State
-from pi_v_jupyter.vm import VM
+from pi_v_jupyter.vm import ASIDE, VM
 
 MOST_ASKED = 32  # VMs whose size is asked for at once
+NO_LABELS: Mapping[str, str] = {}
 
 
 class VMs(list[VM]):
@@ -116,6 +117,15 @@ class Roster:
             child.inherit(vm.legacy, vm.pinned(vm.vm_id))
         await asyncio.gather(*map(self._call, made, given))
         return VMs(made, self._active.vm_id if self._active else None)
+
+    async def branch_aside(self, vm: VM, key: str) -> VM:
+        """A branch that nobody is to work on, marked as such; `key` is the call's idempotency key."""
+        (vm_id,) = await self.client.branch_vm(vm.vm_id, key=key)
+        child = await self._new(vm_id)
+        child.inherit(vm.legacy, vm.pinned(vm.vm_id))
+        (name,) = await self.free_names(f"{vm.label}-plan", 1)
+        await self._call(child, name, {ASIDE: vm.vm_id})
+        return child
 
     def places(self, nearest: VM | None = None, find: Find | None = None) -> Places:
         """What words such as `build:/srv` stand for in a copy; `:/srv` is on `nearest`, or the active VM."""
@@ -268,18 +278,21 @@ class Roster:
         vm.learn(metadata)
         return vm
 
-    async def _call(self, vm: VM, name: str) -> None:
-        """Name it: by a label, which all see, or where the platform keeps none, in our own state."""
-        platform = self.settings.base_url
+    async def _call(self, vm: VM, name: str, labels: Mapping[str, str] = NO_LABELS) -> None:
+        """Name it: by a label, which all see, or where the platform keeps none, in our own state.
+
+        With other `labels`, where it keeps them.
+        """
+        platform, given = self.settings.base_url, {**labels, "name": name}
         try:
-            await self.client.label_vm(vm.vm_id, {"name": name})
+            await self.client.label_vm(vm.vm_id, given)
         except ApiError as error:
             if error.status not in (400, *ABSENT):
                 raise
             self.state.set(platform, "names", vm.vm_id, name)
         else:
             self.state.set(platform, "names", vm.vm_id, None)
-            vm.learn(vm.info.model_copy(update={"labels": {**vm.info.labels, "name": name}}))
+            vm.learn(vm.info.model_copy(update={"labels": {**vm.info.labels, **given}}))
 
     def _of(self, info: VMInfo) -> VM:
         key = (self.settings.base_url, info.vm_id)

@@ -32,6 +32,7 @@ from pi_v_jupyter.state import State
 from pi_v_jupyter.vm import VM
 
 if TYPE_CHECKING:
+    from pi_v_jupyter.plan.mode import PlanMode
     from pi_v_jupyter.swarm.swarm import Swarm
     from pi_v_jupyter.views.dashboard import DashboardView
     from pi_v_jupyter.views.saved import Saved
@@ -65,7 +66,9 @@ class Vers:
         self._home = home
         self._parts: tuple[VersClient, Fleet] | None = None
         self._swarm: Swarm | None = None
+        self._plan: PlanMode | None = None
         self._making = threading.Lock()  # a cell and the I/O loop may be the first at once
+        self._planning = threading.Lock()  # likewise
         self._listeners: set[Callable[[str], object]] = set()
         self._companions: set[Callable[[], Awaitable[object]]] = set()
 
@@ -168,6 +171,8 @@ class Vers:
             await end()
         if self._parts is not None:
             (client, fleet), self._parts = self._parts, None
+            if self._plan is not None:
+                await self._plan.close()
             if self._swarm is not None:
                 await self._swarm.close()
             await fleet.close()
@@ -290,6 +295,16 @@ class Vers:
         if self._swarm is None or self._swarm.fleet is not self.fleet:
             self._swarm = Swarm(self.fleet)
         return self._swarm
+
+    @property
+    def plan(self) -> PlanMode:
+        """Plan mode: `await vers.plan.on()` has the magics and dashboards of this session look only."""
+        from pi_v_jupyter.plan.mode import PlanMode  # who does not plan need not wait for it
+
+        with self._planning:
+            if self._plan is None or self._plan.fleet is not self.fleet:
+                self._plan = PlanMode(self.fleet)
+            return self._plan
 
     def dashboard(self) -> DashboardView | Saved:
         """All that runs, live, as a widget: the value of a cell, or part of others. In a terminal, tables.

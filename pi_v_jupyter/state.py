@@ -107,6 +107,7 @@ class State:
             known.get("host_keys", {}).pop(vm_id, None)
             known.get("agents", {}).pop(vm_id, None)
             known.get("undone", {}).pop(vm_id, None)
+            known.get("plans", {}).pop(vm_id, None)
             seats = known.get("seats", {})
             for seat in [seat for seat in seats if seat.startswith(f"{vm_id} ")]:
                 seats.pop(seat)

@@ -35,6 +35,8 @@ from pi_v_jupyter.remote.tunnel import Tunnel, check_port
 from pi_v_jupyter.settings import Settings
 from pi_v_jupyter.state import State
 
+ASIDE = "pi-v-plan"  # the label of a branch that plan mode has made, of which VM
+
 
 class Family(Protocol):
     """What a VM asks of the fleet it belongs to."""
@@ -111,6 +113,11 @@ class VM(KernelHost, Machine):
     def away(self) -> bool:
         """Had this session a connection to it that is lost for now?"""
         return self._open is not None and self._open.lost
+
+    @property
+    def aside(self) -> bool:
+        """Is it a branch that plan mode has made, and deletes?"""
+        return ASIDE in self.info.labels
 
     @property
     def created_at(self) -> datetime:

@@ -10,6 +10,22 @@ from typing import Any
 
 from pi_v_jupyter.dashboard import patches
 from pi_v_jupyter.dashboard.board import Board
+from pi_v_jupyter.terminal import Output, Terminal
+from pi_v_jupyter.vm import VM
+
+
+class Screen:
+    """Shows a terminal to nobody, and keeps what it is to show."""
+
+    def __init__(self, vm: VM, id: str) -> None:
+        self.id, self.told = id, b""
+        self.terminal = Terminal(vm, on_output=self._add, on_status=str)
+
+    def _add(self, output: Output) -> None:
+        self.told += output.data
+
+    def close(self) -> None:
+        self.terminal.hang_up()
 
 
 class Page:
@@ -25,10 +41,19 @@ class Page:
         self.answers: dict[int, dict[str, Any]] = {}
         self._ids = itertools.count(1)
         self._told = asyncio.Event()
-        self.leave = board.attach(self)
+        self.screens: list[Screen] = []
+        board.attach(self)
 
     def heard_until(self) -> float:
         return time.monotonic()
+
+    def screen(self, vm: VM) -> Screen:
+        self.screens.append(Screen(vm, f"screen-{len(self.screens) + 1}"))
+        return self.screens[-1]
+
+    async def leave(self) -> None:
+        """Be told no more."""
+        await self.board.part(self)
 
     def read(self, vm: str) -> None:
         """Follow the transcript of the agent on that VM."""
@@ -97,3 +122,16 @@ class Page:
         """What has happened, as it reads."""
         told = [event for event in self.state["events"].values() if kind in ("", event["kind"])]
         return [f"{event['about']}: {event['text']}" for event in told]
+
+
+async def spawned(page: Page, *labels: str) -> list[str]:
+    """The ids of new agents that are idle, as the page sees them."""
+    told = await page.act("spawn", labels=[*labels])
+    assert told["ok"] and told["text"] == f"{', '.join(labels)}: ready.", told
+    await page.sees(lambda seen: states(seen) == dict.fromkeys(labels, "idle"))
+    return [page.named(label, "agents")[0] for label in labels]
+
+
+def states(seen: dict[str, Any]) -> dict[str, str]:
+    """Those of the agents that are seen, by their labels."""
+    return {agent["label"]: agent["state"] for agent in seen["agents"].values()}

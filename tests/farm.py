@@ -63,8 +63,9 @@ class Farm:
             (home / "bin" / name).write_text(f'#!/bin/sh\n{nice} "$@"\n')
             (home / "bin" / name).chmod(0o755)
         for name, text in self.config.items():
-            (home / ".pi" / "agent").mkdir(parents=True, exist_ok=True)
-            (home / ".pi" / "agent" / name).write_text(text)
+            file = home / ".pi" / "agent" / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
         marked = [sys.executable, "-c", source("workspace"), "mark", ""]  # as in a golden image
         subprocess.run(marked, check=True, env={"HOME": str(home), "PATH": "/usr/bin:/bin"})
         key = asyncssh.generate_private_key("ssh-ed25519")

@@ -108,11 +108,12 @@ class Dashboard:
         self.seq += 1
         self.deliver(kind="patch", seq=self.seq, now=NOW, patch=patch)
 
-    def answer(self, text: str = "", *, ok: bool = True, hint: str = "") -> None:
-        """Answer the last intent."""
+    def answer(self, text: str = "", *, ok: bool = True, hint: str = "", noted: bool = False) -> None:
+        """Answer the last intent; `noted`: it is told among the events, too."""
         last = [one for one in self.sent if one["kind"] == "intent"][-1]
         self.deliver(kind="heard", to=last["view"], id=last["id"])
-        self.deliver(kind="answer", to=last["view"], id=last["id"], ok=ok, text=text, hint=hint)
+        told = {"ok": ok, "text": text, "hint": hint, "noted": noted}
+        self.deliver(kind="answer", to=last["view"], id=last["id"], **told)
 
     @property
     def rows(self) -> list[str]:

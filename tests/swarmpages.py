@@ -13,8 +13,14 @@ def agent(label: str, state: str = "idle", **more: Any) -> dict[str, Any]:
     """A card of a snapshot."""
     texts = dict.fromkeys(("trouble", "detail", "task", "words"), "")
     numbers = dict.fromkeys(("tokens", "cost", "budget", "began", "seconds", "queued"), 0)
-    lists: dict[str, Any] = {"calls": [], "asks": []}
+    lists: dict[str, Any] = {"calls": [], "asks": [], "plan": planned("")}
     return {"label": label, "state": state, "model": "acme/large-4", **texts, **numbers, **lists, **more}
+
+
+def planned(stage: str, *steps: str, done: int = 0, **more: Any) -> dict[str, Any]:
+    """What an agent has planned, the first `done` steps of which are done."""
+    told = {str(at): {"number": at + 1, "text": text, "done": at < done} for at, text in enumerate(steps)}
+    return {"stage": stage, "trouble": "", "done": done, "total": len(steps), "steps": told, **more}
 
 
 def asked(
@@ -35,7 +41,7 @@ def swarm(agents: dict[str, dict[str, Any]], **parts: Any) -> dict[str, Any]:
     machines = {id: machine(card["label"], parent="c-golden") for id, card in agents.items()}
     commits = {
         "c-plain": commit("plain", created=50),
-        "c-golden": commit("3f9a2c1e", golden=True, tags=["golden"]),
+        "c-golden": commit("golden", golden=True, tags=["golden"]),
     }
     return snapshot(**{"agents": agents, "sums": sums, "machines": machines, "commits": commits, **parts})
 

@@ -4,6 +4,7 @@ import type { ExtensionAPI } from "@earendil-works/pi-coding-agent";
 import { hold } from "./vers/budget.ts";
 import { tick } from "./vers/clock.ts";
 import * as machines from "./vers/machines.ts";
+import { plan } from "./vers/plan.ts";
 import { follow } from "./vers/status.ts";
 import * as swarm from "./vers/swarm.ts";
 
@@ -14,4 +15,5 @@ export default function (pi: ExtensionAPI): void {
   follow(pi);
   hold(pi);
   tick(pi);
+  plan(pi);
 }

@@ -4,9 +4,10 @@ import { useRef } from "preact/hooks";
 import { Cost, Model, State, Time, Trouble } from "./card.jsx";
 import { abort, restart, teardown, whyNotAbort } from "./deeds.js";
 import { Button, useFrame } from "./parts.jsx";
-import { Prompt } from "./prompt.jsx";
+import { Plan } from "./plan.jsx";
+import { NotReady, Prompt } from "./prompt.jsx";
 import { Questions } from "./questions.jsx";
-import { busy } from "./states.js";
+import { busy, starts } from "./states.js";
 import { Transcript } from "./transcript.jsx";
 
 /** `close` goes back to the cards; `drafts` as `Prompt` and `Questions` have them. */
@@ -15,7 +16,8 @@ export function Agent({ id, drafts, close }) {
   const { store } = frame;
   const { agents } = store.state;
   const card = agents[id];
-  const asked = useRef(card.asks.length > 0); // was there a question when it was opened?
+  // Where the focus begins: on what is there when it is opened, and on nothing that comes later.
+  const begins = useRef(starts(card) ? "view" : card.asks.length > 0 ? "question" : "prompt");
   function key(event) {
     if (event.key === "Escape" && !event.isComposing) close();
   }
@@ -43,16 +45,21 @@ export function Agent({ id, drafts, close }) {
         </span>
       </header>
       <Trouble card={card} />
+      <Plan plan={card.plan} label={card.label} />
       <Transcript transcript={store.transcript} label={card.label} />
-      <Questions agent={id} label={card.label} asks={card.asks} drafts={drafts} focus={asked.current} />
-      <Prompt
-        agents={[id]}
-        works={busy(card)}
-        drafts={drafts}
-        draft={id}
-        label={busy(card) ? `Tell ${card.label} something` : `Give ${card.label} a task`}
-        focus={!asked.current}
-      />
+      <Questions agent={id} label={card.label} asks={card.asks} drafts={drafts} focus={begins.current === "question"} />
+      {starts(card) ? (
+        <NotReady called={[card.label]} />
+      ) : (
+        <Prompt
+          agents={[id]}
+          works={busy(card)}
+          drafts={drafts}
+          draft={id}
+          label={busy(card) ? `Tell ${card.label} something` : `Give ${card.label} a task`}
+          focus={begins.current === "prompt"}
+        />
+      )}
     </section>
   );
 }

@@ -54,7 +54,7 @@ export function Failures({ answers: { failures, dismiss } }) {
         <Said answer={answer} onDismiss={() => dismiss(id)} key={id} />
       ))}
       {failures.size > 1 && (
-        <Button kind="quiet" onClick={() => dismiss(...failures.keys())}>
+        <Button kind="quiet" title="Do not show any of these any more" onClick={() => dismiss(...failures.keys())}>
           Dismiss all
         </Button>
       )}

@@ -1,6 +1,7 @@
 // An agent in short. A card is drawn again only when its agent has changed.
 
 import { amount, memo, money } from "./parts.jsx";
+import { PlanCount } from "./plan.jsx";
 import { Questions } from "./questions.jsx";
 import { busy, sign, tone, words } from "./states.js";
 import { Elapsed, took } from "./ticking.jsx";
@@ -102,6 +103,7 @@ export const Card = memo(({ id, card, selected, choose, open, drafts }) => (
     <footer>
       {card.tokens > 0 && <span title={card.tokens.toLocaleString("en")}>{amount(card.tokens)} tokens</span>}
       <Cost cost={card.cost} budget={card.budget} />
+      <PlanCount plan={card.plan} />
       {card.queued > 0 && <span>{card.queued} queued</span>}
       <Model name={card.model} />
     </footer>

@@ -1,6 +1,7 @@
 // Commits: their rows' parts, and what can be done with them.
 
 import { HOW_MANY } from "./machineactions.js";
+import { issue } from "./lineage.js";
 import { names, several } from "./words.js";
 
 /** For the commits `ids`: a list of {label, onClick, why, danger}. */
@@ -24,9 +25,11 @@ export function commitActions({ store, act, fill, ask }, ids) {
     fill({ title: `Tag ${called}`, fields, yes: "Tag", intent: (values) => ["tag", { commit, ...values }] });
   }
   async function remove() {
+    const made = issue({ ...commits, ...machines }, ids).map((id) => (machines[id] ?? commits[id]).label);
     const golden = those.filter((one) => one.golden);
     const text = [
       `${called} cannot be restored any more.`,
+      made.length > 0 && `What came from ${ids.length === 1 ? "it" : "them"} stays: ${names(made)}.`,
       tags.length > 0 && `${tags.length === 1 ? "Its tag goes" : "Tags that go"} too: ${names(tags)}.`,
       golden.length > 0 && `Agents start from ${names(golden.map(({ label }) => label))}.`,
     ].filter(Boolean);
@@ -50,17 +53,15 @@ export function commitActions({ store, act, fill, ask }, ids) {
   ];
 }
 
-/** A commit's name, tags and whether agents start from it. */
-export function CommitName({ commit }) {
-  const called = commit.tags.includes(commit.label) ? commit.name : commit.label; // a tag is shown as one
+/** What a commit is called, and what else names it. */
+export function CommitName({ commit: { label, name, tags } }) {
   return (
     <>
-      {called && (
-        <span class="pi-v-name pi-v-dim" title={called}>
-          {called}
-        </span>
-      )}
-      {commit.tags.map((tag) => (
+      <span class="pi-v-name pi-v-dim" title={tags.includes(label) ? `Tag ${label}` : label}>
+        {label}
+      </span>
+      {name && name !== label && <span class="pi-v-dim"> {name}</span>}
+      {tags.filter((tag) => tag !== label).map((tag) => (
         <span class="pi-v-chip" key={tag}>
           <span class="pi-v-aside">tag </span>
           {tag}

@@ -21,7 +21,7 @@ export function Events({ store }) {
       return (!kind || event.kind === kind) && (!wanted || `${event.about} ${event.text}`.toLowerCase().includes(wanted));
     });
   return (
-    <div class="pi-v-events">
+    <div class={wanted || kind ? "pi-v-events" : "pi-v-events pi-v-events-all"}>
       <div class="pi-v-filter" role="search" aria-label="Events">
         <label for={`${id}-kind`}>Kind</label>
         <select id={`${id}-kind`} value={kind} onChange={(event) => setKind(event.target.value)}>

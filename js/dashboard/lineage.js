@@ -45,6 +45,15 @@ export function descendants(machines, commits, ids) {
   return [...found].slice(ids.length);
 }
 
+/** The ids of all that came from these, at whatever remove, without these; `items`: machines and commits. */
+export function issue(items, ids) {
+  const found = new Set(ids);
+  for (const from of found) {
+    for (const [id, { parent }] of Object.entries(items)) if (parent === from) found.add(id);
+  }
+  return [...found].slice(ids.length);
+}
+
 /** The ids of those shown by that of what they came from; "" nothing that is shown. */
 function children(shown, all) {
   const below = new Map();

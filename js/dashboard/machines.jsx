@@ -2,6 +2,7 @@
 
 import { useMemo, useRef, useState } from "preact/hooks";
 import { commitActions } from "./commits.jsx";
+import { Legend } from "./graph.jsx";
 import { lineage } from "./lineage.js";
 import { create, machineActions } from "./machineactions.js";
 import { MachineTable } from "./machinetable.jsx";
@@ -59,6 +60,7 @@ const Section = memo(({ machines, commits, model }) => {
         <>
           <Actions frame={frame} selection={selection} show={show} />
           <MachineTable rows={rows} machines={machines} commits={commits} selection={selection} actions={actions} />
+          <Legend withCommits={rows.some(({ id }) => id in commits)} />
         </>
       ) : (
         <Empty>

@@ -4,6 +4,7 @@ import { graphWidth } from "./graph.jsx";
 import { CommitRow, MachineRow } from "./rows.jsx";
 
 const COLUMNS = ["State", "Age", "Size"];
+const TITLES = { State: "What a machine does, as the platform tells it", Link: "Is the kernel connected to it?" };
 const SELDOM = { agent: "Agent", link: "Link", tunnels: "Tunnels" }; // columns that are there only if they have something
 
 /** `rows`: those of lineage.js; `selection`: that of selection.js; `actions(id)`: what a row's menu has. */
@@ -36,12 +37,12 @@ export function MachineTable({ rows, machines, commits, selection, actions }) {
               Name
             </th>
             {COLUMNS.map((column) => (
-              <th role="columnheader" scope="col" key={column}>
+              <th role="columnheader" scope="col" title={TITLES[column]} key={column}>
                 {column}
               </th>
             ))}
             {Object.entries(SELDOM).map(([name, column]) => (
-              <th role="columnheader" scope="col" class={`pi-v-vm-${name}`} key={name}>
+              <th role="columnheader" scope="col" class={`pi-v-vm-${name}`} title={TITLES[column]} key={name}>
                 {column}
               </th>
             ))}

@@ -66,7 +66,7 @@ export function memo(Inner) {
 /** What came of an intent. */
 export function Said({ answer, onDismiss }) {
   return (
-    <div class={answer.ok ? "pi-v-said" : "pi-v-said pi-v-failed"}>
+    <div class={["pi-v-said", !answer.ok && "pi-v-failed", answer.noted && "pi-v-noted"].filter(Boolean).join(" ")}>
       <span class="pi-v-mark" aria-hidden="true">
         {answer.ok ? "✓" : "✗"}
       </span>
@@ -81,7 +81,7 @@ export function Said({ answer, onDismiss }) {
         )}
       </p>
       {onDismiss && (
-        <Button kind="quiet" aria-label="Dismiss" title="Dismiss" onClick={onDismiss}>
+        <Button kind="quiet" aria-label="Dismiss" title="Do not show this any more" onClick={onDismiss}>
           ×
         </Button>
       )}

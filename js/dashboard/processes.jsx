@@ -7,6 +7,7 @@ import "./processes.css";
 
 const SIGNS = { running: "⟳", ended: "○", lost: "✗" };
 const LINES = 200; // of a log
+const NEAR = 4; // pixels from its end that count as there
 
 /** Such as 950 kB or 1.2 GB. */
 function size(bytes) {
@@ -147,12 +148,16 @@ const Row = memo(({ id, process, show }) => {
 
 function Log({ read, name, again, onClose }) {
   const box = useRef(null);
+  const atEnd = useRef(true);
   useLayoutEffect(() => {
-    box.current.scrollTop = box.current.scrollHeight;
+    if (atEnd.current) box.current.scrollTop = box.current.scrollHeight;
   }, [read]);
+  function scrolled({ target: { scrollTop, scrollHeight, clientHeight } }) {
+    atEnd.current = scrollHeight - scrollTop - clientHeight < NEAR;
+  }
   return (
     <Modal title={`Log of ${name}`} onClose={onClose} wide>
-      <pre class="pi-v-log" ref={box} tabIndex={0} role="region" aria-label={`The last ${LINES} lines of ${name}`}>
+      <pre class="pi-v-log" ref={box} onScroll={scrolled} tabIndex={0} role="region" aria-label={`The last ${LINES} lines of ${name}`}>
         {read.text || "Nothing was written."}
       </pre>
       <footer>

@@ -2,6 +2,7 @@
 
 import { useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Button, useFrame } from "./parts.jsx";
+import { names } from "./words.js";
 import "./telling.css";
 
 const LINES = 8; // a box grows to as many
@@ -55,10 +56,10 @@ export function Prompt({ agents, works, drafts, draft, label, focus = false }) {
         {works && (
           <fieldset>
             <legend class="pi-v-aside">When is it told?</legend>
-            <How id={id} value="steer" how={how} choose={choose} title="Once the tools under way have returned">
+            <How id={id} value="steer" how={how} choose={choose} title="It is told once the tools under way have returned">
               Steer
             </How>
-            <How id={id} value="follow_up" how={how} choose={choose} title="When it has finished what it does">
+            <How id={id} value="follow_up" how={how} choose={choose} title="It is told when it has finished what it does">
               Follow-up
             </How>
           </fieldset>
@@ -74,10 +75,19 @@ export function Prompt({ agents, works, drafts, draft, label, focus = false }) {
   );
 }
 
+/** In place of the box, while one of these, called so, cannot be told anything yet. */
+export function NotReady({ called }) {
+  return (
+    <p class="pi-v-note" role="status">
+      {names(called)} {called.length === 1 ? "is starting: it takes a task when it is" : "are starting: they take a task when they are"} ready.
+    </p>
+  );
+}
+
 function How({ id, value, how, choose, title, children }) {
   return (
     <label title={title}>
-      <input type="radio" name={id} value={value} checked={how === value} onChange={() => choose(value)} /> {children}
+      <input type="radio" title={title} name={id} value={value} checked={how === value} onChange={() => choose(value)} /> {children}
     </label>
   );
 }

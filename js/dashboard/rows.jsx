@@ -7,13 +7,14 @@ import { megabytes } from "./words.js";
 
 const STATES = { booting: "◌", running: "●", paused: "‖", sleeping: "☾", dead: "✗" };
 const LINKS = { connected: "connected", away: "lost" };
+const LINK_TITLES = { connected: "The kernel is connected to it", away: "It does not answer the kernel, which tries again" };
 
 /** `origin`: what it came from is called; `actions(id)`: what its menu has. */
 export const MachineRow = memo(({ id, machine, origin, chosen, choose, actions, ...graph }) => {
   const running = machine.state === "running";
   return (
     <Row id={id} called={machine.label} chosen={chosen} choose={choose} actions={actions}
-      graph={<Graph {...graph} shape="machine" filled={running} active={machine.active} />}
+      graph={<Graph {...graph} mark={running ? "running" : "still"} active={machine.active} />}
       name={
         <>
           {machine.active && (
@@ -26,6 +27,7 @@ export const MachineRow = memo(({ id, machine, origin, chosen, choose, actions, 
             {machine.label}
           </span>
           {origin && <span class="pi-v-aside"> from {origin}</span>}
+          {graph.up === "gone" && <Gone parent={machine.parent} />}
         </>
       }
     >
@@ -41,7 +43,7 @@ export const MachineRow = memo(({ id, machine, origin, chosen, choose, actions, 
       <td role="cell" class="pi-v-vm-agent" data-column="agent">
         {machine.agent}
       </td>
-      <td role="cell" class={machine.link === "away" ? "pi-v-vm-link pi-v-warns" : "pi-v-vm-link pi-v-dim"} data-column="link">
+      <td role="cell" class={machine.link === "away" ? "pi-v-vm-link pi-v-warns" : "pi-v-vm-link pi-v-dim"} data-column="link" title={LINK_TITLES[machine.link]}>
         {LINKS[machine.link]}
       </td>
       <td role="cell" class="pi-v-vm-tunnels">
@@ -56,11 +58,12 @@ export const MachineRow = memo(({ id, machine, origin, chosen, choose, actions, 
 /** Likewise. */
 export const CommitRow = memo(({ id, commit, origin, chosen, choose, actions, ...graph }) => (
   <Row id={id} called={commit.label} chosen={chosen} choose={choose} actions={actions}
-    graph={<Graph {...graph} shape="commit" />}
+    graph={<Graph {...graph} mark="commit" />}
     name={
       <>
         <CommitName commit={commit} />
         {origin && <span class="pi-v-aside"> of {origin}</span>}
+        {graph.up === "gone" && <Gone parent={commit.parent} />}
       </>
     }
   >
@@ -77,6 +80,15 @@ export const CommitRow = memo(({ id, commit, origin, chosen, choose, actions, ..
     <td role="cell" class="pi-v-vm-tunnels" />
   </Row>
 ));
+
+/** Says that what it came from is no more: that is known by its id alone. */
+function Gone({ parent }) {
+  return (
+    <span class="pi-v-chip pi-v-dim" title={`It came from ${parent.slice(0, 8)}, which is gone`}>
+      parent gone
+    </span>
+  );
+}
 
 function Row({ id, called, chosen, choose, actions, graph, name, children }) {
   return (

@@ -8,10 +8,7 @@ const MODEL =
 function offered(commits) {
   return Object.entries(commits)
     .sort(([, one], [, other]) => other.golden - one.golden || other.created - one.created)
-    .map(([id, { label, name, tags, golden }]) => {
-      const called = [...new Set([...tags, name].filter(Boolean))].join(", ") || label;
-      return [id, golden ? `★ ${called}` : `${called} (not golden)`];
-    });
+    .map(([id, { label, golden }]) => [id, golden ? `★ ${label}` : `${label} (not golden)`]);
 }
 
 /** How there comes to be what agents start from; "" if it is there. */

@@ -38,5 +38,8 @@ export function words({ state, detail }) {
 /** Does it do something that a prompt would come into? */
 export const busy = ({ state }) => state === "working" || state === "waiting" || state === "retrying";
 
+/** Is it not ready yet to be told anything? */
+export const starts = ({ state }) => state === "starting";
+
 /** Has its VM, or its pi, gone or is it about to? */
 export const over = ({ state }) => state === "ended" || state === "leaving";

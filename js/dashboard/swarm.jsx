@@ -5,10 +5,10 @@ import { Agent } from "./agent.jsx";
 import { Card, Cost } from "./card.jsx";
 import { abort, restart, teardown, whyNotAbort } from "./deeds.js";
 import { Button, Code, Empty, useFrame } from "./parts.jsx";
-import { Prompt } from "./prompt.jsx";
+import { NotReady, Prompt } from "./prompt.jsx";
 import { useSelection } from "./selection.js";
 import { lacking, spawn } from "./spawn.js";
-import { busy, sign, words } from "./states.js";
+import { busy, sign, starts, words } from "./states.js";
 import { Panel } from "./tabs.jsx";
 import "./swarm.css";
 
@@ -135,6 +135,7 @@ function Filter({ agents, state, filter }) {
 function Chosen({ ids, frame, drafts, clear }) {
   const { agents } = frame.store.state;
   const works = ids.some((id) => busy(agents[id]));
+  const early = ids.filter((id) => starts(agents[id]));
   const who = ids.length === 1 ? agents[ids[0]].label : `${ids.length} agents`;
   return (
     <section class="pi-v-chosen" aria-label="Selected agents">
@@ -151,13 +152,17 @@ function Chosen({ ids, frame, drafts, clear }) {
           Clear
         </Button>
       </div>
-      <Prompt
-        agents={ids}
-        works={works}
-        drafts={drafts}
-        draft="selected"
-        label={works ? `Tell ${who} something` : `Give ${who} a task`}
-      />
+      {early.length > 0 ? (
+        <NotReady called={early.map((id) => agents[id].label)} />
+      ) : (
+        <Prompt
+          agents={ids}
+          works={works}
+          drafts={drafts}
+          draft="selected"
+          label={works ? `Tell ${who} something` : `Give ${who} a task`}
+        />
+      )}
     </section>
   );
 }

@@ -116,8 +116,8 @@ class VersClient(Calls):
         request = replace(Request.of_vm("PATCH", vm_id, "/label"), body=LabelsRequest(labels=labels))
         await self._send(request, self._settings.endpoint())
 
-    async def branch_vm(self, vm_id: str, count: int = 1) -> list[str]:
-        """Fork the VM, memory and processes included; the ids of the branches.
+    async def branch_vm(self, vm_id: str, count: int = 1, key: str | None = None) -> list[str]:
+        """Fork the VM, memory and processes included; the ids of the branches. `key`: of a call for one.
 
         All are of one moment, unless the platform is of the older vintage, which makes one at a time.
         """
@@ -128,6 +128,7 @@ class VersClient(Calls):
                 Request.of_vm("POST", vm_id, "/branch"),
                 query={"count": left} if left > 1 else {},
                 timeout=self._long(left),
+                idempotency_key=key or exchange.new_key(),
             )
             made += (await self._ask(request, BranchAnswer.model_validate_json)).vm_ids
         return made[:count]

@@ -25,7 +25,7 @@ class AgentIntents(MachineIntents):
     async def _agents(self, ids: Sequence[str]) -> list[Agent]:
         """Those of these ids, each once, or none; looked for when one is not known."""
         await self.found(ids)
-        known = {agent.vm.id: agent for agent in self.vers.swarm.known()}
+        known = {agent.vm.id: agent for agent in self.vers.swarm.known() if agent.ready}
         if any(id not in known for id in ids):
             known = {agent.vm.id: agent for agent in await self.vers.swarm.agents()}
         for id in ids:

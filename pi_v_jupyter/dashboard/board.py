@@ -17,8 +17,10 @@ from pi_v_jupyter.dashboard.events import Events, compare
 from pi_v_jupyter.dashboard.execution import Output
 from pi_v_jupyter.dashboard.intents import Answer, Intents
 from pi_v_jupyter.dashboard.looks import PATIENCE, Looks
+from pi_v_jupyter.dashboard.outcomes import CLOSED, GIVEN_UP, STOPPED, TOO_LATE
 from pi_v_jupyter.dashboard.shape import Snapshot
 from pi_v_jupyter.dashboard.snapshot import Snapshots
+from pi_v_jupyter.dashboard.terminals import Terminals
 from pi_v_jupyter.dashboard.viewers import Message, Reading, View, Viewer, Viewers
 from pi_v_jupyter.errors import UsageError
 from pi_v_jupyter.loops import at_home
@@ -34,10 +36,6 @@ LOAD = 15  # so many times as long as it took to make one, nothing is made after
 CANCEL = "cancel"
 MOST = 100  # intents at once: a view of ours has one for each thing that somebody has clicked at
 BUSY = Answer(ok=False, text=f"{MOST} things are being done.", hint="Wait until one of them is.")
-GIVEN_UP = Answer(
-    ok=False, text="It was given up, as this dashboard's session was closed.", hint="`%vers` opens another."
-)
-CLOSED = Answer(ok=False, text="This dashboard's session was closed.", hint="`%vers` opens another.")
 
 
 def rest(took: float) -> float:
@@ -52,6 +50,7 @@ class Board:
         self.vers = vers
         self.home = vers.home
         self._viewers = Viewers()
+        self._terminals: dict[Viewer, Terminals] = {}  # of those that are attached
         self._events = Events()
         self._snapshots = Snapshots()
         self._last: Snapshot | None = None
@@ -66,14 +65,18 @@ class Board:
 
     # What any thread may call.
 
-    def attach(self, viewer: Viewer) -> Callable[[], None]:
-        """Have `viewer` told; until what is returned is called. From any thread."""
-        self._cross(self._viewers.add, viewer)
+    def attach(self, viewer: Viewer) -> None:
+        """Have `viewer` told, until it is parted with. From any thread."""
+        self._cross(self._attach, viewer)
 
-        def detach() -> None:
-            self._cross(self._detach, viewer)
-
-        return detach
+    @at_home
+    async def part(self, viewer: Viewer) -> None:
+        """Have `viewer` told no more, and wait until the terminals that it has opened are hung up on."""
+        self._viewers.remove(viewer)
+        self._watch()
+        terminals = self._terminals.pop(viewer, None)
+        if terminals is not None:
+            await terminals.close()
 
     def receive(self, viewer: Viewer, message: Message) -> None:
         """Take what a view says (see this package's own words). What none of ours would say is not heard.
@@ -130,6 +133,7 @@ class Board:
         for viewer, view, id in doing:
             self._answer(viewer, view, id, GIVEN_UP)
         self._viewers.end({"kind": "closed"})
+        await asyncio.gather(*map(self.part, [*self._terminals]))
         if self._looks is not None:
             await self._looks.close()
 
@@ -162,9 +166,9 @@ class Board:
                 view.reading = Reading(vm, number) if vm else None
                 self._changed.set()
 
-    def _detach(self, viewer: Viewer) -> None:
-        self._viewers.remove(viewer)
-        self._watch()
+    def _attach(self, viewer: Viewer) -> None:
+        self._viewers.add(viewer)
+        self._terminals.setdefault(viewer, Terminals(viewer.screen))
 
     def _watch(self) -> None:
         """Look if anybody does: at once, if nobody did before."""
@@ -215,6 +219,7 @@ class Board:
             self._snapshots.renew()
         parts = (looks.connection, looks.vms, looks.commits, agents, looks.processes)
         about: dict[str, Any] = {"active": self.vers.fleet.current, "labels": looks.labels()}
+        about["plans"] = self.vers.swarm.plans
         now = self._snapshots.make(*parts, self._events.all, **about)
         if self._last is not None:
             found = [*compare(self._last, now, self._known & looks.known)]
@@ -249,7 +254,8 @@ class Board:
 
     def _begin(self, viewer: Viewer, view: str, id: int, name: str, args: dict[str, Any]) -> None:
         key = viewer, view, id
-        if key in self._doing:
+        terminals = self._terminals.get(viewer)
+        if key in self._doing or terminals is None:
             return
         self._viewers.send(viewer, {"kind": "heard", "to": view, "id": id})
         if name == CANCEL:
@@ -258,7 +264,7 @@ class Board:
         if self._closed or len(self._doing) >= MOST:
             self._answer(*key, CLOSED if self._closed else BUSY)
             return
-        task = self._doing[key] = asyncio.create_task(self._do(key, name, args))
+        task = self._doing[key] = asyncio.create_task(self._do(key, name, args, terminals))
         task.add_done_callback(lambda _: self._doing.pop(key))
 
     def _cancel(self, key: tuple[Viewer, str, int], args: dict[str, Any]) -> None:
@@ -266,25 +272,27 @@ class Board:
         task = self._doing.get((viewer, view, args.get("intent", 0)))
         if task is not None:
             task.cancel()
-        over = Answer(ok=False, text="There is nothing to stop any more.")
-        self._answer(*key, over if task is None else Answer(ok=True, text=""))
+        self._answer(*key, TOO_LATE if task is None else Answer(ok=True, text=""))
 
-    async def _do(self, key: tuple[Viewer, str, int], name: str, args: dict[str, Any]) -> None:
+    async def _do(
+        self, key: tuple[Viewer, str, int], name: str, args: dict[str, Any], terminals: Terminals
+    ) -> None:
         viewer, view, id = key
         output = Output(
             lambda text: self._viewers.send(viewer, {"kind": "output", "to": view, "id": id, "text": text})
         )
         try:
-            answer = await Intents(self.vers, output.add).do(name, args)
+            answer = await Intents(self.vers, output.add, terminals).do(name, args)
         except asyncio.CancelledError:
             if self._closed:
                 raise
-            answer = Answer(ok=False, text="It was stopped.")
+            answer = STOPPED
         finally:
             output.close()
         self._answer(*key, answer)
         if answer.event:
-            self._happened("done", name, short(answer.text, 400), "info" if answer.ok else "error")
+            text = f"{answer.text} {answer.hint}".rstrip()
+            self._happened("done", name, short(text, 400), "info" if answer.ok else "error")
         if self._looks is not None:
             self._looks.wake("machines", "commits", "processes")
             if answer.agents:

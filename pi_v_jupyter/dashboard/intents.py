@@ -42,6 +42,7 @@ class Intents(AgentIntents, ProcessIntents):
                     f"There is no intent {shown(name[:40])!r}.{near}",
                     "Is the page older than the kernel? Reload it.",
                 )
+            self.vers.plan.check(name, args)
             told = await intent.act(self, given.checked(intent.given, name, args))
         except VersError as error:
             told = Answer(ok=False, text=error.message, hint=error.hint)
@@ -204,6 +205,8 @@ INTENTS: dict[str, Intent] = {
     "rename": Intent(Intents._rename, given.Rename),
     "delete": Intent(Intents._delete, given.VMs, agents=True),
     "exec": Intent(Intents._exec, given.Exec),
+    "terminal": Intent(Intents._terminal, given.OneVM, quiet=True),
+    "close_terminal": Intent(Intents._close_terminal, given.OneVM, quiet=True),
     "tunnel": Intent(Intents._tunnel, given.Tunnel),
     "close_tunnel": Intent(Intents._close_tunnel, given.CloseTunnel),
     "restore": Intent(Intents._restore, given.Restore),

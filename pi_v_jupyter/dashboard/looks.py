@@ -34,7 +34,7 @@ AGENTS = 30.0  # likewise; those whose VMs have come are looked for at once
 LONG = (
     10  # so many times as long as it took to ask for commits, they are not asked for again: there may be many
 )
-SOON = 5.0  # seconds until they are looked for again while one is not heard yet; longer each time
+SOON = 5.0  # seconds until they are looked for again while one is not ready or not heard; longer each time
 EACH = 0.1  # seconds between two looks for processes, at least, for each machine
 SLOWEST = 10.0  # seconds between two looks for VMs while the platform is in trouble
 PATIENCE = 5.0  # seconds after which one who has not answered is in trouble
@@ -218,7 +218,7 @@ class Looks:
         except VersError:
             return AGENTS
         self.known.add("agents")
-        unheard = any(agent.trouble and agent.state == "starting" for agent in found)
+        unheard = any(not agent.ready or (agent.trouble and agent.state == "starting") for agent in found)
         self._unheard = self._unheard + 1 if unheard else 0
         return min(SOON * self._unheard, AGENTS) if unheard else AGENTS
 

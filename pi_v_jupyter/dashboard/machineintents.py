@@ -1,4 +1,4 @@
-"""VMs as intents name them, and commands that run on them."""
+"""VMs as intents name them, and commands and terminals on them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import aclosing
 from pi_v_jupyter.dashboard import arguments as given
 from pi_v_jupyter.dashboard.execution import OUTPUT, Bounded, Lines
 from pi_v_jupyter.dashboard.outcomes import Answer, Outcome, answer, each
+from pi_v_jupyter.dashboard.terminals import Terminals
 from pi_v_jupyter.errors import RemoteCommandError, UnknownVMError
 from pi_v_jupyter.names import shown
 from pi_v_jupyter.session import Vers
@@ -17,10 +18,13 @@ EXEC_TIMEOUT = 120.0  # seconds
 
 
 class MachineIntents:
-    """What is done with VMs that are found by their ids; `tell` takes what there is to read meanwhile."""
+    """What is done with VMs that are found by their ids; `tell` takes what there is to read meanwhile.
 
-    def __init__(self, vers: Vers, tell: Callable[[str], object]) -> None:
-        self.vers, self.tell = vers, tell
+    `terminals`: those of who wants it.
+    """
+
+    def __init__(self, vers: Vers, tell: Callable[[str], object], terminals: Terminals) -> None:
+        self.vers, self.tell, self.terminals = vers, tell, terminals
 
     async def find(self, id: str) -> VM:
         """The VM of that id.
@@ -46,6 +50,14 @@ class MachineIntents:
 
         return answer(await each(await self.found(args.vms), lambda vm: shown(vm.label), connect))
 
+    async def _terminal(self, args: given.OneVM) -> Answer:
+        screen = await self.terminals.open(await self.find(args.vm))
+        return Answer(ok=True, text=screen.id)
+
+    async def _close_terminal(self, args: given.OneVM) -> Answer:
+        await self.terminals.end(args.vm)
+        return Answer(ok=True, text="")
+
     async def _exec(self, args: given.Exec) -> Answer:
         vms = await self.found(args.vms)
         written = {vm.id: Bounded(OUTPUT // len(vms)) for vm in vms}
@@ -54,7 +66,9 @@ class MachineIntents:
             output, lines = written[vm.id], Lines(shown(vm.label), self.tell)
             tell = self.tell if len(vms) == 1 else lines.add
             try:
-                async with aclosing(vm.stream(args.command, timeout=EXEC_TIMEOUT)) as pieces:
+                async with aclosing(
+                    self.vers.plan.machine(vm).stream(args.command, timeout=EXEC_TIMEOUT)
+                ) as pieces:
                     async for _, text in pieces:
                         output.add(text)
                         tell(text)

@@ -19,18 +19,26 @@ T = TypeVar("T")
 class Answer:
     """Was it done, and what is there to tell? `hint` says what to do next, and may be empty.
 
-    `event`: is it worth to be remembered? `agents`: may there be other agents now?
+    `event`: is it told among what happened, too? `agents`: may there be other agents now?
     """
 
     ok: bool
     text: str
     hint: str = ""
-    event: bool = True
+    event: bool = False
     agents: bool = False
 
     def told(self) -> dict[str, Any]:
         """As a view is told."""
-        return {"ok": self.ok, "text": self.text, "hint": self.hint}
+        return {"ok": self.ok, "text": self.text, "hint": self.hint, "noted": self.event}
+
+
+GIVEN_UP = Answer(
+    ok=False, text="It was given up, as this dashboard's session was closed.", hint="`%vers` opens another."
+)
+CLOSED = Answer(ok=False, text="This dashboard's session was closed.", hint="`%vers` opens another.")
+STOPPED = Answer(ok=False, text="It was stopped.", event=True)
+TOO_LATE = Answer(ok=False, text="There is nothing to stop any more.")
 
 
 @dataclass(frozen=True)

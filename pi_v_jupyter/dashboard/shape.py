@@ -79,6 +79,27 @@ class Asked(TypedDict):
     """Is the text here what the agent sent, character by character?"""
 
 
+class PlanStep(TypedDict):
+    """A step of a plan."""
+
+    number: int
+    text: str
+    done: bool
+
+
+class AgentPlan(TypedDict):
+    """What an agent has planned, and how far it is."""
+
+    stage: Literal["", "planning", "planned", "working", "stopped", "done"]
+    """"" for one that has planned nothing; "planning": it may look only."""
+    trouble: str
+    """Why no plan came of what it was last told to plan."""
+    done: int
+    total: int
+    steps: dict[str, PlanStep]
+    """The first of them, by their places as strings, counted up from 0."""
+
+
 class AgentCard(TypedDict):
     """An agent, by the id of its VM."""
 
@@ -107,6 +128,7 @@ class AgentCard(TypedDict):
     queued: int
     """Messages that wait for it."""
     model: str
+    plan: AgentPlan
     asks: list[Asked]
 
 

@@ -17,11 +17,13 @@ from pi_v_jupyter.names import shown
 from pi_v_jupyter.remote.background import BackgroundProcess
 from pi_v_jupyter.swarm.agent import Agent
 from pi_v_jupyter.swarm.changes import Dialog
+from pi_v_jupyter.swarm.planning import Plans, Progress
 from pi_v_jupyter.swarm.runs import call_text
 from pi_v_jupyter.texts import end_begins, harmless, last_line, short
 from pi_v_jupyter.vm import VM
 
 TASK = CALL = LINE = 200  # characters at most
+STEP, STEPS = 300, 50  # of a step, and of a plan that is shown
 OPTION = 300  # of one that a question offers
 WORDS = 600  # of what an agent says
 ERROR = 400
@@ -129,8 +131,25 @@ def asked(dialog: Dialog) -> shape.Asked:
     }
 
 
-def card(agent: Agent) -> shape.AgentCard:
-    """An agent, as its story tells."""
+def plan(progress: Progress | None) -> shape.AgentPlan:
+    """What an agent has planned."""
+    if progress is None:
+        return {"stage": "", "trouble": "", "done": 0, "total": 0, "steps": {}}
+    steps = progress.plan.steps if progress.plan is not None else ()
+    return {
+        "stage": progress.stage,
+        "trouble": short(progress.trouble, ERROR),
+        "done": sum(step.done for step in steps),
+        "total": len(steps),
+        "steps": {
+            str(at): {"number": step.number, "text": short(step.text, STEP), "done": step.done}
+            for at, step in enumerate(steps[:STEPS])
+        },
+    }
+
+
+def card(agent: Agent, progress: Progress | None = None) -> shape.AgentCard:
+    """An agent, as its story tells; `progress`: with its plan."""
     story, run = agent.story, agent.run
     state = agent.state if agent.caught_up or agent.trouble else "starting"
     detail = ""
@@ -157,6 +176,7 @@ def card(agent: Agent) -> shape.AgentCard:
         "seconds": (run.seconds or 0.0) if run and story.run is None else 0.0,
         "queued": len(story.steering) + len(story.follow_up),
         "model": short(story.model, LINE),
+        "plan": plan(progress),
         "asks": [asked(dialog) for dialog in story.dialogs[:ASKS] if len(dialog.id) <= ID],
     }
 
@@ -223,8 +243,9 @@ class Snapshots:
         *,
         active: VM | None,
         labels: dict[str, str],
+        plans: Plans,
     ) -> shape.Snapshot:
-        """All of it. `labels`: those of agents, by the ids of VMs."""
+        """All of it. `labels`: those of agents, by the ids of VMs; `plans`: of agents."""
         there = {*(vm.id for vm in vms), *(each.id for each in commits)}
 
         def of_vm(vm: VM) -> tuple[str, object, Callable[[], shape.Machine]]:
@@ -238,8 +259,15 @@ class Snapshots:
             return item.id, key, lambda: commit(item, there)
 
         def of_agent(agent: Agent) -> tuple[str, object, Callable[[], shape.AgentCard]]:
-            key = (id(agent.story), agent.news, agent.caught_up, agent.trouble, agent.member)
-            return agent.vm.id, key, lambda: card(agent)
+            key = (
+                id(agent.story),
+                agent.news,
+                agent.caught_up,
+                agent.trouble,
+                agent.member,
+                plans.kept(agent),
+            )
+            return agent.vm.id, key, lambda: card(agent, plans.of(agent))
 
         def of_process(item: BackgroundProcess) -> tuple[str, object, Callable[[], shape.Process]]:
             key = (item.status, item.cpu_percent, item.machine.label)

@@ -11,8 +11,10 @@ from typing import Any, Protocol
 
 from pi_v_jupyter.dashboard import patches
 from pi_v_jupyter.dashboard.shape import Snapshot
+from pi_v_jupyter.dashboard.terminals import Screen
 from pi_v_jupyter.dashboard.transcript import Transcripts, part
 from pi_v_jupyter.swarm.agent import Agent
+from pi_v_jupyter.vm import VM
 
 log = logging.getLogger("pi_v_jupyter")
 
@@ -33,6 +35,9 @@ class Viewer(Protocol):
 
     def heard_until(self) -> float:
         """All that pages said before then is known, by time.monotonic(); the rest may wait for a cell."""
+
+    def screen(self, vm: VM) -> Screen:
+        """Make what shows a terminal on that VM to its pages."""
 
 
 @dataclass

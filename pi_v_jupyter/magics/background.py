@@ -12,7 +12,7 @@ import click
 
 from pi_v_jupyter import loops
 from pi_v_jupyter.errors import ConnectError, UnknownProcessError, UsageError, VersError
-from pi_v_jupyter.magics import examples, words
+from pi_v_jupyter.magics import examples, guarding, words
 from pi_v_jupyter.magics.following import Follower, show
 from pi_v_jupyter.magics.launching import CELL, LOCAL, ON, START, Start, chosen, start
 from pi_v_jupyter.magics.options import HELP
@@ -44,6 +44,7 @@ def line_magic(extension: Extension, line: str) -> Any:
     given, command = words.options_then_rest(START, "%bg start", rest)
     if given is None:
         return None
+    extension.vers.plan.check("%bg start", given)
     if not command.strip():
         raise UsageError(
             "There is no command to run.", "`%bg start ID -- COMMAND`, or `%%bg ID` with a cell."
@@ -54,7 +55,10 @@ def line_magic(extension: Extension, line: str) -> Any:
 def cell_magic(extension: Extension, line: str, body: str) -> BackgroundProcess | None:
     """`%%bg ID …` with a body."""
     given = words.run(CELL, "%%bg", words.arguments(line), None)
-    return start(extension, body, Start(**given)) if isinstance(given, dict) else None
+    if not isinstance(given, dict):  # help was asked for, and shown
+        return None
+    extension.vers.plan.check("%%bg", given)
+    return start(extension, body, Start(**given))
 
 
 @click.group(context_settings=HELP, invoke_without_command=True)
@@ -282,6 +286,7 @@ async def _elsewhere(extension: Extension, machine: Machine, process_id: str) ->
     return ""
 
 
+guarding.guard("%bg", bg)
 bg.add_command(START)
 COMMANDS = {"%bg": bg, "%%bg": CELL}
 for path, command in COMMANDS.items():

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pi_v_jupyter.errors import RemoteCommandError, UsageError
+from pi_v_jupyter.errors import PlanModeError, RemoteCommandError, UsageError
 from pi_v_jupyter.machine import Machine, Result, Results
-from pi_v_jupyter.magics import examples, files, output, python, words
+from pi_v_jupyter.magics import examples, files, output, planmode, python, words
 from pi_v_jupyter.magics.batch import Batch, summary
 from pi_v_jupyter.magics.launching import Start, start
 from pi_v_jupyter.magics.options import CELL, LINE, SESSION, Options
+from pi_v_jupyter.plan.guard import UNJUDGED
 from pi_v_jupyter.remote.background import BackgroundProcess
 from pi_v_jupyter.remote.channel import Request
 
@@ -66,6 +68,7 @@ def _in_background(
     extension: Extension, kind: str, body: str, process_id: str, kernel: str | None, options: Options
 ) -> BackgroundProcess:
     """`%%vm --bg ID`."""
+    extension.vers.plan.check("%%vm --bg", {})
     for name in ("timeout", "fresh", "out", "err", "stdin", "no_raise", "silent"):
         if getattr(options, name) not in (None, False):
             raise UsageError(
@@ -120,6 +123,10 @@ def execute(extension: Extension, kind: str, body: str, options: Options) -> Res
     """Run it where it belongs, show what comes, and raise if it failed."""
     vers = extension.vers
     limit = vers.settings.ssh_timeout if options.timeout is None else options.timeout
+    if vers.plan.is_on:
+        if kind != "bash":
+            raise PlanModeError(f"%%vm {kind}", UNJUDGED)
+        options = replace(options, fresh=True)  # of the session it has the folder alone
     asked = request(kind, body, options, limit)
     program = words.encoded(body, "the cell") if asked.stdin else None
     stdin = program if options.stdin is None else fed(extension, options.stdin)
@@ -130,7 +137,7 @@ def execute(extension: Extension, kind: str, body: str, options: Options) -> Res
         machines = {vers.machine: ""}
         if vers.active is None and not options.silent:
             output.to_cell("stdout", "(local)\n")
-    batch = Batch(extension, machines, asked, stdin, options)
+    batch = Batch(extension, planmode.planned(extension, machines), asked, stdin, options)
     batch.wait()
     return conclude(extension, batch)
 

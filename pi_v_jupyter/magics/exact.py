@@ -1,4 +1,4 @@
-"""The body of a `%%vm`, `%%bg` or `%%task` cell as it was typed.
+"""The body of a `%%vm`, `%%bg`, `%%task` or `%%plan` cell as it was typed.
 
 IPython takes what looks like a Python prompt (`>>>`, `...`, `In [1]:`) off every line of a cell before it
 looks whether a magic is to have it: other languages use such lines, and so do edits and people.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-_FIRST = re.compile(r"%%(vm|bg|task)(?:[ \t]+(.*))?")
+_FIRST = re.compile(r"%%(vm|bg|task|plan)(?:[ \t]+(.*))?")
 
 
 def transform(lines: list[str]) -> list[str]:

@@ -128,6 +128,10 @@ EXAMPLES = {
     "%vers rename": """
         %vers rename build old-build
         """,
+    "%vers skills": """
+        %vers skills
+        %vers skills vers-networking
+        """,
     "%vers golden": """
         %vers golden build
         %vers golden status

@@ -112,6 +112,16 @@ class Extension(Waits, Magics):
         self._greeting.prepared()
         return tasks.cell_magic(self, line, cell)
 
+    @pages.explained(pages.plan)
+    @no_var_expand
+    @line_cell_magic("plan")  # type: ignore[arg-type]  # likewise
+    def plan_magic(self, line: str, cell: str | None = None) -> Any:
+        """What agents have planned, and how far they are: `%plan --help`."""
+        from pi_v_jupyter.magics import plan
+
+        self._greeting.prepared()
+        return plan.line_magic(self, line) if cell is None else plan.cell_magic(self, line, cell)
+
     @no_var_expand
     @cell_magic("local")  # type: ignore[arg-type]  # likewise
     def local_magic(self, line: str, cell: str) -> None:
@@ -275,11 +285,12 @@ class Extension(Waits, Magics):
 
     def _import(self) -> None:
         """The heavy imports; what is registered with them comes with them."""
-        from pi_v_jupyter.magics import formats, inspection
+        from pi_v_jupyter.magics import formats, inspection, planmode
         from pi_v_jupyter.magics.completion import matcher
 
         self._undo.callback(formats.register(self))
         self._undo.callback(formats.keep_quiet(self))
+        self._undo.callback(planmode.attend(self))
         if self.shell.Completer is not None:
             matchers, ours = self.shell.Completer.custom_matchers, matcher.made(self)
             matchers.append(ours)
@@ -299,7 +310,7 @@ class Extension(Waits, Magics):
 
     def _unregister(self) -> None:
         for magics in self.shell.magics_manager.magics.values():
-            for name in ("vers", "vm", "bg", "task", "local"):
+            for name in ("vers", "vm", "bg", "task", "plan", "local"):
                 magics.pop(name, None)
         self.shell.magics_manager.registry.pop(type(self).__name__, None)
 

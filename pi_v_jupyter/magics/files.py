@@ -75,6 +75,7 @@ def cell(extension: Extension, kind: str, given_words: list[str], body: str) -> 
     given = words.run(command, f"%%vm {kind}", given_words, None)
     if not isinstance(given, dict):  # help was asked for, and shown
         return None
+    extension.vers.plan.check(f"%%vm {kind}", given)
     path = given["path"]
     if kind == "write":
         data = body.encode("utf-8", "surrogateescape")

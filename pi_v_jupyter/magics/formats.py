@@ -14,6 +14,7 @@ from pi_v_jupyter.environment import Environment
 from pi_v_jupyter.golden import GoldenImage
 from pi_v_jupyter.lineage import Facts, Lineage
 from pi_v_jupyter.machine import Result, Results
+from pi_v_jupyter.plan.mode import Status
 from pi_v_jupyter.remote.background import BackgroundProcess, BackgroundProcesses
 from pi_v_jupyter.remote.copying import Copied
 from pi_v_jupyter.remote.files import Excerpt
@@ -21,6 +22,7 @@ from pi_v_jupyter.remote.kernel import Kernel, Kernels
 from pi_v_jupyter.remote.openssh import SSHConfig
 from pi_v_jupyter.remote.tunnel import Tunnel, Tunnels
 from pi_v_jupyter.roster import VMs
+from pi_v_jupyter.skills import Skill, Skills
 from pi_v_jupyter.views import (
     account,
     background,
@@ -29,7 +31,10 @@ from pi_v_jupyter.views import (
     history,
     kernels,
     patches,
+    planmode,
+    plans,
     reach,
+    skills,
     swarm,
     tables,
     transcripts,
@@ -65,6 +70,8 @@ def register(extension: Extension) -> Callable[[], None]:
         Lineage: (history.tree_text, history.tree_html),
         Facts: (history.facts_text, history.facts_html),
         GoldenImage: (golden.golden_text, golden.golden_html),
+        Skill: (skills.skill_markdown, None),
+        Skills: (skills.skills_text, skills.skills_html),
         Copied: (files.copied_text, None),
         Excerpt: (files.excerpt_text, None),
         Tunnel: (reach.tunnel_text, reach.tunnel_html),
@@ -74,6 +81,7 @@ def register(extension: Extension) -> Callable[[], None]:
         Environment: (account.environment_text, account.environment_html),
         Setting: (account.setting_text, None),
         Configuration: (account.configuration_text, account.configuration_html),
+        Status: (planmode.status_text, planmode.status_html),
         Kernel: (kernels.kernel_text, None),
         Kernels: (kernels.kernels_text, kernels.kernels_html),
         BackgroundProcess: (background.process_text, None),
@@ -81,10 +89,13 @@ def register(extension: Extension) -> Callable[[], None]:
         swarm.Answer: (swarm.answer_text, None),
         Log: (transcripts.log_text, transcripts.log_html),
     }
+    markdown: dict[type, Callable[[Any], str]] = {Skill: skills.skill_markdown}
     # By their names, for who has no agents need not import them.
     later: dict[str, tuple[Callable[[Any], str], Callable[[Any], str] | None]] = {
         "pi_v_jupyter.swarm.agent.Agent": (swarm.agent_text, None),
         "pi_v_jupyter.swarm.agent.Result": (swarm.result_text, None),
+        "pi_v_jupyter.swarm.planning.Progress": (plans.progress_text, plans.progress_html),
+        "pi_v_jupyter.swarm.planning.Progresses": (plans.progresses_text, plans.progresses_html),
         "pi_v_jupyter.swarm.swarm.Agents": (swarm.agents_text, swarm.agents_html),
         "pi_v_jupyter.swarm.swarm.Spawns": (swarm.spawns_text, swarm.spawns_html),
         "pi_v_jupyter.swarm.swarm.Waited": (swarm.waited_text, swarm.waited_html),
@@ -97,6 +108,8 @@ def register(extension: Extension) -> Callable[[], None]:
         bundle = {"text/plain": text(value)}
         if html is not None:
             bundle["text/html"] = html(value)
+        if type(value) in markdown:
+            bundle["text/markdown"] = markdown[type(value)](value)
         display(bundle, raw=True)
 
     shows = formatter.ipython_display_formatter

@@ -74,9 +74,20 @@ class Greeting:
 
 
 async def status_line(vers: Vers) -> str:
-    """Such as "vers: 3 VMs · https://api.vers.sh/api/v1"; never raises for what is away."""
+    """Such as "vers: 3 VMs · https://api.vers.sh/api/v1"; never raises for what is away.
+
+    In a line of its own, that the notebook is in plan mode since before its kernel was restarted.
+    """
+    from pi_v_jupyter.views import planmode
+
+    told = await _platform_line(vers)
+    return f"{told}\n{planmode.status_text(vers.plan.status)}" if vers.plan.is_on else told
+
+
+async def _platform_line(vers: Vers) -> str:
     try:
         await vers.fleet.recall()
+        await vers.plan.sweep()
         vms = await vers.fleet.all()
         platform = vers.settings.embedded
         where = f"embedded platform (QEMU, {platform.accelerator})" if platform else vers.settings.base_url

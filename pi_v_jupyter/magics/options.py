@@ -114,3 +114,8 @@ class Options:
     stdin: str | None
     no_raise: bool
     silent: bool
+
+
+UNSAID = Options(
+    None, None, None, (), fresh=False, out=None, err=None, stdin=None, no_raise=False, silent=False
+)

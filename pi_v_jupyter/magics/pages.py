@@ -1,4 +1,4 @@
-"""What `%vers?`, `%%vm?`, `%bg?` and `%%task?` show: the whole help, made when it is asked for."""
+"""What `%vers?`, `%%vm?`, `%bg?`, `%%task?` and `%plan?` show: the whole help, made when it is asked for."""
 
 from __future__ import annotations
 
@@ -44,3 +44,10 @@ def task() -> str:
     from pi_v_jupyter.magics import tasks, words
 
     return "\n\n".join(words.help_of(command, path) for path, command in tasks.COMMANDS.items())
+
+
+def plan() -> str:
+    """Of `%plan` and `%%plan`."""
+    from pi_v_jupyter.magics import plan, words
+
+    return "\n\n".join(words.help_of(command, path) for path, command in plan.COMMANDS.items())

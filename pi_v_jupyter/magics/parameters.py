@@ -17,6 +17,7 @@ import click
 from click.shell_completion import CompletionItem
 from click.types import StringParamType
 
+from pi_v_jupyter import skills
 from pi_v_jupyter.commits import Commit
 from pi_v_jupyter.keys import KEYS
 from pi_v_jupyter.magics.completion import paths
@@ -151,6 +152,14 @@ class SignalName(Named):
         """In the order of their numbers, but for those that one sends most."""
         names = ["SIGTERM", "SIGINT", "SIGHUP", "SIGKILL", *(each.name for each in signal.Signals)]
         return (CompletionItem(name, type="signal") for name in dict.fromkeys(names))
+
+
+class SkillName(Named):
+    """A skill document."""
+
+    def offers(self, tab: Tab, given: dict[str, Any], word: str) -> Iterable[CompletionItem[str]]:
+        """All there are."""
+        return (CompletionItem(skill.name, type="skill") for skill in skills.every())
 
 
 class Setting(Named):

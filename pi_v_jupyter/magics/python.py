@@ -33,6 +33,7 @@ class Values(dict[str, Shown | None]):
 
 def cell(extension: Extension, body: str, name: str | None, options: Options) -> Shown | Values | None:
     """Run it, show what comes, and raise what it raised."""
+    extension.vers.plan.check("%%vm python", {})
     for option in SHELLS:
         if getattr(options, option):
             raise UsageError(f"--{option} is for shells, not for Python.", "`%%vm --help` says more.")

@@ -190,7 +190,7 @@ class Route:
 
 def run(extension: Extension, body: str) -> Shown | None:
     """One routed cell: where it runs is shown first."""
-    from pi_v_jupyter.magics import python
+    from pi_v_jupyter.magics import cells, options, planmode, python
     from pi_v_jupyter.views import kernels as views
 
     extension.route.check(body)
@@ -200,6 +200,9 @@ def run(extension: Extension, body: str) -> Shown | None:
             "Cells are routed, and no VM is active.",
             "`%vers use VM` makes one so; `%vers route off` has cells run here.",
         )
+    if extension.vers.plan.is_on:
+        cells.execute(extension, "bash", planmode.shell_of(body), options.UNSAID)
+        return None
     display({"text/plain": views.banner_text(vm), "text/html": views.banner_html(vm)}, raw=True)
     request = _request.get()
     shown, answers = python.alone(extension, vm, body, request.expressions if request else {})

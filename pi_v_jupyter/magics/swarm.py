@@ -132,14 +132,21 @@ def spawn(
 @click.argument("labels", type=AgentList(), metavar="LABEL[,LABEL…|*]")
 @click.argument("prompt", nargs=-1, required=True, metavar="PROMPT")
 @click.option("--wait", is_flag=True, help="Show what they do until they have finished.")
+@click.option("--plan", is_flag=True, help="Have them look only, and say in steps what they would do.")
 @click.option("--steer", is_flag=True, help="Tell those that work, once their tools have returned.")
 @click.option("--follow-up", is_flag=True, help="Have those that work do it when they have finished.")
 @click.pass_obj
 def task(
-    extension: Extension, labels: str, prompt: Sequence[str], wait: bool, steer: bool, follow_up: bool
+    extension: Extension,
+    labels: str,
+    prompt: Sequence[str],
+    wait: bool,
+    plan: bool,
+    steer: bool,
+    follow_up: bool,
 ) -> Agents | Waited:
     """Give agents something to do, as `%%task` does; `*` is all of them."""
-    return tasks.task(extension, [labels], " ".join(prompt), tasks.How(wait, steer, follow_up))
+    return tasks.task(extension, [labels], " ".join(prompt), tasks.How(wait, steer, follow_up, plan))
 
 
 @swarm.command()

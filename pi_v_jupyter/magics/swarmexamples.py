@@ -72,7 +72,41 @@ EXAMPLES = {
         Read the code in src, and write down in NOTES.md what it does.
         %%task api,web --wait
         Have the tests pass.
+        %%task api --plan
+        Look how requests are logged, and plan how they could be traced.
         %%task * --steer
         Do not touch the lock file.
+        """,
+    "%plan": """
+        %plan on
+        %plan off
+        %plan run api
+        """,
+    "%plan on": """
+        %plan on
+        %plan on --in readonly
+        """,
+    "%plan off": """
+        %plan off
+        """,
+    "%plan status": """
+        %plan status
+        """,
+    "%plan show": """
+        %plan show
+        plan = %plan show api
+        """,
+    "%plan run": """
+        %plan run
+        %plan run api --wait
+        """,
+    "%plan done": """
+        %plan done 2
+        %plan done 2 api
+        """,
+    "%%plan": """
+        %%plan api
+        1. Read the code in src.
+        2. Write down in NOTES.md what it does.
         """,
 }

@@ -15,7 +15,7 @@ from IPython.display import display
 
 from pi_v_jupyter import loops, names
 from pi_v_jupyter.errors import UsageError, VersError
-from pi_v_jupyter.magics import examples, words
+from pi_v_jupyter.magics import examples, steps, words
 from pi_v_jupyter.magics.agentnames import AgentNames
 from pi_v_jupyter.magics.options import HELP
 from pi_v_jupyter.magics.output import CellOutput
@@ -30,11 +30,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 WIDEST = 2000  # characters of a line of one of several agents; what is longer goes on in the next
+EXCLUSIVE = ("plan", "steer", "follow_up")  # ways of giving a task
 MILESTONES = (RunStarted, RunEnded, DialogAsked, RetryStarted)
 HELP_HINT = "`%vers swarm task --help` says more."  # IPython refuses a cell of `%%task --help` and no more
 LABELS = click.Argument(["labels"], nargs=-1, required=True, type=AgentNames(), metavar="LABEL…")
 OPTIONS = [
     click.Option(["--wait"], is_flag=True, help="Show what they do until they have finished."),
+    click.Option(["--plan"], is_flag=True, help="Have them look only, and say in steps what they would do."),
     click.Option(["--steer"], is_flag=True, help="Tell those that work, once their tools have returned."),
     click.Option(["--follow-up"], is_flag=True, help="Have those that work do it when they have finished."),
 ]
@@ -55,10 +57,13 @@ class How:
     wait: bool = False
     steer: bool = False
     follow_up: bool = False
+    plan: bool = False
 
     async def give(self, agent: Agent, prompt: str) -> None:
         """To one."""
-        if self.steer:
+        if self.plan:
+            await agent.task(prompt, looking=True)
+        elif self.steer:
             await agent.steer(prompt)
         elif self.follow_up:
             await agent.follow_up(prompt)
@@ -74,6 +79,7 @@ def cell_magic(extension: Extension, line: str, body: str) -> Agents | Waited | 
         raise UsageError(error.message, HELP_HINT) from None
     if not isinstance(given, dict):  # help was asked for, and shown
         return None
+    extension.vers.plan.check("%%task", given)
     return task(extension, given.pop("labels"), body, How(**given))
 
 
@@ -84,8 +90,9 @@ def task(extension: Extension, listed: Sequence[str], prompt: str, how: How) -> 
         UsageError: there is no prompt, or no agent.
         AgentError: an agent refused; all others were given it.
     """
-    if how.steer and how.follow_up:
-        raise UsageError("--steer and --follow-up exclude each other.", HELP_HINT)
+    given = [f"--{name.replace('_', '-')}" for name in EXCLUSIVE if getattr(how, name)]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} exclude each other.", HELP_HINT)
     if not prompt.strip():
         raise UsageError("There is nothing to do.", "The task is the cell below `%%task LABEL`.")
     words.encoded(prompt, "the task")
@@ -95,7 +102,7 @@ def task(extension: Extension, listed: Sequence[str], prompt: str, how: How) -> 
             if not agent.busy:
                 print(f"{names.shown(agent.label)} has nothing to do: it is given this as a new task.")
     called = ", ".join(names.shown(agent.label) for agent in agents)
-    told = extension.vers.callbacks.made(_print)
+    told = extension.vers.callbacks.made(say)
     screen = loops.Screen()
 
     async def give() -> tuple[list[Agent], list[VersError]]:
@@ -127,18 +134,24 @@ def task(extension: Extension, listed: Sequence[str], prompt: str, how: How) -> 
         )
         if waited is not None and waited.ending != "finished":
             print(f"{views.ending_text(waited)}.")
+        if how.plan:
+            steps.show(extension, agents)
         _raise(failed)
         assert waited is not None  # noqa: S101  or all have failed
         return extension.quietly(waited)
     working, failed = extension.wait(give(), f"giving {called} a task", going_on(agents))
-    for agent in working:
-        if agent.busy or how.steer or how.follow_up:  # else its end is told here already
-            print(views.agent_text(agent))
+    if how.plan:
+        steps.show(extension, working)
+    else:
+        for agent in working:
+            if agent.busy or how.steer or how.follow_up:  # else its end is told here already
+                print(views.agent_text(agent))
     _raise(failed)
     return extension.quietly(agents)
 
 
-def _print(text: str) -> None:
+def say(text: str) -> None:
+    """Print it."""
     print(text)
 
 

@@ -21,8 +21,10 @@ from pi_v_jupyter.magics import (
     examples,
     files,
     golden,
+    guarding,
     kernels,
     reach,
+    skills,
     swarm,
     terminal,
     values,
@@ -244,12 +246,14 @@ for command in (
     *golden.COMMANDS,
     *kernels.COMMANDS,
     *reach.COMMANDS,
+    *skills.COMMANDS,
     *terminal.COMMANDS,
     *values.COMMANDS,
     swarm.swarm,
 ):
     vers.add_command(command)
 examples.open_help("%vers", vers)
+guarding.guard("%vers", vers)
 
 
 def platform_command(extension: Extension, *words: str) -> None:

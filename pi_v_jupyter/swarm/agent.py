@@ -22,7 +22,7 @@ from pi_v_jupyter.errors import (
 )
 from pi_v_jupyter.loops import at_home, cross
 from pi_v_jupyter.remote.background import BackgroundProcess
-from pi_v_jupyter.swarm import bridge, models, scripted
+from pi_v_jupyter.swarm import bridge, models, restraint, scripted
 from pi_v_jupyter.swarm.changes import Change
 from pi_v_jupyter.swarm.hearing import ANSWER_TIMEOUT, PI, Hearing
 from pi_v_jupyter.swarm.membership import Membership
@@ -96,13 +96,21 @@ class Agent:
 
     @property
     def state(self) -> str:
-        """Such as "idle", "working", "done", "error": see `Story`; "leaving" while it is being deleted."""
-        return "leaving" if self.member.leaving else self.story.state
+        """Such as "idle", "working", "done", "error": see `Story`; "leaving" while it is being deleted, and
+        "starting" until it is `ready`."""
+        if self.member.leaving:
+            return "leaving"
+        return self.story.state if self.ready else "starting"
+
+    @property
+    def ready(self) -> bool:
+        """Has the spawn that made it come to its end? Before that, its pi is given another session."""
+        return not self.member.ready_by
 
     @property
     def busy(self) -> bool:
         """Has it something to do?"""
-        return self.state in BUSY
+        return self.ready and self.state in BUSY
 
     @property
     def run(self) -> Run | None:
@@ -200,14 +208,19 @@ class Agent:
         return await self._hearing.command(kind, timeout=timeout, **fields)
 
     @at_home
-    async def task(self, prompt: str) -> Run | None:
+    async def task(self, prompt: str, *, looking: bool = False) -> Run | None:
         """Give it something to do; it works on when this returns, and the run it began is returned.
 
-        None: it was a command of an extension, which is done.
+        None: it was a command of an extension, which is done. `looking`: it may look and change nothing, and
+        is told to end with a plan; it stays so until it is given a task without that.
 
         Raises:
-            AgentError: it works already, or refused; that changed nothing.
+            AgentError: it works already, is not ready, refused, or cannot be held to looking; nothing began.
         """
+        self._check_ready()
+        await self.attach()
+        if not self.busy and (looking or self.story.planning):
+            await restraint.turn(self, on=looking)
         before = len(self.story.runs)
         try:
             told = await self.command("prompt", message=prompt)
@@ -241,7 +254,15 @@ class Agent:
         await self._during("followUp", message)
 
     async def _during(self, how: str, message: str) -> None:
+        self._check_ready()
         await self.command("prompt", message=message, streamingBehavior=how)
+
+    def _check_ready(self) -> None:
+        if not self.ready:
+            raise AgentError(
+                f"{self.label} is being made ready, and takes no task yet.",
+                "`%vers swarm status` shows it as idle once it does.",
+            )
 
     @at_home
     async def abort(self) -> list[str]:

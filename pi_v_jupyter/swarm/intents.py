@@ -8,16 +8,12 @@ the user is told which VMs these may be. The agents of a call under way have the
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import functools
 import json
 import os
-import platform
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import psutil
@@ -26,13 +22,13 @@ from pi_v_jupyter.api.exchange import new_key
 from pi_v_jupyter.commits import Commit
 from pi_v_jupyter.errors import ApiError
 from pi_v_jupyter.fleet import Fleet
+from pi_v_jupyter.owners import SKEW, host, runs
 from pi_v_jupyter.swarm import membership
 from pi_v_jupyter.swarm.membership import Membership, Records
 from pi_v_jupyter.vm import VM
 
 KIND = "intents"  # in our state
 SETTLED = 300.0  # seconds after which a call that nobody waits for has come to its end
-SKEW = 60.0  # seconds by which the platform's clock may be behind ours, and ours set while a process runs
 SURE_NOT = {*range(400, 500)} - {408, 409}  # answers which say that nothing was made
 # The labels of new agents, from the agents on record by their VMs and the labels of those being made.
 Choose = Callable[[Mapping[str, Membership], Sequence[str]], Sequence[str]]
@@ -49,16 +45,6 @@ async def to_its_end(what: Callable[P, T], *args: P.args, **kwargs: P.kwargs) ->
     except asyncio.CancelledError:
         await asyncio.wait([doing])
         raise
-
-
-@functools.cache
-def host() -> str:
-    """Where a process id means what it means here: this computer since its start, or a container."""
-    parts = [platform.node()]
-    with contextlib.suppress(OSError):  # where there is no /proc, the name has to do
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
-        parts.append(str(Path("/proc/self/ns/pid").readlink()))
-    return " ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -90,15 +76,10 @@ class Intent:
             return not self.settled
         if self.pid == os.getpid():
             return self.key in _here
-        try:
-            process = psutil.Process(self.pid)
-            runs = process.status() != psutil.STATUS_ZOMBIE
-            return runs and abs(process.create_time() - self.started) < SKEW
-        except psutil.NoSuchProcess:
-            return False
+        return runs(self.pid, self.started)
 
     def may_have_made(self, vm: VM) -> bool:
-        """Is a VM of that commit and that time?"""
+        """Is a VM of that commit and that time? The platform's clock may be behind ours, too."""
         age = vm.created_at.timestamp() - self.since
         return vm.info.parent_commit_id in (self.commit, None) and -SKEW < age < SETTLED + SKEW
 

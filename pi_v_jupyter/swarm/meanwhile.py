@@ -25,6 +25,7 @@ from pi_v_jupyter.swarm.records import count, number, table, usage, word, words
 from pi_v_jupyter.swarm.runs import SHORT, bounded
 
 CLOCK = "pi-v-clock"  # key of a status by which our extension tells the time: milliseconds since the epoch
+PLAN = "pi-v-plan"  # likewise, of one by which it tells whether its agent may only look: "on", "off"
 BUDGET = "pi-v-budget"  # likewise, of one by which it tells what may be spent, once it was asked or begins
 ASKS_FOR_MORE = "Budget: "  # so its question for more begins
 CANCELLED = "Retry cancelled"  # what pi says of a retry that was aborted
@@ -50,6 +51,7 @@ class Meanwhile:
         self.follow_up: tuple[str, ...] = ()
         self.notices: deque[Notice] = deque(maxlen=NOTICES)
         self.budget: float | None = None  # US dollars that it may cost, as far as it told
+        self.planning: bool | None = None  # may it only look? None: its pi does not know of that
         self._dialogs: dict[str, tuple[Dialog, frozenset[str]]] = {}
         self._cancelled = False
 
@@ -118,6 +120,9 @@ class Meanwhile:
             digits = word(record.get("statusText"))[:20]
             if digits.isascii() and digits.isdigit():
                 self.conversation.tick(number(int(digits)) / 1000 or None)
+            return []
+        if told == "setStatus" and record.get("statusKey") == PLAN:
+            self.planning = record.get("statusText") == "on"
             return []
         if told == "setStatus" and record.get("statusKey") == BUDGET:
             self._limited(word(record.get("statusText")))

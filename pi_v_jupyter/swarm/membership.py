@@ -26,7 +26,8 @@ class Membership:
     """What makes a VM an agent's.
 
     `swarm` is the id of its root VM, `commit` what it was made of, `expires` when it may be deleted, in
-    seconds since the epoch (0: never). `leaving`: it is to be deleted, and could not be so far.
+    seconds since the epoch (0: never). `leaving`: it is to be deleted, and could not be so far. `ready_by`:
+    until when, likewise, the spawn that makes it is under way at most (0: that has come to its end).
     """
 
     agent: str
@@ -34,10 +35,15 @@ class Membership:
     commit: str = ""
     expires: int = 0
     leaving: bool = False
+    ready_by: int = 0
 
     def overdue(self, now: float) -> bool:
         """Is its time up? `now` is in seconds since the epoch."""
         return 0 < self.expires <= now
+
+    def at(self, now: float) -> Self:
+        """As it is then: a spawn that was cut off makes nothing ready any more."""
+        return replace(self, ready_by=0) if 0 < self.ready_by <= now else self
 
     def labels(self) -> dict[str, str]:
         """As labels of its VM; their names are ours, for others label VMs too."""

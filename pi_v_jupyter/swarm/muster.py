@@ -49,7 +49,8 @@ class Muster:
         said = [(vm, recorded.get(vm.id) or Membership.of_labels(vm.info.labels)) for vm in vms]
         found = [(vm, member) for vm, member in said if member is not None]
         await asyncio.gather(*map(self._doubt, recorded.keys() - {vm.id for vm in vms}))
-        told = distinct([(vm.id, member) for vm, member in found], recorded)
+        now = self._fleet.client.now()
+        told = distinct([(vm.id, member.at(now)) for vm, member in found], recorded)
         return [(vm, member) for (vm, _), member in zip(found, told, strict=True)]
 
     async def _doubt(self, vm_id: str) -> None:

@@ -39,7 +39,7 @@ LEFT = (
     *("id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", "*.pem", "*.key", "*.ppk", "*.p12", "*.pfx"),
     *("*.jks", "*.keystore", "*.kdbx", ".secrets*", ".ssh", ".gnupg", ".aws", ".azure", ".docker", ".kube"),
 )
-OURS = {"extensions/vers", "extensions/vers.ts"}  # the golden image's own stay as they are
+OURS = {"extensions/vers", "extensions/vers.ts", "skills/vers"}  # those of agents stay as they are
 # Settings by name (pi's "Settings Reference"), for extensions keep keys of theirs among them. Not those that
 # choose a model, which is for the spawn to say; nor paths and programs of this computer; nor packages, which
 # each agent would fetch; nor what the golden image needs in order to run unattended.

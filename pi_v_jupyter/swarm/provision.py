@@ -8,6 +8,7 @@ tries again.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -16,6 +17,7 @@ from pi_v_jupyter.errors import AgentEndedError, ApiError, SpawnError, VersError
 from pi_v_jupyter.fleet import Fleet
 from pi_v_jupyter.swarm import identity
 from pi_v_jupyter.swarm.agent import Agent
+from pi_v_jupyter.swarm.agentskills import AgentSkills
 from pi_v_jupyter.swarm.intents import Choose, Intents, to_its_end
 from pi_v_jupyter.swarm.membership import Membership, Records
 from pi_v_jupyter.swarm.piconfig import PiConfig
@@ -39,6 +41,7 @@ class Order:
     secrets: Secrets
     expires: int
     max_vms: int
+    skills: AgentSkills
     config: PiConfig | None = None
     budget: float | None = None  # US dollars, of each agent
 
@@ -85,7 +88,11 @@ class Provision:
             async with intents.asking(order.commit, order.choose) as intent:
                 ids = await self.fleet.make_of(order.commit, len(intent.labels), intent.key)
                 root, commit = ids[0], order.commit.id
-                members = [Membership(label, root, commit, order.expires) for label in intent.labels]
+                ready_by = self._ready_by(len(ids))
+                members = [
+                    Membership(label, root, commit, order.expires, ready_by=ready_by)
+                    for label in intent.labels
+                ]
                 self._open.update(zip(ids, members, strict=True))
                 await intents.answered(intent, self._open)
             async with asyncio.TaskGroup() as group:
@@ -96,6 +103,11 @@ class Provision:
         outcomes = [task.result() for task in tasks]
         await self._introduce([outcome.agent for outcome in outcomes if outcome.agent is not None])
         return outcomes
+
+    def _ready_by(self, count: int) -> int:
+        """When the last of so many is ready, or was given up."""
+        rounds = math.ceil(count / AT_ONCE)
+        return math.ceil(self.fleet.client.now() + rounds * READY_TIMEOUT)
 
     async def _one(self, vm_id: str, member: Membership) -> Spawned:
         async with self._turns:
@@ -123,6 +135,8 @@ class Provision:
                 )
                 error.__cause__ = failure
             else:
+                agent.member = replace(agent.member, ready_by=0)
+                await to_its_end(self.records.keep, vm_id, agent.member)
                 del self._open[vm_id]
                 return Spawned(member.agent, agent)
             await self._undoing.mark({vm_id: member})
@@ -135,7 +149,9 @@ class Provision:
         await identity.introduce(vm, member, self.order.max_vms, self.order.budget)
         await identity.entrust(vm, self.order.secrets)
         await identity.entrust(vm, await self._keys(vm, member.swarm))
-        if self.order.config is not None:  # before its pi begins a session, which is when that reads it
+        # Before its pi begins a session, which is when that reads them.
+        await self.order.skills.give(vm)
+        if self.order.config is not None:
             await self.order.config.give(vm)
         agent = self.make(vm, member)
         await agent.begin(self.order.model)

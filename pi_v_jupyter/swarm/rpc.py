@@ -82,9 +82,14 @@ class Rpc:
         return (await self.ask(kind, timeout=timeout, **fields))[1]
 
     @at_home
-    async def ask(self, kind: str, /, *, timeout: float = TIMEOUT, **fields: Any) -> tuple[int, Record]:
-        """The same, and the cursor behind the answer: all that was written before is before that."""
-        name = f"{self._name}-{next(self._numbers)}"
+    async def ask(
+        self, kind: str, /, *, timeout: float = TIMEOUT, prefix: str = "", **fields: Any
+    ) -> tuple[int, Record]:
+        """The same, and the cursor behind the answer: all that was written before is before that.
+
+        `prefix`: what the command's id begins with, for whoever reads the answer.
+        """
+        name = f"{prefix}{self._name}-{next(self._numbers)}"
         line = _line({**fields, "id": name, "type": kind})
         deadline = self.home.time() + seconds(timeout)
         answer = self._answers[name] = self.home.create_future()

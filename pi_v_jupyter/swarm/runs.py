@@ -123,6 +123,7 @@ class Run:
     stop: str = ""
     error: str = ""
     outcome: Outcome | None = None
+    looking: bool = False  # might it look only, and plan?
     began: float | None = None
     ended: float | None = None
 

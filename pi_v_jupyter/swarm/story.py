@@ -18,6 +18,7 @@ from pi_v_jupyter.swarm.runs import SHORT, Run, ToolCall, Usage, bounded
 
 QUIET = 1.0  # seconds without a record, after which what `wants_check` says is to be done
 OVER: frozenset[State] = frozenset({"idle", "done", "error", "aborted", "lost", "ended"})  # nothing goes on
+ASIDE = "aside-"  # so the ids of prompts begin that are commands of our extension, and begin no run
 TOLD = {"message_start", "message_update", "message_end", "tool_execution_start"}
 
 
@@ -140,6 +141,7 @@ class Story(Meanwhile):
         before = self.state
         changes = self._over("pi was started again.")
         self.death, self._up, self._earlier = None, False, len(self.runs)
+        self.planning = None
         return self._since(before, changes)
 
     def _since(self, before: State, changes: list[Change]) -> list[Change]:
@@ -178,7 +180,7 @@ class Story(Meanwhile):
         if role in (None, "assistant") and self.runs:  # nobody asked: the last run goes on
             self.conversation.reopen()
             return []
-        return self.conversation.begin(Run())
+        return self.conversation.begin(Run(looking=bool(self.planning)))
 
     def _noise(self, record: dict[str, Any], at: float | None) -> list[Change]:
         self.noise += 1
@@ -237,6 +239,8 @@ class Story(Meanwhile):
         return []
 
     def _accepted(self, id: str, disposition: str) -> list[Change]:
+        if id.startswith(ASIDE):
+            return []
         run = self.conversation.open
         if run is None:
             self._dialogs.clear()  # of a command, which has returned
@@ -245,7 +249,7 @@ class Story(Meanwhile):
             changes = self._settle()  # an old pi takes another prompt when it has finished
         if self.conversation.open is None and not self._streaming and disposition in ("", "started"):
             self._unstarted, self._withdrawn = True, None
-            changes += self.conversation.begin(Run(id))
+            changes += self.conversation.begin(Run(id, looking=bool(self.planning)))
         return changes
 
     def _checked(self, data: dict[str, Any]) -> list[Change]:

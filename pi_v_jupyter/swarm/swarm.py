@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Literal
 
@@ -14,13 +14,14 @@ from pi_v_jupyter.commits import Commit
 from pi_v_jupyter.errors import UnknownAgentError, UnknownCommitError, UsageError, VersError
 from pi_v_jupyter.fleet import Fleet
 from pi_v_jupyter.loops import at_home
-from pi_v_jupyter.swarm import identity, models, piconfig, secrets
+from pi_v_jupyter.swarm import agentskills, identity, models, piconfig, secrets
 from pi_v_jupyter.swarm.agent import Agent, Result
 from pi_v_jupyter.swarm.farewell import Farewell, Outcomes, told_of
 from pi_v_jupyter.swarm.hearing import LET_GO
 from pi_v_jupyter.swarm.intents import Intents
 from pi_v_jupyter.swarm.membership import Membership, Records
 from pi_v_jupyter.swarm.muster import Members, Muster
+from pi_v_jupyter.swarm.planning import Plans
 from pi_v_jupyter.swarm.provision import Order, Provision, Spawned
 from pi_v_jupyter.swarm.registry_service import RegistryService
 from pi_v_jupyter.swarm.room import Room
@@ -73,6 +74,7 @@ class Swarm:
         self.registry = RegistryService(fleet.settings, fleet.on_notice)
         self._muster = Muster(fleet, self.registry)
         self._agents: dict[str, Agent] = {}  # by the id of the VM
+        self.plans = Plans(fleet)
         self._farewell = Farewell(fleet, self._muster, self.registry, self._agents)
 
     @property
@@ -119,7 +121,8 @@ class Swarm:
         room = await self._room(n, labels, max_vms)
         expires = int(self.fleet.client.now() + ttl.total_seconds()) if ttl else 0
         config = None if bare else await asyncio.to_thread(piconfig.pack, piconfig.folder())
-        order = Order(commit, room.choose, chosen, keys, expires, max_vms, config, budget)
+        documents = await asyncio.to_thread(agentskills.pack)
+        order = Order(commit, room.choose, chosen, keys, expires, max_vms, documents, config, budget)
         outcomes = await Provision(self.fleet, self.records, order, Agent).run()
         for outcome in outcomes:
             if outcome.agent is not None:
@@ -187,6 +190,8 @@ class Swarm:
         agent = self._agents.get(vm.id)
         if agent is None:
             agent = self._agents[vm.id] = Agent(vm, member)
+        if agent.ready:  # what was on record before it was so
+            member = replace(member, ready_by=0)
         agent.member = member
         with contextlib.suppress(VersError, TimeoutError):  # the agent tells why it is not heard
             async with asyncio.timeout(PATIENCE):
@@ -205,7 +210,7 @@ class Swarm:
     async def _chosen(self, labels: Iterable[str]) -> Agents:
         """Those of these labels, or all; looked for on the platform when one is not known."""
         wanted = list(dict.fromkeys(labels))
-        known = {agent.label: agent for agent in self._agents.values()}
+        known = {agent.label: agent for agent in self._agents.values() if agent.ready}
         if not wanted or any(label not in known for label in wanted):
             known = {agent.label: agent for agent in await self.agents()}
         for label in wanted:

@@ -49,7 +49,8 @@ def row(vm: VM, active: str | None, labels: Mapping[str, str]) -> tuple[str, ...
     star = STAR if vm.vm_id == active else ""
     origin = vm.info.grandparent_vm_id or vm.info.parent_commit_id or ""
     parent = labels.get(origin, origin[:8])
-    return star, vm.name, vm.vm_id[:8], vm.state.value, age(vm.created_at), size(vm), parent
+    state = f"{vm.state.value}, for plan mode" if vm.aside else vm.state.value
+    return star, vm.name, vm.vm_id[:8], state, age(vm.created_at), size(vm), parent
 
 
 def rows(vms: VMs) -> list[tuple[str, ...]]:

@@ -41,6 +41,7 @@ import json
 from pi_v_jupyter.dashboard.board import Board
 class Counting:
     patches = bytes = 0
+    screen = None  # it opens no terminal
     def send(self, message):
         self.patches += message["kind"] == "patch"
         self.bytes += len(json.dumps(message, separators=(",", ":")))

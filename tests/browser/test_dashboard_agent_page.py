@@ -208,6 +208,40 @@ def test_a_free_agent_is_given_a_task_and_a_working_one_is_steered_or_told_what_
     ]
 
 
+def test_when_and_whether_an_agent_is_told_is_described_to_everybody(shown: Dashboard) -> None:
+    view = opened(shown)
+    for name, told in (
+        ("Steer", "It is told once the tools under way have returned"),
+        ("Follow-up", "It is told when it has finished what it does"),
+    ):
+        expect(view.get_by_role("radio", name=name)).to_have_accessible_description(told)
+    dismiss = "Leave it unanswered: the agent is told so, and goes on"
+    shown.patch({"agents": {"vm-a": {"asks": [asked("confirm", "Sure?")]}}})
+    expect(view.get_by_role("button", name="Dismiss")).to_have_accessible_description(dismiss)
+
+
+def test_an_agent_that_starts_is_told_nothing_until_it_is_ready(shown: Dashboard) -> None:
+    shown.patch({"agents": {"vm-f": {"state": "starting"}}})
+    expect(card(shown, "zeta")).to_contain_text("…starting")
+    for label in ("delta", "zeta"):
+        shown.page.get_by_label(f"Select {label}").check()
+    expect(shown.page.get_by_text("zeta is starting: it takes a task when it is ready.")).to_be_visible()
+    expect(box(shown)).to_have_count(0)
+    shown.page.get_by_label("Select delta").uncheck()
+    shown.page.get_by_label("Select zeta").uncheck()
+    card(shown, "zeta").get_by_role("button", name="zeta", exact=True).click()
+    view = shown.page.get_by_role("region", name="Agent zeta")
+    expect(view.get_by_role("status")).to_have_text("zeta is starting: it takes a task when it is ready.")
+    expect(box(shown)).to_have_count(0)
+    view.get_by_role("button", name="Restart").focus()
+    shown.patch({"agents": {"vm-f": {"state": "idle"}}})
+    expect(box(shown)).to_be_visible()
+    expect(view.get_by_role("button", name="Restart")).to_be_focused()
+    box(shown).fill("Begin.")
+    box(shown).press("Enter")
+    assert shown.intents == [("task", {"agents": ["vm-f"], "text": "Begin."})]
+
+
 def test_nothing_is_sent_where_nothing_is_written_nor_twice(shown: Dashboard) -> None:
     opened(shown)
     box(shown).press("Enter")

@@ -124,6 +124,25 @@ def test_the_log_of_a_process_is_shown_as_text_and_read_again(lists: Dashboard) 
     expect(log).to_have_count(0)
 
 
+def test_a_log_that_is_read_again_stays_where_one_looks_and_at_its_end_if_that_was_there(
+    lists: Dashboard,
+) -> None:
+    row(lists, "web").get_by_role("button", name="Log").click()
+    lists.answer("line\n" * 200)
+    log = lists.page.get_by_role("dialog", name="Log of web").locator("pre")
+    at_end = "it => it.scrollHeight - it.scrollTop - it.clientHeight < 2"
+    assert log.evaluate(at_end)
+    lists.press("Read again")
+    lists.answer("line\n" * 300)
+    assert log.evaluate(at_end)
+    log.evaluate("it => { it.scrollTop -= 300 }")
+    before = log.evaluate("it => it.scrollTop")
+    assert before > 0 and not log.evaluate(at_end)
+    lists.press("Read again")
+    lists.answer("line\n" * 400)
+    assert log.evaluate("it => it.scrollTop") == before
+
+
 def test_where_there_is_no_process_it_is_said_how_one_is_started(lists: Dashboard) -> None:
     lists.show(snapshot())
     expect(lists.tab("Processes").locator("code")).to_have_text("%bg start ID -- COMMAND")

@@ -76,16 +76,6 @@ def test_a_front_end_that_keeps_nothing_for_its_views_has_tabs_too(browser: Brow
         expect(dash.tab("Events")).to_be_visible()
 
 
-def test_many_failures_are_dismissed_at_once(dash: Dashboard) -> None:
-    all_of_them = dash.page.get_by_role("button", name="Dismiss all")
-    for number in range(3):
-        expect(all_of_them).to_have_count(int(number > 1))
-        dash.press("Run here")
-        dash.answer(f"It failed {number}.", ok=False)
-    all_of_them.click()
-    expect(dash.page.get_by_text("It failed")).to_have_count(0)
-
-
 def test_a_patch_changes_what_it_is_about_and_nothing_else(dash: Dashboard) -> None:
     many = {f"vm-{n}": machine(f"m{n}", created=n, link="connected") for n in range(200)}
     dash.show(snapshot(machines=many))
@@ -119,16 +109,6 @@ def test_after_a_lost_patch_it_asks_for_a_snapshot(dash: Dashboard) -> None:
     )  # an old one
     assert dash.rows == ORDER
     assert asked() == before + 1
-
-
-def test_when_the_session_is_closed_it_says_so_and_what_was_to_be_done_is_answered(dash: Dashboard) -> None:
-    dash.pick("left")
-    dash.press("Resume")
-    dash.deliver(kind="closed")
-    notice = dash.page.locator(".pi-v-notices")
-    expect(notice).to_contain_text("The kernel that this was shown by is gone")
-    expect(notice).not_to_contain_text("will be done")
-    expect(dash.page.locator(".pi-v-failures")).to_contain_text("whether that was done is not known")
 
 
 @pytest.mark.skipif(not CASES.exists(), reason="there are no cases")
@@ -183,67 +163,6 @@ def test_tabs_are_walked_by_arrow_keys_and_keep_what_was_in_them(dash: Dashboard
         expect(dash.page.get_by_role("tabpanel", name=name)).to_have_count(1)
     dash.page.keyboard.press("Home")
     expect(dash.page.get_by_label("Choose left", exact=True)).to_be_checked()
-
-
-def test_a_good_answer_is_told_and_a_bad_one_stays_until_it_is_dismissed(dash: Dashboard) -> None:
-    dash.press("Run here")
-    latest = dash.page.locator(".pi-v-latest")
-    expect(latest).to_contain_text("local…")
-    dash.answer("Cells run on this machine.")
-    expect(latest).to_contain_text("Cells run on this machine.")
-    dash.pick("left")
-    dash.press("Use")
-    dash.answer("left is paused.", ok=False, hint="Resume it: `%vers resume left`.")
-    failed = dash.page.locator(".pi-v-failures")
-    expect(failed).to_contain_text("left is paused. Resume it: %vers resume left.")
-    expect(failed.locator("code")).to_have_text("%vers resume left")
-    dash.press("Run here")
-    dash.answer("Cells run on this machine.")
-    expect(failed).to_contain_text("left is paused.")
-    dash.press("Dismiss")
-    expect(failed).to_have_text("")
-
-
-def test_trouble_with_the_platform_is_told_with_its_remedy(dash: Dashboard) -> None:
-    trouble = {
-        "state": "trouble",
-        "reason": "The platform does not answer.",
-        "remedy": "Start it: `%vers up`.",
-    }
-    dash.patch({"connection": trouble})
-    notice = dash.page.locator(".pi-v-notices")
-    expect(notice).to_contain_text("The platform does not answer.")
-    expect(notice.locator("code")).to_have_text("%vers up")
-    dash.press("Try again")
-    assert dash.intents == [("check", {})]
-
-
-def test_a_kernel_that_is_silent_or_gone_is_told_as_such(browser: Browser) -> None:
-    with pages.dashboard(browser, clock=True) as dash:
-        dash.show(family())
-        notice = dash.page.locator(".pi-v-notices")
-        dash.page.wait_for_function("sent.some((one) => one.kind === 'visible' && one.visible)")
-        dash.page.clock.run_for(8000)
-        expect(notice).to_contain_text(re.compile(r"The kernel has been silent for \d+ s"))
-        dash.patch({})
-        expect(notice).to_have_text("")
-        dash.press("Run here")
-        dash.page.clock.run_for(1000)
-        expect(notice).to_contain_text("What you asked for will be done when the cell has ended.")
-        dash.answer("Cells run on this machine.")
-        expect(notice).to_have_text("")
-        dash.page.evaluate("window.restart()")
-        dash.page.clock.run_for(100)
-        expect(notice).to_contain_text("The kernel that this was shown by is gone")
-        assert [one["kind"] for one in dash.sent[-2:]] == ["opened", "visible"], "there may be one"
-        dash.show(family())
-        dash.page.clock.run_for(100)
-        expect(notice).to_have_text("")
-        dash.page.evaluate("window.kernelGone = true")
-        dash.press("Run here")
-        dash.page.clock.run_for(100)
-        expect(notice).to_contain_text("The kernel that this was shown by is gone")
-        expect(dash.page.locator(".pi-v-failures")).to_contain_text("There is no kernel to do that.")
 
 
 def test_what_agents_have_used_is_told_where_there_are_agents(dash: Dashboard) -> None:

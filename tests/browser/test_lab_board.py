@@ -138,7 +138,7 @@ def test_a_family_of_machines_is_branched_kept_restored_and_seen_as_such(page: P
     board.choose("stable", "Restore…")
     board.fill("Restore stable", "Restore", Name="again")
     board.there("web", "web-1", "web-2", "stable", "again")
-    expect(board.row("stable").get_by_role("rowheader")).to_have_text("readytag stable of web-1")
+    expect(board.row("stable").get_by_role("rowheader")).to_have_text("stable ready of web-1")
     for label, origin in {"web-1": "from web", "stable": "of web-1", "again": "from stable"}.items():
         expect(board.row(label)).to_contain_text(origin)
     board.choose("web-2", "Pause")

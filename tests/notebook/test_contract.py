@@ -14,7 +14,7 @@ from kernels import Kernel, started
 from platforms import Platform, new_platform
 from test_branches import good, tidy  # noqa: F401  the fixture that removes what a test has made
 
-from pi_v_jupyter.magics import background, cells, tasks
+from pi_v_jupyter.magics import background, cells, plan, tasks
 from pi_v_jupyter.magics.vers import vers
 
 HERE = Path(__file__).parent
@@ -30,9 +30,9 @@ def commands(command: click.Command, path: str) -> Iterator[tuple[str, click.Com
 
 def test_every_command_and_every_option_is_used_by_a_test_in_a_real_kernel() -> None:
     text = "\n".join(file.read_text() for file in HERE.glob("test_*.py"))
-    lines = re.findall(r"%(?:v|bg|task)[^\n\\\"]*", text)
+    lines = re.findall(r"%(?:v|bg|task|plan)[^\n\\\"]*", text)
     unused = []
-    magics = (cells, background, tasks)
+    magics = (cells, background, plan, tasks)
     for root, start in (("%vers", vers), *(pair for each in magics for pair in each.COMMANDS.items())):
         for path, command in commands(start, root):
             used = [line for line in lines if re.search(rf"{re.escape(path.lstrip('%'))}\b", line)]

@@ -27,6 +27,7 @@ THEIRS = {
     "skills/tidy/node_modules/x.js": "secret-of-modules",
     "extensions/hello.ts": "export default () => {};",
     "extensions/vers.ts": "secret-of-vers",
+    "skills/vers/old/SKILL.md": "secret-of-skills",
     "prompts/greet.md": "Greet $1",
 }
 IMAGE = {
@@ -77,7 +78,8 @@ def test_bare_agents_have_the_images_alone(swarm: Kernel, agents_farm: Place, us
     shown = swarm.run("%vers swarm spawn golden --labels c --bare", timeout=60)
     assert shown.error is None and "With your" not in shown.text
     home = agents_farm[0].of("c") / ".pi" / "agent"
-    assert {file.name: file.read_text() for file in home.iterdir()} == IMAGE
+    assert {file.name: file.read_text() for file in home.iterdir() if file.is_file()} == IMAGE
+    assert [each.name for each in (home / "skills").iterdir()] == ["vers"], "which are no user's"
 
 
 @pytest.mark.parametrize("what", ["large", "damaged"])

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from kernels import Kernel, explained, refused, started
+from farm import until
+from kernels import Kernel, Outputs, explained, refused, started
 from platforms import Platform
 
 pytestmark = pytest.mark.vm
@@ -39,6 +40,22 @@ def page(url: str) -> str:
     return httpx.get(f"{url}/page", trust_env=False, timeout=30).text
 
 
+def idle(kernel: Kernel, url: str) -> Outputs:
+    """The table of tunnels, once none of the connections through that one is open."""
+    row = re.compile(rf"^{re.escape(url)} +build +8000 +(\d+)$", re.MULTILINE)
+    shown = [kernel.run("%vers tunnel")]
+
+    def ended() -> bool:
+        found = row.search(shown[-1].data[0])
+        assert found, shown[-1].data
+        if found[1] != "0":
+            shown.append(kernel.run("%vers tunnel"))
+        return found[1] == "0"
+
+    until(ended)
+    return shown[-1]
+
+
 def test_a_web_server_on_the_vm_is_reached_through_a_tunnel(web: Kernel) -> None:
     line = good(web, "t = %vers tunnel :8000")
     told = re.fullmatch(r"(http://127\.0\.0\.1:(\d+)) → port 8000 of build\n", line)
@@ -46,8 +63,7 @@ def test_a_web_server_on_the_vm_is_reached_through_a_tunnel(web: Kernel) -> None
     url, port = told.groups()
     assert page(url) == "a page\n"
     assert web.value("(t.url, t.local_port, t.remote_port)") == (url, int(port), 8000)
-    listed = web.run("%vers tunnel")
-    assert re.search(rf"^{url} +build +8000 +0$", listed.data[0], re.MULTILINE)
+    listed = idle(web, url)
     assert f'<a href="{url}"' in listed.html[0]
     assert web.run("%vers tunnel ls").data == listed.data
     assert good(web, f"%vers tunnel close {port}") == f"{url} → port 8000 of build  closed\n"

@@ -14,11 +14,13 @@ import pis
 import pytest
 import pytest_asyncio
 from backgrounds import end_all, leave
+from boards import Page
 from farm import Farm, farm
 from loopback import Loopback, MemoryPins, loopback_sshd
 from machines import Reached
 
 from pi_v_jupyter import Vers
+from pi_v_jupyter.dashboard.board import Board
 from pi_v_jupyter.machine import Here, Machine
 from pi_v_jupyter.remote.connection import Connection
 from pi_v_jupyter.settings import Settings
@@ -167,3 +169,21 @@ async def start(
 async def vers(start: Callable[..., Awaitable[Vers]]) -> Vers:
     """One session."""
     return await start()
+
+
+@pytest.fixture
+def open_page(start: Callable[..., Awaitable[Vers]]) -> Callable[[], Awaitable[Page]]:
+    """Opens dashboards, each of a session of its own."""
+
+    async def new() -> Page:
+        page = Page(Board(await start()))
+        page.open()
+        await page.sees(lambda seen: {"machines", "agents", "commits"} <= page.board._known)
+        return page
+
+    return new
+
+
+@pytest.fixture
+async def page(open_page: Callable[[], Awaitable[Page]]) -> Page:
+    return await open_page()

@@ -13,8 +13,9 @@ from farm import Farm
 from running import until
 
 from pi_v_jupyter import Vers
-from pi_v_jupyter.errors import ConflictError, ConnectError, UsageError
+from pi_v_jupyter.errors import AgentError, ConflictError, ConnectError, UsageError
 from pi_v_jupyter.swarm import identity, provision, swarm
+from pi_v_jupyter.swarm.agent import Agent
 
 Start = Callable[[], Awaitable[Vers]]
 
@@ -105,6 +106,34 @@ async def test_spawns_at_once_have_labels_and_places_of_their_own(
     made = [*await first, *second]
     assert [each.error for each in made] == [None] * 4
     assert [each.label for each in made] == labels(vms) == [f"agent-{number}" for number in range(1, 5)]
+
+
+async def test_until_a_spawn_is_over_every_session_says_that_its_agent_starts_and_gives_it_no_task(
+    vers: Vers, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, begun, go_on = Agent.begin, asyncio.Event(), asyncio.Event()
+
+    async def late(agent: Agent, model: Any) -> None:
+        await begin(agent, model)
+        begun.set()
+        await go_on.wait()
+
+    monkeypatch.setattr(Agent, "begin", late)
+    spawning = asyncio.create_task(vers.swarm.spawn("golden", 1, labels=["a"]))
+    await begun.wait()
+    sessions = (vers, await start())
+    for session in sessions:
+        (agent,) = await session.swarm.agents()
+        assert (agent.state, agent.story.state, agent.busy) == ("starting", "idle", False)
+        for tell in (agent.task, agent.steer, agent.follow_up):
+            with pytest.raises(AgentError, match="a is being made ready, and takes no task yet"):
+                await tell("say something")
+    go_on.set()
+    assert [each.error for each in await spawning] == [None]
+    for session in sessions:
+        agent = await session.swarm.agent("a")
+        assert agent.state == "idle"
+        assert vers.swarm.records.all()[agent.vm.id].ready_by == 0
 
 
 async def test_whatever_goes_wrong_with_one_agent_is_its_own_and_its_vm_is_deleted(

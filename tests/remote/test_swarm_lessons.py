@@ -241,6 +241,8 @@ async def test_agents_have_a_blocking_form_too(settings: Settings) -> None:
             assert spawned.agent.finished().state == "done"
             assert sync.swarm.wait().ending == "finished"
             assert [agent.vm.run("echo hi").stdout for agent in sync.swarm.known()] == ["hi\n"]
+            assert sync.swarm.plans.write(spawned.agent, "1. One.").stage == "planned"
+            assert sync.swarm.plans.tick(spawned.agent, 1).stage == "done"
             with pytest.raises(UsageError, match=r"changes has no blocking form.  Use `finished`"):
                 _ = spawned.agent.changes
             assert sync.swarm.teardown() == [("a", None)]

@@ -24,6 +24,8 @@ def at(cell: str) -> Line | Body | None:
         ("for n in range(3):\n    vm = %vers create --n|", Line("%vers", " create --n")),
         ("%vm ls /|", Line("%vm", " ls /")),
         ("p = %bg stop |", Line("%bg", " stop ")),
+        ("%plan run |", Line("%plan", " run ")),
+        ("%%plan ann\n1. a|", Body("%%plan", "ann", "1. a")),
         ("%%bg w|\nls", Line("%%bg", " w")),
         ("%%bg web\nls|", Body("%%bg", "web", "ls")),
         ("\n%%vm --on |\nls", Line("%%vm", " --on ")),

@@ -8,17 +8,17 @@ import click
 import pytest
 
 from pi_v_jupyter.errors import UsageError
-from pi_v_jupyter.magics import background, cells, examples, launching, pages, tasks, words
+from pi_v_jupyter.magics import background, cells, examples, launching, pages, plan, plansteps, tasks, words
 from pi_v_jupyter.magics.vers import vers
 from pi_v_jupyter.remote import blocks
 
-MAGICS = (cells, background, tasks)
+MAGICS = (cells, background, tasks, plan)
 COMMANDS = {
     path: command
     for root, start in (("%vers", vers), *(pair for each in MAGICS for pair in each.COMMANDS.items()))
     for path, command in examples.commands(root, start)
 }
-GROUPS = {"%vers": vers, "%bg": background.bg}
+GROUPS = {"%vers": vers, "%bg": background.bg, "%plan": plan.plan}
 LINE = re.compile(r"(?:[\w, ]+ = )?(%%?\w+)(.*)")
 
 
@@ -53,6 +53,8 @@ def reached(monkeypatch: pytest.MonkeyPatch, magic: str, line: str) -> click.Com
         words.run(GROUPS[magic], magic, given_words, None)
     elif magic == "%%task":
         words.run(tasks.CELL, magic, given_words, None)
+    elif magic == "%%plan":
+        words.run(plansteps.CELL, magic, given_words, None)
     elif magic == "%%bg":
         words.run(launching.CELL, magic, given_words, None)
     elif given_words and given_words[0] in cells.FILE_KINDS:
@@ -111,6 +113,10 @@ def test_what_question_marks_show_is_all_the_help() -> None:
         "Usage: %%bg [OPTIONS] ID",
     ]
     assert pages.task().startswith("Usage: %%task [OPTIONS] LABEL…\n")
+    assert [line for line in pages.plan().splitlines() if line.startswith("Usage: ")] == [
+        "Usage: %plan [OPTIONS] [COMMAND] [ARGS]...",
+        "Usage: %%plan [OPTIONS] LABEL",
+    ]
 
 
 def test_an_id_comes_before_options_and_a_command_behind_them() -> None:

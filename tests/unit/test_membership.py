@@ -50,6 +50,12 @@ def test_its_time_is_up_when_that_has_come() -> None:
     assert not Membership("ann", expires=11).overdue(10) and not Membership("ann").overdue(10)
 
 
+def test_a_spawn_that_was_cut_off_makes_an_agent_ready_no_more_when_its_time_is_up() -> None:
+    member = Membership("ann", ready_by=10)
+    assert member.at(9) == member
+    assert member.at(10) == Membership("ann")
+
+
 def test_records_outlive_a_session_until_the_vm_is_surely_gone(tmp_path: Path) -> None:
     records = Records(State(tmp_path / "state.json"), URL)
     records.keep("vm-1", ANN)

@@ -15,7 +15,9 @@ import httpx
 import pytest
 from pis import scripted_model
 
+from pi_v_jupyter.plan.steps import plan_in, ticks
 from pi_v_jupyter.swarm import _scripted
+from pi_v_jupyter.swarm.planning import order
 from pi_v_jupyter.swarm.scripted import program
 
 TOOLS = [{"name": "write"}, {"name": "read"}]
@@ -154,6 +156,20 @@ def test_without_a_script_it_notes_the_task_reads_that_and_answers(model: Model)
     ] == "read"
     assert "“Count the files.”" in text(model.ask(task, result, result))
     assert "Count the files." in text(model.ask(task, tools=[{"name": "bash"}]))
+
+
+def test_without_a_script_it_plans_where_it_may_only_look_and_ticks_what_it_does(model: Model) -> None:
+    looking = [{"name": "ls"}, {"name": "read"}]
+    result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "x", "content": "so"}]}
+    call = {"role": "assistant", "content": [{"type": "tool_use", "id": "x", "name": "ls", "input": {}}]}
+    assert text(model.ask(user("Tidy up."), tools=looking)) == "I look around first."
+    plan = plan_in(text(model.ask(user("Tidy up."), call, result, tools=looking)))
+    assert plan is not None and [step.number for step in plan.steps] == [1, 2]
+    said, told = [user(order(plan))], ""
+    for _ in range(3):
+        told += text(model.ask(*said))
+        said += [call, result]
+    assert plan.ticked(ticks(told)).finished
 
 
 def test_a_script_that_cannot_be_followed_is_told_to_the_agent(model: Model) -> None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from pi_v_jupyter.magics import words
 
-_LINE = re.compile(r"\s*(?:[^%'\"#]*=\s*)?%(vers|vm|bg)(\s.*)", re.DOTALL)
-_CELL = re.compile(r"%%(vm|bg|task)(\s.*)?", re.DOTALL)
+_LINE = re.compile(r"\s*(?:[^%'\"#]*=\s*)?%(vers|vm|bg|plan)(\s.*)", re.DOTALL)
+_CELL = re.compile(r"%%(vm|bg|task|plan)(\s.*)?", re.DOTALL)
 _SPECIAL = re.compile(r"([^\w@%+=:,./~-])")
 
 

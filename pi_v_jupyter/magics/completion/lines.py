@@ -9,7 +9,7 @@ import click
 from click.shell_completion import CompletionItem, ShellComplete
 
 from pi_v_jupyter.errors import UsageError
-from pi_v_jupyter.magics import background, files, tasks, words
+from pi_v_jupyter.magics import background, files, plan, tasks, words
 from pi_v_jupyter.magics.completion import shell
 from pi_v_jupyter.magics.completion.cursor import Body, Line, last_word, quoted
 from pi_v_jupyter.magics.launching import START
@@ -26,7 +26,9 @@ MAGICS: dict[str, click.Command] = {
     "%%vm": CELL,
     **background.COMMANDS,
     **tasks.COMMANDS,
+    **plan.COMMANDS,
 }
+WORDS = ("%%task", "%%plan")  # cells for agents, no shell's
 FILES = {"write": files.WRITE, "edit": files.EDIT}
 SHELLS = ("bash", "sh", "dash", "zsh")  # that are completed as bash is
 
@@ -91,7 +93,7 @@ def body(tab: Tab, found: Body) -> tuple[str, list[CompletionItem[str]]]:
     except UsageError:
         return "", []
     given = dict(MAGICS[found.magic].make_context(found.magic, args, resilient_parsing=True).params)
-    kind = given.get("kind", "" if found.magic in tasks.COMMANDS else "bash")
+    kind = given.get("kind", "" if found.magic in WORDS else "bash")
     if kind not in SHELLS:
         return "", []
     given["fresh"] = given.get("fresh") or kind != "bash"

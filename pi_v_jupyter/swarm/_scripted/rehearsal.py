@@ -1,5 +1,7 @@
 """What the model does without a script: it notes its task in a file, reads that again, and answers.
 
+Where it may only look it plans that, and says which steps are done where it is asked to.
+
 Where it is in this is told by the conversation alone, as with a model that thinks.
 """
 
@@ -10,6 +12,12 @@ if TYPE_CHECKING:
     from typing import Any
 
 FILE = "notes.md"
+PLAN = """I have looked, and would do it so.
+
+Plan:
+1. Note the task in `{0}`.
+2. Read `{0}` again, to see that it is whole."""
+MARK = "[DONE:n]"  # in a task that wants to know which steps of a plan are done
 QUOTED = 400  # characters of a task in an answer
 
 
@@ -17,6 +25,11 @@ def rehearse(request: dict[str, Any]) -> dict[str, Any]:
     """The next turn, as a script would tell it."""
     task, done = where(request["messages"])
     offered = {tool.get("name") for tool in request.get("tools", [])}
+    if "write" not in offered and "ls" in offered:
+        if done == 0:
+            return {"content": [{"say": "I look around first."}, {"call": "ls", "with": {}}]}
+        return {"content": [{"say": PLAN.format(FILE)}]}
+    first, second = ("[DONE:1]\n\n", "[DONE:2]\n\n") if MARK in task else ("", "")
     if done == 0 and "write" in offered:
         return {
             "content": [
@@ -26,14 +39,16 @@ def rehearse(request: dict[str, Any]) -> dict[str, Any]:
             ]
         }
     if done == 1 and "read" in offered:
-        return {"content": [{"say": "Now I read it again."}, {"call": "read", "with": {"path": FILE}}]}
+        return {
+            "content": [{"say": f"{first}Now I read it again."}, {"call": "read", "with": {"path": FILE}}]
+        }
     quoted = task if len(task) <= QUOTED else task[:QUOTED] + "…"
     said = (
         "The task was: “{}”. It is noted in {}, which I wrote and read again. "
         "This is a rehearsal: a scripted model answered, for no key of a real one is there, "
         "so nothing beyond that was done."
     )
-    return {"content": [{"say": said.format(quoted, FILE)}]}
+    return {"content": [{"say": second + said.format(quoted, FILE)}]}
 
 
 def where(messages: list[dict[str, Any]]) -> tuple[str, int]:

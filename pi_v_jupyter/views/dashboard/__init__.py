@@ -8,7 +8,6 @@ which a front end shows in its place where the widget cannot live (`views/saved.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
@@ -19,16 +18,14 @@ import anywidget
 from IPython.display import display
 
 from pi_v_jupyter.dashboard.board import Board
-from pi_v_jupyter.errors import VersError
 from pi_v_jupyter.session import Vers
 from pi_v_jupyter.views.dashboard.output import SavedOutput
-from pi_v_jupyter.views.dashboard.terminals import Terminals
 from pi_v_jupyter.views.saved import summary
 from pi_v_jupyter.views.terminal import TerminalView
+from pi_v_jupyter.vm import VM
 
 WHILE = 2.0  # seconds
 FOLDER = Path(__file__).parent
-log = logging.getLogger("pi_v_jupyter")
 
 
 class Carrier:
@@ -61,6 +58,10 @@ class Carrier:
             self._kernel.call_soon_threadsafe(self._kernel.call_later, WHILE, self._free)
         return self._heard
 
+    def screen(self, vm: VM) -> TerminalView:
+        """On the home loop."""
+        return TerminalView(vm)
+
     def _free(self) -> None:
         """On the kernel's loop, which was free for a while: what waited for it has come."""
         self._heard, self._knocks = time.monotonic(), False
@@ -77,10 +78,9 @@ class DashboardView(anywidget.AnyWidget):
         # As in `views/terminal`: what a page says goes to the loop that it asks for.
         self.comm._reply_subshell_for = None
         self._home, self._board = vers.home, board
-        self._terminals = Terminals(vers)
         self.output = SavedOutput(lambda: board.state, vers.home)
         self._carrier = Carrier(self)
-        self._detach = board.attach(self._carrier)
+        board.attach(self._carrier)
         self._tasks: set[asyncio.Task[None]] = set()
         self.on_msg(self._received)
 
@@ -114,39 +114,12 @@ class DashboardView(anywidget.AnyWidget):
 
     async def _end(self) -> None:
         self.output.save()
-        self._detach()
-        await self._terminals.close()
+        await self._board.part(self._carrier)
 
     def _received(self, _: object, content: dict[str, Any], buffers: Sequence[memoryview]) -> None:
         """On whichever thread the kernel has for it."""
-        match content:
-            case {
-                "kind": "intent",
-                "view": str(view),
-                "id": int(id),
-                "name": "terminal" | "close_terminal" as name,
-                "args": dict(args),
-            }:
-                vm, terminals = str(args.get("vm", "")), self._terminals
-                work = terminals.open if name == "terminal" else terminals.end
-                self._cross(lambda: self._start(self._terminal(view, id, work(vm))))
-            case dict():
-                self._board.receive(self._carrier, content)
-
-    async def _terminal(self, view: str, id: int, work: Coroutine[Any, Any, TerminalView | None]) -> None:
-        """The intents that are no board's: they make a widget, or end it."""
-        about = {"to": view, "id": id}
-        self.send({"kind": "heard", **about})
-        try:
-            opened = await work
-        except VersError as error:
-            answer: dict[str, Any] = {"ok": False, "text": error.message, "hint": error.hint}
-        except Exception as error:  # whatever it is, somebody waits for an answer
-            log.exception("a terminal could not be opened or closed")
-            answer = {"ok": False, "text": f"The terminal could not be opened or closed: {error}", "hint": ""}
-        else:
-            answer = {"ok": True, "text": opened.model_id if opened else "", "hint": ""}
-        self.send({"kind": "answer", **about, **answer})
+        if isinstance(content, dict):
+            self._board.receive(self._carrier, content)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

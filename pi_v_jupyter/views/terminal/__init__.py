@@ -45,6 +45,11 @@ class TerminalView(anywidget.AnyWidget):
     def __repr__(self) -> str:
         return f"{self.label}; it is live only while its kernel runs"
 
+    @property
+    def id(self) -> str:
+        """What pages know it by; "" once it was closed."""
+        return self.model_id or ""
+
     def close(self) -> None:
         """Hang up on the program (SIGHUP) and be shown no more."""
         self._cross(self.terminal.hang_up)

@@ -1,0 +1,77 @@
+"""What has happened, as a dashboard tells it: found by comparing what was shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tellings import LONG
+
+from pi_v_jupyter.dashboard.events import EVENTS, Events, compare
+
+
+def seen(**sections: Any) -> Any:
+    connection = {"url": "u", "label": "here", "state": "ok", "reason": "", "remedy": "", "checked": 0.0}
+    empty: dict[str, Any] = {"machines": {}, "commits": {}, "agents": {}, "processes": {}, "events": {}}
+    return empty | {"connection": connection | sections.pop("connection", {})} | sections
+
+
+ALL = ("machines", "commits", "agents", "processes")
+VM_SEEN = {"label": "build", "name": "build", "state": "running", "link": "connected"}
+CARD: dict[str, Any] = {"label": "a", "state": "working", "detail": "", "asks": []}
+
+
+@pytest.mark.parametrize(
+    ("section", "before", "after", "events"),
+    [
+        ("agents", {"1": CARD}, {"1": CARD | {"state": "done"}}, [("agent", "a", "done", "info")]),
+        ("agents", {"1": CARD}, {"1": CARD | {"state": "starting"}}, []),
+        ("agents", {"1": CARD | {"state": "starting"}}, {"1": CARD}, []),
+        ("agents", {}, {"1": CARD}, []),
+        (
+            "agents",
+            {"1": CARD},
+            {"1": CARD | {"state": "waiting", "asks": [{"title": "Sure?"}]}},
+            [("agent", "a", "waiting: Sure?", "warning")],
+        ),
+        ("machines", {"1": VM_SEEN | {"label": "aaaa1111", "name": ""}}, {"1": VM_SEEN}, []),
+        (
+            "machines",
+            {"1": VM_SEEN | {"label": "old", "name": "old"}},
+            {"1": VM_SEEN | {"link": "away"}},
+            [
+                ("machine", "build", "was called old before", "info"),
+                ("machine", "build", "its connection is lost", "warning"),
+            ],
+        ),
+        ("commits", {}, {"1": {"label": "c"}}, [("commit", "c", "was made", "info")]),
+        ("commits", {"1": {"label": "c"}}, {}, [("commit", "c", "is gone", "info")]),
+    ],
+)
+def test_what_has_happened_is_what_is_another(section: str, before: Any, after: Any, events: Any) -> None:
+    old, new = seen(**{section: before}), seen(**{section: after})
+    assert [*compare(old, new, ALL)] == events
+    assert [*compare(old, new, ())] == [], "what is found later was there before"
+
+
+def test_a_process_that_ends_is_an_event() -> None:
+    runs = {"id": "web", "machine": "build", "state": "running", "outcome": "running"}
+    over = runs | {"state": "ended", "outcome": "exit code 1"}
+    assert [*compare(seen(processes={"x": runs}), seen(processes={"x": over}), ALL)] == [
+        ("process", "web on build", "has ended: exit code 1", "warning")
+    ]
+    assert [*compare(seen(processes={"x": runs}), seen(), ALL)] == []
+
+
+def test_another_platform_is_no_trouble_of_this_one() -> None:
+    away = {"state": "trouble", "reason": "It refused."}
+    assert [*compare(seen(), seen(connection=away), ALL)] == [("connection", "here", "It refused.", "error")]
+    assert [*compare(seen(connection=away), seen(connection={"url": "other"}), ALL)] == []
+
+
+def test_only_the_last_events_are_kept_and_their_numbers_go_on() -> None:
+    events = Events()
+    for number in range(EVENTS + 5):
+        events.add(float(number), "notice", "", LONG if number == 0 else str(number))
+    assert len(events.all) == EVENTS and next(iter(events.all)) == "6"
+    assert [*events.all.values()][-1]["text"] == str(EVENTS + 4)
