@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { build } from "esbuild";
 
-const SHARED = ["build.js", "package-lock.json", "package.json"];
+const SHARED = ["build.js", "keys.js", "package-lock.json", "package.json"];
 const VIEWS = {
   terminal: {
     entry: "terminal.js",

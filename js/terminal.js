@@ -3,6 +3,7 @@
 import { FitAddon } from "@xterm/addon-fit";
 import { Terminal } from "@xterm/xterm";
 import "@xterm/xterm/css/xterm.css";
+import { passOn, saves } from "./keys.js";
 import "./terminal.css";
 
 const ROWS = 24;
@@ -162,6 +163,7 @@ function render({ model, el }) {
   for (const type of ["keydown", "keypress", "keyup", "contextmenu"]) {
     for (const part of [screen, way]) part.addEventListener(type, (event) => event.stopPropagation());
   }
+  way.addEventListener("keydown", (event) => saves(event) && passOn(event, el));
   screen.addEventListener("click", () => terminal.focus());
 
   // Looks.

@@ -1,6 +1,7 @@
 // The dashboard: what `pi_v_jupyter/dashboard/shape.py` describes, shown; what is clicked, sent as an intent.
 
 import { render as show } from "preact";
+import { passOn, saves } from "../keys.js";
 import { App } from "./app.jsx";
 import { makeClock } from "./frame.js";
 import { keepFocus } from "./refocus.js";
@@ -12,22 +13,13 @@ import "./frame.css";
 
 const TYPED = "input, textarea, select, .pi-v-terminal"; // what has menus of the browser's
 
-const saves = ({ key, ctrlKey, metaKey, altKey, shiftKey, target }) =>
-  (ctrlKey || metaKey) && !altKey && !shiftKey && key.toLowerCase() === "s" && !target.closest(".pi-v-terminal");
-
-/** Have a key pressed outside, where JupyterLab does not pass over it. */
-function passOn(event, outside) {
-  event.preventDefault();
-  outside.dispatchEvent(new KeyboardEvent(event.type, event));
-}
-
 function render({ model, el }) {
   const root = document.createElement("div");
   root.className = "pi-v-dashboard";
   root.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab's, such as "dd": delete the cell
   for (const type of ["keydown", "keypress", "keyup"]) root.addEventListener(type, (event) => event.stopPropagation());
   root.addEventListener("contextmenu", (event) => event.target.closest(TYPED) && event.stopPropagation());
-  root.addEventListener("keydown", (event) => saves(event) && passOn(event, el));
+  root.addEventListener("keydown", (event) => saves(event) && !event.target.closest(".pi-v-terminal") && passOn(event, el));
   el.append(root);
   const letGo = keepFocus(root);
   const clock = makeClock();

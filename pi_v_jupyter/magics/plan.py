@@ -32,6 +32,7 @@ def plan(context: click.Context) -> Any:
     anything, and say in steps what it would do.
     """
     if context.invoked_subcommand is None:
+        context.invoke(planmode.tell)
         return context.invoke(plansteps.show, label=None)
     return None
 

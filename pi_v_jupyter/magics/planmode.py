@@ -65,6 +65,13 @@ def status(extension: Extension) -> Status:
     return extension.vers.plan.status
 
 
+@click.pass_obj
+def tell(extension: Extension) -> None:
+    """Show that plan mode is on, if it is."""
+    if extension.vers.plan.is_on:
+        _told(extension, extension.vers.plan.status)
+
+
 def _told(extension: Extension, found: Status) -> Status:
     display({"text/plain": views.status_text(found), "text/html": views.status_html(found)}, raw=True)
     return extension.quietly(found)

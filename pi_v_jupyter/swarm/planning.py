@@ -22,6 +22,7 @@ from pi_v_jupyter.swarm.agent import Agent
 from pi_v_jupyter.swarm.runs import Run
 
 KIND = "plans"  # in our state
+ORDER = "Carry out this plan, one step after the other:"
 FILES = 50  # that are named
 CHANGING = ("write", "edit")  # tools that change the file they are given
 Stage = Literal["planning", "planned", "working", "stopped", "done"]
@@ -33,8 +34,8 @@ class Progress:
 
     `stage`: it is `planning`, has `planned`, is `working` on its steps, has `stopped` before all were done,
     or all are `done`. `plan` is None before the first one. `trouble` says why none came of what it was last
-    told to plan. `cost`, in US dollars, and `seconds` are those of all its work since there is this plan;
-    `files` are those that it has written or edited by its own tools in that.
+    told to plan. `cost`, in US dollars, and `seconds` are those of carrying out this plan, without other
+    tasks it was given; `files` are those that it has written or edited by its own tools in that.
     """
 
     label: str
@@ -93,7 +94,7 @@ class Plans:
         asked = next((run for run in reversed(runs[since:]) if run.looking), None)
         if plan is None and asked is None:
             return None
-        work = [run for run in runs[since:] if not run.looking]
+        work = [run for run in runs[since:] if _carries_out(run)]
         stage: Stage = "planned"
         if asked is not None and asked.outcome is None:
             stage = "planning"
@@ -210,12 +211,17 @@ class Plans:
         self._fleet.state.set(self._fleet.settings.base_url, KIND, agent.vm.id, KEPT.dump_json(kept).decode())
 
 
+def _carries_out(run: Run) -> bool:
+    """Was it begun by `order`? One whose prompt was not heard yet may be."""
+    return not run.looking and run.prompt[: len(ORDER)] in ("", ORDER)
+
+
 def order(plan: Plan) -> str:
     """What an agent is told that is to carry out a plan."""
     done = [str(step.number) for step in plan.steps if step.done]
     left = f"\n\nDone already: {', '.join(done)}." if done else ""
     return (
-        f"Carry out this plan, one step after the other:\n\n{plan.source}{left}\n\n"
+        f"{ORDER}\n\n{plan.source}{left}\n\n"
         "As soon as a step is done, and you have tried what you made, say so on a line of its own, [DONE:n] "
         "with its number for n, before you begin the next. A step that you could not do gets no such line: "
         "say why."

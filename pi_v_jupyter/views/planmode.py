@@ -16,12 +16,12 @@ BOX = "border-left: 4px solid var(--jp-warn-color1, orange); padding: 0.2em 0.8e
 
 
 def status_text(status: Status) -> str:
-    """Such as "◎ Plan mode: cells of ours look only. …"; what one may type is between backquotes."""
+    """Such as "◎ Plan mode: `%vm`, … look only. …"; what one may type is between backquotes."""
     if not status.on:
-        return "Plan mode is off.  `%plan on` has cells of ours look only."
+        return "Plan mode is off.  `%plan on` has `%vm`, `%vers`, `%bg` and `%%task` look only."
     return (
-        "◎ Plan mode: cells of ours look only, and what may do more is refused. "
-        f"{_where(status)} `%plan off` ends it."
+        "◎ Plan mode: `%vm`, `%vers`, `%bg`, `%%task` and routed cells look only; what may do more is "
+        f"refused. Python that runs in this kernel is not judged. {_where(status)} `%plan off` ends it."
     )
 
 

@@ -40,7 +40,7 @@ def test_a_right_click_opens_the_notebooks_menu_but_where_one_types(dash: Dashbo
 
 def test_a_failure_names_its_action_and_is_not_told_twice_beside_the_events(dash: Dashboard) -> None:
     dash.press("Run here")
-    dash.answer("It could not.", ok=False)
+    dash.answer("It could not.", ok=False, noted=True)
     failed = dash.page.locator(".pi-v-failures")
     expect(failed).to_contain_text("Run here failed: It could not.")
     event = {"at": NOW, "kind": "done", "about": "delete_commits", "text": "Use `rm`.", "level": "error"}

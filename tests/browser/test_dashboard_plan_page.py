@@ -33,6 +33,7 @@ def test_its_view_has_the_steps_as_text_and_ticks_them_as_they_are_done(shown: D
     steps = view.get_by_label("Plan of alpha").get_by_role("listitem")
     expect(steps).to_have_text(["✓1. Look at `lines()`.", "▸2. Mend <b>it</b>.", "○3. Run the tests."])
     expect(steps.nth(1)).to_have_attribute("aria-current", "step")
+    assert view.get_by_label("Plan of alpha").evaluate("it => it.scrollHeight <= it.clientHeight")
     shown.patch({"agents": {"vm-a": {"plan": {"done": 2, "steps": {"1": {"done": True}}}}}})
     expect(steps.nth(1)).to_have_text("✓2. Mend <b>it</b>.")
     expect(steps.nth(2)).to_have_attribute("aria-current", "step")

@@ -9,6 +9,9 @@ from labs import CHROMIUM
 from pages import ADDRESS, BUNDLE
 from playwright.sync_api import Browser, Page, Route, expect
 
+HEAR = """window.heard = [];
+document.addEventListener("keydown", ({ key, target }) =>
+  target.closest("[data-lm-suppress-shortcuts]") || heard.push(key), true);"""
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium"),
@@ -70,3 +73,11 @@ def test_all_keys_are_the_programs_but_one_which_leads_out_and_is_told(page: Pag
     page.keyboard.press("Shift+Tab")
     expect(box).to_be_focused()
     assert page.evaluate("typed") == "\t\x1b[Z\x1b\0"
+
+
+def test_the_notebook_is_saved_by_its_key_once_the_terminal_was_left(page: Page) -> None:
+    page.evaluate(HEAR)
+    page.get_by_role("textbox", name="terminal on desk").focus()
+    for key in ("Control+s", "Control+Shift+Space", "d", "Control+s"):
+        page.keyboard.press(key)
+    assert page.evaluate("heard") == ["s"]

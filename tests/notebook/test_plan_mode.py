@@ -34,14 +34,19 @@ def looking(beside: Kernel, tmp_path: Path) -> Iterator[Kernel]:
 def test_a_banner_says_so_and_off_ends_it(beside: Kernel) -> None:
     shown = good(beside, "%plan on --in readonly")
     assert shown.data == [
-        "◎ Plan mode: cells of ours look only, and what may do more is refused. "
+        "◎ Plan mode: `%vm`, `%vers`, `%bg`, `%%task` and routed cells look only; what may do more is "
+        "refused. Python that runs in this kernel is not judged. "
         "Commands on loopback see it read-only. `%plan off` ends it."
     ]
     assert "<code>%plan off</code>" in shown.html[0]
     told = good(beside, "state = %plan status\nstate")
     assert told.data == shown.data and beside.value("(state.on, state.inside)") == (True, "readonly")
+    assert good(beside, "%plan").data == [
+        *shown.data,
+        "No plans.  `%%task LABEL --plan` has an agent make one.",
+    ]
     ended = good(beside, "%plan off")
-    assert ended.data == ["Plan mode is off.  `%plan on` has cells of ours look only."]
+    assert ended.data == ["Plan mode is off.  `%plan on` has `%vm`, `%vers`, `%bg` and `%%task` look only."]
     assert good(beside, "%vm echo acts").data == []
 
 

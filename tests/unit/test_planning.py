@@ -46,6 +46,12 @@ class Teller:
         self._feed("response", command="prompt", success=True, id=f"task-{self._number}")
         self._feed("agent_start")
 
+    def hears(self, text: str) -> None:
+        """Its pi shows what it was told."""
+        self._number += 1
+        content = [{"type": "text", "text": text}]
+        self._feed("message_end", message={"role": "user", "content": content, "timestamp": self._number})
+
     def streams(self, *deltas: str) -> None:
         for delta in deltas:
             self._feed("message_update", assistantMessageEvent={"type": "text_delta", "delta": delta})
@@ -167,6 +173,29 @@ async def test_a_summary_has_what_it_took_and_which_files_it_changed(ann: Any, p
         "    ✓ 2. Two.",
         "    $0.2500  0.0 s  2 files: a, $c",
     ]
+
+
+async def test_another_task_ticks_what_it_did_and_counts_for_nothing_else(ann: Any, plans: Plans) -> None:
+    ann.answers(PLAN, looking=True)
+    ann.looking(on=False)
+    ann.begins()
+    ann.hears("Say hello.")
+    ann.writes("hello")
+    ann.says("Hello. [DONE:1]")
+    ann.ends()
+    progress = plans.of(ann)
+    assert how_far(progress) == ("planned", "x-")
+    assert progress is not None and (progress.cost, progress.files) == (0.0, ())
+    await plans.run(ann)
+    ann.begins()
+    ann.hears(ann.told[-1])
+    assert how_far(plans.of(ann)) == ("working", "x-")
+    ann.writes("mended")
+    ann.says("[DONE:2]")
+    ann.ends()
+    progress = plans.of(ann)
+    assert how_far(progress) == ("done", "xx")
+    assert progress is not None and (progress.cost, progress.files) == (0.25, ("mended",))
 
 
 async def test_it_is_told_the_steps_and_which_are_done(ann: Any, plans: Plans) -> None:

@@ -21,6 +21,14 @@ from pi_v_jupyter.plan.readonly import judge
 
 SEED = 20_240_608
 MANY = 400
+# Whatever the judge might have missed: root in there is no root of this computer, which has a clock, and its
+# file system is read-only but for one folder.
+READONLY = 'mount --bind "$0" "$0" && mount -o remount,bind,ro / && exec "$@"'
+SPARED = ["unshare", "--map-root-user", "--mount", "sh", "-c", READONLY]
+pytestmark = pytest.mark.skipif(
+    subprocess.run([*SPARED, "/var/tmp", "true"], capture_output=True, check=False).returncode != 0,
+    reason="this system keeps nobody from it",
+)
 
 
 def run(folder: Path, chosen: list[str]) -> dict[str, Any]:
@@ -47,7 +55,10 @@ def run(folder: Path, chosen: list[str]) -> dict[str, Any]:
         "left_out": [],
     }
     ran = subprocess.run(
-        [sys.executable, readonly_runner.__file__], input=json.dumps(task), capture_output=True, text=True
+        [*SPARED, str(folder), sys.executable, readonly_runner.__file__],
+        input=json.dumps(task),
+        capture_output=True,
+        text=True,
     )
     assert ran.returncode == 0, ran.stderr
     found: dict[str, Any] = json.loads(ran.stdout)

@@ -14,7 +14,7 @@ from pi_v_jupyter.views.terminal import TerminalView
 
 ROOT = Path(__file__).parents[2]
 JS = ROOT / "js"
-SHARED = ("build.js", "package-lock.json", "package.json")
+SHARED = ("build.js", "keys.js", "package-lock.json", "package.json")
 SOURCES = {
     "terminal": ["terminal.css", "terminal.js"],
     "dashboard": sorted(f"dashboard/{each.name}" for each in (JS / "dashboard").iterdir()),
