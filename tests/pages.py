@@ -209,7 +209,7 @@ def dashboard(
 def machine(label: str, *, created: float = 0, state: str = "running", **more: Any) -> dict[str, Any]:
     """A machine of a snapshot, `created` so many seconds after the first."""
     plain = {"vcpu": 1, "mem": 512, "disk": 4096, "parent": "", "active": False}
-    plain |= {"link": "", "agent": "", "tunnels": []}
+    plain |= {"link": "", "agent": "", "tunnels": [], "aside": False}
     return {"name": label, "label": label, "state": state, "created": NOW - 9000 + created, **plain, **more}
 
 
@@ -225,7 +225,7 @@ def snapshot(**parts: Any) -> dict[str, Any]:
     connection |= {"reason": "", "remedy": "", "checked": NOW}
     sums = dict.fromkeys(("agents", "working", "waiting", "tokens", "cost", "budget"), 0)
     many = {name: {} for name in ("machines", "commits", "agents", "processes", "events")}
-    return json.loads(json.dumps({"connection": connection, "sums": sums, **many, **parts}))  # type: ignore[no-any-return]
+    return json.loads(json.dumps({"connection": connection, "looking": False, "sums": sums, **many, **parts}))  # type: ignore[no-any-return]
 
 
 ORDER = ["base", "left", "first", "3f9a2c1e", "reviewer-1", "right", "orphan"]  # how a family is shown

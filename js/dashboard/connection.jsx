@@ -8,7 +8,7 @@ const MARKS = { connecting: "…", ok: "●", trouble: "▲" };
 /** The line at the top. */
 export function Connection({ store }) {
   const { act } = useFrame();
-  const { connection, sums } = store.state;
+  const { connection, sums, looking } = store.state;
   return (
     <header class="pi-v-connection">
       <p class={`pi-v-platform pi-v-is-${connection.state}`}>
@@ -33,6 +33,13 @@ export function Connection({ store }) {
               <Code text={connection.remedy} />
             </span>
             <Button onClick={() => act("check")}>Try again</Button>
+          </p>
+        )}
+        {looking && (
+          <p class="pi-v-notice">
+            <span>
+              ◎ Plan mode: what may do more than look is refused. <code>%plan off</code> ends it.
+            </span>
           </p>
         )}
         <Kernel store={store} />

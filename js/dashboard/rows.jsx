@@ -28,6 +28,11 @@ export const MachineRow = memo(({ id, machine, origin, chosen, choose, actions, 
           </span>
           {origin && <span class="pi-v-aside"> from {origin}</span>}
           {graph.up === "gone" && <Gone parent={machine.parent} />}
+          {machine.aside && (
+            <span class="pi-v-chip pi-v-dim" title="Plan mode made this branch for commands to run in, and deletes it">
+              plan mode
+            </span>
+          )}
         </>
       }
     >

@@ -219,7 +219,7 @@ class Board:
             self._snapshots.renew()
         parts = (looks.connection, looks.vms, looks.commits, agents, looks.processes)
         about: dict[str, Any] = {"active": self.vers.fleet.current, "labels": looks.labels()}
-        about["plans"] = self.vers.swarm.plans
+        about |= {"plans": self.vers.swarm.plans, "looking": self.vers.plan.is_on}
         now = self._snapshots.make(*parts, self._events.all, **about)
         if self._last is not None:
             found = [*compare(self._last, now, self._known & looks.known)]

@@ -46,6 +46,8 @@ class Machine(TypedDict):
     """The label of the agent on it."""
     tunnels: list[str]
     """Such as "8000 → 80"."""
+    aside: bool
+    """Is it a branch that plan mode made, and deletes?"""
 
 
 class Commit(TypedDict):
@@ -181,6 +183,8 @@ class Snapshot(TypedDict):
     """All that a dashboard shows."""
 
     connection: Connection
+    looking: bool
+    """Is plan mode on?"""
     machines: dict[str, Machine]
     commits: dict[str, Commit]
     agents: dict[str, AgentCard]

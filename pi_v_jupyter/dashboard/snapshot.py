@@ -101,6 +101,7 @@ def machine(vm: VM, agent: str, *, active: bool, there: Collection[str]) -> shap
         "link": "connected" if vm.connected else "away" if away else "",
         "agent": agent,
         "tunnels": tunnels(vm),
+        "aside": vm.aside,
     }
 
 
@@ -244,8 +245,9 @@ class Snapshots:
         active: VM | None,
         labels: dict[str, str],
         plans: Plans,
+        looking: bool,
     ) -> shape.Snapshot:
-        """All of it. `labels`: those of agents, by the ids of VMs; `plans`: of agents."""
+        """All of it. `labels`: those of agents, by the ids of VMs; `looking`: is plan mode on?"""
         there = {*(vm.id for vm in vms), *(each.id for each in commits)}
 
         def of_vm(vm: VM) -> tuple[str, object, Callable[[], shape.Machine]]:
@@ -276,6 +278,7 @@ class Snapshots:
         cards = self._cards.all(map(of_agent, agents))
         return {
             "connection": connection,
+            "looking": looking,
             "machines": self._machines.all(map(of_vm, vms)),
             "commits": self._commits.all(map(of_commit, commits)),
             "agents": cards,

@@ -49,3 +49,17 @@ def test_why_there_is_no_plan_is_said(shown: Dashboard) -> None:
     plan = shown.page.get_by_label("Plan of alpha")
     expect(plan).to_contain_text("there is none")
     expect(plan).to_contain_text("No new plan: its answer has no steps")
+
+
+def test_plan_mode_is_said_and_its_branches_are_marked(dash: Dashboard) -> None:
+    expect(dash.page.get_by_text("Plan mode")).to_have_count(0)
+    dash.patch({"looking": True, "machines": {"vm-left": {"aside": True}}})
+    expect(dash.page.get_by_role("status").first).to_contain_text(
+        "Plan mode: what may do more than look is refused."
+    )
+    marked = dash.page.get_by_role("row").filter(has_text="plan mode")
+    expect(marked).to_have_count(1)
+    expect(marked).to_contain_text("left")
+    assert dash.violations() == []
+    dash.patch({"looking": False})
+    expect(dash.page.get_by_text("what may do more than look")).to_have_count(0)

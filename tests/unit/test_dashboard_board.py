@@ -216,3 +216,10 @@ async def test_any_thread_may_call_in(board: Board) -> None:
     await page.sees(lambda seen: "It is told from elsewhere." in str(seen["events"]))
     await asyncio.to_thread(lambda: asyncio.run(board.close()))
     assert board._looks is not None and all(task.done() for task in board._looks._tasks)
+
+
+async def test_that_plan_mode_is_on_is_told_until_it_is_off(board: Board, page: Page) -> None:
+    await board.vers.plan.on()
+    await page.sees(lambda seen: seen["looking"])
+    await board.vers.plan.off()
+    await page.sees(lambda seen: not seen["looking"])

@@ -22,7 +22,7 @@ from pi_v_jupyter.swarm.changes import Death
 from pi_v_jupyter.swarm.planning import Progress
 from pi_v_jupyter.swarm.story import Story
 from pi_v_jupyter.texts import end_begins
-from pi_v_jupyter.vm import VM
+from pi_v_jupyter.vm import ASIDE, VM
 
 VM_ID = "aaaa1111-0001"
 
@@ -175,6 +175,10 @@ def test_a_machine_stands_under_the_nearest_of_its_origins_that_is_there() -> No
     assert (told["parent"], told["name"], told["mem"], told["vcpu"]) == ("parent-vm", "build", 512, 0)
     assert told["active"] and told["link"] == "" and told["created"] == MADE.timestamp()
     assert snapshot.machine(one, "", active=False, there=set())["parent"] == "hidden-commit"
+    assert (
+        not told["aside"]
+        and snapshot.machine(vm(labels={ASIDE: "1"}), "", active=False, there=there)["aside"]
+    )
 
 
 def test_a_commit_is_golden_by_its_tag_or_by_what_it_says_of_itself() -> None:
@@ -192,7 +196,7 @@ def test_snapshots_of_things_that_have_not_changed_are_the_same_objects() -> Non
     plans: Any = Mock(**{"of.return_value": None, "kept.return_value": ""})
 
     def make() -> Any:
-        about: dict[str, Any] = {"active": None, "labels": {}, "plans": plans}
+        about: dict[str, Any] = {"active": None, "labels": {}, "plans": plans, "looking": False}
         return snapshots.make(connection, [one], [], [busy], [], {}, **about)
 
     first, second = make(), make()
