@@ -32,6 +32,8 @@ class Rule:
     needs: frozenset[str] = frozenset()  # flags, one of which must be there
     starts: str = ""  # how each operand begins
     digits: bool = False  # -5 is a number
+    apart: bool = False  # a flag with a value, and that value, are words of their own
+    dashed: bool = False  # the first argument begins with -
     names_only: bool = False  # it looks at names, and opens nothing
     stops: bool = False  # after the first operand there are no flags
     direct: bool = False  # it must be started by the shell itself
