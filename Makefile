@@ -12,7 +12,7 @@ VM_TOOLS := qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils mmdebstrap:mm
             newuidmap:uidmap
 TEST_TOOLS := $(VM_TOOLS) curl:curl sshd:openssh-server ssh:openssh-client rsync:rsync chromium:chromium npm:npm
 
-.PHONY: demo lab test check bench image golden widgets system-vm system-test clean
+.PHONY: demo lab test check docs bench image golden widgets system-vm system-test clean
 
 demo: system-vm $(BIN)/.ready-lab image  ## the first walkthrough, on real VMs, in this terminal
 	$(BIN)/pi-v-jupyter demo
@@ -23,11 +23,15 @@ lab: system-vm $(BIN)/.ready-lab image  ## JupyterLab, in the folder of the walk
 test: system-test $(BIN)/.ready-dev $(MODULES) image golden check  ## everything that must hold
 	$(BIN)/pytest $(PYTEST)
 
-check: $(BIN)/.ready-dev  ## format, lint, types, import laws
+check: $(BIN)/.ready-dev  ## format, lint, types, import laws, the reference
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tools.reference --check
+
+docs: $(BIN)/.ready-dev  ## docs/reference, from the code
+	$(BIN)/python -m tools.reference
 
 bench: system-test $(BIN)/.ready-dev image golden  ## the figures; BENCH=key,key picks rows
 	$(BIN)/python tests/bench/run.py

@@ -33,7 +33,7 @@ class Key:
 
 
 def api_key(text: str) -> str:
-    """What can travel in a header."""
+    """Printable ASCII without blanks, as a header can carry it."""
     if not text or not text.isascii() or not text.isprintable() or " " in text:
         raise SettingsError(
             "That is no key: it is empty, or has blanks or special characters.", "Copy it anew."
@@ -42,14 +42,14 @@ def api_key(text: str) -> str:
 
 
 def base_url(text: str) -> str:
-    """A plain http(s) URL."""
+    """A plain http(s) URL, with or without `/api/v1`."""
     return _plain_url(
         text, "base URL", f"Set VERS_BASE_URL to one such as {CLOUD_URL}; the key goes in VERS_API_KEY."
     )
 
 
 def registry_url(text: str) -> str:
-    """A plain http(s) URL, likewise."""
+    """A plain http(s) URL."""
     return _plain_url(
         text, "registry's URL", "Set VERS_VM_REGISTRY_URL to one; the token goes in VERS_AUTH_TOKEN."
     )
@@ -73,7 +73,7 @@ def _plain_url(text: str, what: str, remedy: str) -> str:
 
 
 def domain(text: str) -> str:
-    """What comes after `<vm-id>.` in the host name of a VM."""
+    """A domain name: what comes after `<vm-id>.` in the host name of a VM."""
     labels = text.split(".")
     if len(text) > 200 or not all(
         label and label.isascii() and label.replace("-", "").isalnum() for label in labels
@@ -90,7 +90,7 @@ def port(text: str) -> int:
 
 
 def seconds(text: str) -> float:
-    """0 or more; a clock cannot wait for NaN or infinity."""
+    """A number, 0 or more; a clock cannot wait for NaN or infinity."""
     try:
         number = float(text)
     except ValueError:
@@ -101,7 +101,7 @@ def seconds(text: str) -> float:
 
 
 def platform(text: str) -> str:
-    """The one word it may be."""
+    """The word `embedded`."""
     if text != "embedded":
         raise SettingsError(f"{text!r} is no platform to prefer.", "Set platform to embedded, or not at all.")
     return text

@@ -11,10 +11,10 @@ After its language a block of commands says that in a word, such as ```` ```bash
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from markdown_it import MarkdownIt
+import fenced
+from fenced import Block
 from markdown_it.token import Token
 
 from pi_v_jupyter import bundled
@@ -24,23 +24,18 @@ TEXTS = {"markdown", "json", "text"}  # languages of what nobody runs
 SKILLS = sorted(folder.name for folder in bundled.skills().iterdir())
 
 
-@dataclass(frozen=True)
-class Block:
-    """One of them. `where`: FILE:LINE in the folder of skills; `place`: what follows its language."""
-
-    where: str
-    language: str
-    place: str
-    text: str
-
-
-def tokens(document: Path) -> list[Token]:
-    """The Markdown of a document, without its front matter."""
+def markdown(document: Path) -> str:
+    """A document without its front matter; its lines keep their numbers."""
     text = document.read_text()
     if document.name == "SKILL.md":
         _, front, below = text.split("---\n", 2)
-        text = "\n" * (front.count("\n") + 2) + below  # lines keep their numbers
-    return MarkdownIt().enable("table").parse(text)
+        return "\n" * (front.count("\n") + 2) + below
+    return text
+
+
+def tokens(document: Path) -> list[Token]:
+    """It, taken apart."""
+    return fenced.tokens(markdown(document))
 
 
 def documents(skill: str) -> list[Path]:
@@ -50,13 +45,8 @@ def documents(skill: str) -> list[Path]:
 
 
 def blocks(document: Path) -> Iterator[Block]:
-    """All of a document."""
-    for token in tokens(document):
-        if token.type in ("fence", "code_block"):
-            language, _, place = token.info.partition(" ")
-            line = token.map[0] + 1 if token.map else 0
-            where = f"{document.relative_to(bundled.skills())}, block at line {line}"
-            yield Block(where, language, place, token.content)
+    """All of a document; each is where it is in the folder of skills."""
+    return fenced.blocks(markdown(document), str(document.relative_to(bundled.skills())))
 
 
 def script(document: Path) -> str:

@@ -55,9 +55,10 @@ export function commitActions({ store, act, fill, ask }, ids) {
 
 /** What a commit is called, and what else names it. */
 export function CommitName({ commit: { label, name, tags } }) {
+  const tagged = tags.includes(label);
   return (
     <>
-      <span class="pi-v-name pi-v-dim" title={tags.includes(label) ? `Tag ${label}` : label}>
+      <span class={tagged ? "pi-v-name pi-v-chip" : "pi-v-name pi-v-dim"} title={tagged ? `Tag ${label}` : label}>
         {label}
       </span>
       {name && name !== label && <span class="pi-v-dim"> {name}</span>}

@@ -104,7 +104,12 @@ OPTIONS = [
         type=Ready(),
         help="Wait until a line of it matches a regular expression, or until it listens to a port.",
     ),
-    click.Option(["--timeout"], type=Seconds(min=0), metavar="S", help="Seconds until --ready; 0: any."),
+    click.Option(
+        ["--timeout"],
+        type=Seconds(min=0),
+        metavar="S",
+        help="Seconds until --ready; 0: any; else ssh_timeout, 120.",
+    ),
     click.Option(["--tunnel"], type=Port(), help="Then have a port here lead to that port of it."),
 ]
 START = IdThenOptions(

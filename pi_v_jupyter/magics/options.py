@@ -43,7 +43,12 @@ class Seconds(click.FloatRange):
 
 OPTIONS = [
     click.Option(["--on"], type=VMNames(), metavar="VM[,VM…]", help="Run there; on several in parallel."),
-    click.Option(["--timeout"], type=Seconds(min=0), metavar="S", help="Seconds it may take; 0: any."),
+    click.Option(
+        ["--timeout"],
+        type=Seconds(min=0),
+        metavar="S",
+        help="Seconds it may take; 0: any; else the setting ssh_timeout, 120.",
+    ),
     click.Option(["--cwd"], type=RemotePath(SESSION, folders=True), metavar="DIR", help="Run it in DIR."),
     click.Option(["-e", "--env"], type=Pair(), multiple=True, help="Set a variable for it."),
     click.Option(["--fresh"], is_flag=True, help="Run in a shell of its own, not in the session."),

@@ -57,8 +57,16 @@ def swarm(context: click.Context) -> Any:
 @click.option(
     "--labels", type=NewLabels(), metavar="A,B,…", help="What to call them; else agent-1, agent-2, …"
 )
-@click.option("--model", metavar="PROVIDER/ID", help="Which model; scripted/rehearsal needs no key.")
-@click.option("--key-env", metavar="NAME", help="The variable that has the model's key.")
+@click.option(
+    "--model",
+    metavar="PROVIDER/ID",
+    help="Which model, else pi's own choice; scripted/rehearsal needs no key.",
+)
+@click.option(
+    "--key-env",
+    metavar="NAME",
+    help="The variable that has the model's key; else its provider's usual one, such as ANTHROPIC_API_KEY.",
+)
 @click.option(
     "--max-vms",
     type=click.IntRange(1, 1000),
@@ -67,13 +75,15 @@ def swarm(context: click.Context) -> Any:
     metavar="N",
     help="How many agents there may be in all.",
 )
-@click.option("--ttl", type=Lifetime(), metavar="4h", help="After that, any session may delete them.")
+@click.option(
+    "--ttl", type=Lifetime(), metavar="4h", help="After that, any session may delete them; else never."
+)
 @click.option("--bare", is_flag=True, help="Without your own configuration of pi.")
 @click.option(
     "--budget",
     type=click.FloatRange(min=0, min_open=True),
     metavar="USD",
-    help="What each may cost before it stops and asks.",
+    help="What each may cost before it stops and asks; else any sum.",
 )
 @click.pass_obj
 def spawn(

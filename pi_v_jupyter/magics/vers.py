@@ -77,9 +77,9 @@ def ls(extension: Extension, tree: bool, as_json: bool) -> VMs | Lineage | None:
 
 @vers.command()
 @click.option("--name", help="What to call it.")
-@click.option("--vcpu", type=click.IntRange(min=1), help="Processors.")
-@click.option("--mem", type=MIB, metavar="MIB", help="Memory.")
-@click.option("--disk", type=MIB, metavar="MIB", help="Disk.")
+@click.option("--vcpu", type=click.IntRange(min=1), help="Processors; else what the platform gives.")
+@click.option("--mem", type=MIB, metavar="MIB", help="Memory; else what the platform gives.")
+@click.option("--disk", type=MIB, metavar="MIB", help="Disk; else what the platform gives.")
 @click.option("--no-wait", is_flag=True, help="Do not wait until it runs.")
 @click.option("--use", is_flag=True, help="Have cells run on it.")
 @click.pass_obj
@@ -189,11 +189,15 @@ def doctor(extension: Extension) -> Report:
 
 
 @vers.command(context_settings={**HELP, "ignore_unknown_options": False})
-@click.option("--port", type=click.IntRange(0, 65535), help="Port of the API, on loopback; 0: a free one.")
 @click.option(
-    "--gateway-port", type=click.IntRange(0, 65535), help="Port of the VMs' TLS gateway; 0: a free one."
+    "--port", type=click.IntRange(0, 65535), help="Port of the API, on loopback; 0: a free one; else 7730."
 )
-@click.option("--domain", help="VMs are found at ID.vm.DOMAIN.")
+@click.option(
+    "--gateway-port",
+    type=click.IntRange(0, 65535),
+    help="Port of the VMs' TLS gateway; 0: a free one; else 7731.",
+)
+@click.option("--domain", help="VMs are found at ID.vm.DOMAIN; else pi-v.localhost.")
 @click.pass_obj
 def up(extension: Extension, port: int | None, gateway_port: int | None, domain: str | None) -> None:
     """Start the embedded platform: real virtual machines on this computer."""

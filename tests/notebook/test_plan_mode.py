@@ -129,8 +129,9 @@ def test_what_looks_works_as_ever(looking: Kernel, tmp_path: Path) -> None:
 def test_a_dashboard_looks_only_too(looking: Kernel) -> None:
     told = (
         "from pi_v_jupyter.dashboard.intents import Intents\n"
+        "from pi_v_jupyter.dashboard.terminals import Terminals\n"
         "def asked(name, **args):\n"
-        "    return extension.wait(Intents(extension.vers, str).do(name, args))\n"
+        "    return extension.wait(Intents(extension.vers, str, Terminals(None)).do(name, args))\n"
         "vm = sync.vm('loopback').id"
     )
     good(looking, told)

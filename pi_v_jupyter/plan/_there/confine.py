@@ -52,8 +52,7 @@ MACHINES = {
     "aarch64": (0xC00000B7, 198, (199, 425, 217, 218, 219)),
 }
 DEVICES = ("null", "zero", "full", "random", "urandom")
-# What is there is seen; what is written is in memory, and gone with it.
-SCRATCH = ("/tmp", "/var/tmp", "/run")
+SCRATCH = ("/tmp", "/var/tmp", "/run")  # seen; what is written there is in memory, and gone with it
 ROOM = "size=64m"
 REPORT = 9  # the descriptor that the command has for it
 FAILED = 125  # as `env` and `timeout` have it
