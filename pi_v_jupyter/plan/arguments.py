@@ -48,6 +48,8 @@ def taken(rule: Rule, words: Sequence[Word]) -> Given:
         word = rest.pop(0)
         known = word.known
         if known == "--" and not ended:
+            if rule.unended or rule.subs:
+                raise Refused(word.raw, f"{rule.name} does not read -- as the end of its options")
             ended = True
         elif not ended and known is None and not word.wild and (flag := _flag_with_value(rule, word.head)):
             _take_unknown_value(rule, word, flag)

@@ -34,6 +34,7 @@ class Rule:
     digits: bool = False  # -5 is a number
     apart: bool = False  # a flag with a value, and that value, are words of their own
     dashed: bool = False  # the first argument begins with -
+    unended: bool = False  # `--` does not end its flags
     names_only: bool = False  # it looks at names, and opens nothing
     stops: bool = False  # after the first operand there are no flags
     direct: bool = False  # it must be started by the shell itself
