@@ -131,6 +131,8 @@ def _script(statement: ast.stmt) -> str | None:
     call = getattr(statement, "value", None) if isinstance(statement, ast.Expr) else None
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
         return None
+    if ast.unparse(call.func.value) != "get_ipython()":  # a method of somebody's that is called the same
+        return None
     words = [each.value for each in call.args if isinstance(each, ast.Constant)]
     match call.func.attr, words:
         case "system" | "getoutput", [str(command)]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pi_v_jupyter.plan.rules import MANY, Rule
-from pi_v_jupyter.plan.words import Refused, Word
+from pi_v_jupyter.plan.words import Refused, Unknown, Word
 
 # What may be opened of /dev: opening another device can do something, as that of a watchdog or a tape.
 DEVICES = frozenset(f"/dev/{name}" for name in ("null", "stdin", "urandom", "random", "tty"))
@@ -48,8 +48,11 @@ def taken(rule: Rule, words: Sequence[Word]) -> Given:
         word = rest.pop(0)
         known = word.known
         if known == "--" and not ended:
+            if rule.unended or rule.subs:
+                raise Refused(word.raw, f"{rule.name} does not read -- as the end of its options")
             ended = True
         elif not ended and known is None and not word.wild and (flag := _flag_with_value(rule, word.head)):
+            _take_unknown_value(rule, word, flag)
             given.flags.append((flag, word))
         elif known is None:
             if not rule.anything and _may_be_flag(word, ended):
@@ -97,6 +100,8 @@ def _take_flag(rule: Rule, word: Word, known: str, rest: list[Word], given: Give
         name = f"-{known[place]}"
         takes = _takes(rule, name, word)
         last = place + 1 == len(known)
+        if rule.apart and takes and len(known) > 2:
+            raise Refused(word.raw, f"{rule.name} has {name} and its value as words of their own")
         if takes and not last:
             given.flags.append((name, word.after(place + 1)))
             return
@@ -138,6 +143,13 @@ def _flag_with_value(rule: Rule, head: str) -> str:
     return head[:2] if head[:1] == "-" and rule.flags.get(head[:2]) in {"=", "?"} else ""
 
 
+def _take_unknown_value(rule: Rule, word: Word, flag: str) -> None:
+    """Without a value, which an empty variable is not, a short flag would take the next word for it."""
+    empty = all(isinstance(part, Unknown) or not part.value.removeprefix(flag) for part in word.parts)
+    if rule.flags[flag] == "=" and not flag.startswith("--") and (empty or rule.apart) and not rule.anything:
+        raise Refused(word.raw, f"{flag} would take the next word if this were empty: write a blank after it")
+
+
 def _may_be_flag(word: Word, ended: bool) -> bool:
     return not ended and (word.wild or word.head[:1] in {"", "-"})
 
@@ -150,6 +162,8 @@ def _counted(rule: Rule, given: Given, words: Sequence[Word]) -> None:
     command = words[0].raw if words else rule.name
     if rule.needs and not given.has(rule.needs) and not (rule.alone and not given.operands):
         raise Refused(command, f"{rule.name} only looks with {' or '.join(sorted(rule.needs))}")
+    if rule.dashed and not command.startswith("-"):
+        raise Refused(command, f"{rule.name} takes a first word without - for flags")
     most = MANY if rule.runs is not None or rule.subs or given.has(rule.listing) else rule.operands
     extra = given.operands[most:] or [each for each in given.operands if each.several and most < MANY]
     if extra:

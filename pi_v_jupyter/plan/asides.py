@@ -123,11 +123,22 @@ class Asides:
         began = time.monotonic()
         record = Record(new_key(), vm.id)
         await asyncio.to_thread(self._keep, record)
-        branch = await self._fleet.branch_aside(vm, record.key)
-        record = Record(record.key, vm.id, branch.id)
-        await asyncio.to_thread(self._keep, record)
-        await branch.connect()
+        try:
+            branch = await self._fleet.branch_aside(vm, record.key)
+            record = Record(record.key, vm.id, branch.id)
+            await asyncio.to_thread(self._keep, record)
+            await branch.connect()
+        except BaseException as error:
+            # A refusal before there is one leaves none; a stop may come when there is.
+            if record.made or not isinstance(error, VersError):
+                self._end(record)
+            raise
         return Aside(branch, record, seen, began, time.monotonic() - began)
+
+    def retire(self) -> None:
+        """No further command runs in those there are; each is deleted once none does."""
+        for aside in tuple(self._there):
+            self._retire(aside)
 
     def _retire(self, aside: Aside) -> None:
         aside.stale = True
@@ -136,9 +147,12 @@ class Asides:
     def _end_if_unused(self, aside: Aside) -> None:
         if aside.stale and not aside.users and aside in self._there:
             self._there.remove(aside)
-            task = asyncio.create_task(self._delete(aside.record))
-            self._ending.add(task)
-            task.add_done_callback(self._ending.discard)
+            self._end(aside.record)
+
+    def _end(self, record: Record) -> None:
+        task = asyncio.create_task(self._delete(record))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
     async def clear(self) -> None:
         """Delete all of this process; what cannot be deleted stays on record."""

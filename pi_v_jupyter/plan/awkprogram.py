@@ -13,15 +13,16 @@ from pi_v_jupyter.plan.patterns import pattern_end
 from pi_v_jupyter.plan.words import Refused, names
 
 NAMES = frozenset(string.ascii_letters + string.digits + "_")
+DIGITS = frozenset(string.digits + ".")
 REFUSED = {
     "system": "awk's system runs a command",
     "getline": "awk's getline reads from commands and files",
     "ARGV": "what awk reads next is not changed here",
     "ARGC": "what awk reads next is not changed here",
 }
-# What / means after these depends on more than the token before it.
+# What / means after these depends on more than the token before it, or, as of `length`, on which awk it is.
 WORDS = names(
-    "print printf return in else do case exit delete default break continue next nextfile BEGIN END "
+    "length print printf return in else do case exit delete default break continue next nextfile BEGIN END "
     "if while for switch function func"
 )
 HEADS = frozenset({"if", "while", "for", "switch"})  # after their parentheses a statement begins
@@ -60,7 +61,9 @@ class _Program:
                 self._string()
             elif char == "/" and self._pattern_here():
                 self._pattern()
-            elif char in NAMES or char == ".":
+            elif char in DIGITS:
+                self._number()
+            elif char in NAMES:
                 self._name()
             else:
                 self._sign(char, two)
@@ -92,9 +95,17 @@ class _Program:
         self.at = pattern_end(self.program, self.at + 1, "/") + 1
         self.last, self.name = ")", ""
 
+    def _number(self) -> None:
+        start = self.at
+        while self.program[self.at : self.at + 1] in DIGITS | {"e", "E"} and self.at < len(self.program):
+            self.at += 1
+        if self.program[self.at : self.at + 1] in NAMES:
+            raise self._refuse("a name right after a number of awk's: write a blank between them", start)
+        self.last, self.name = ")", ""
+
     def _name(self) -> None:
         start = self.at
-        while self.program[self.at : self.at + 1] in NAMES | {"."} and self.at < len(self.program):
+        while self.program[self.at : self.at + 1] in NAMES and self.at < len(self.program):
             self.at += 1
         self.name = self.program[start : self.at]
         if self.name in REFUSED:

@@ -150,7 +150,9 @@ class Reported:
 
     async def close(self) -> None:
         """Let go of it, and of what it ran on."""
-        await self._process.close()
-        if not self._closed:
-            self._closed = True
-            self._on_close()
+        try:
+            await self._process.close()
+        finally:
+            if not self._closed:
+                self._closed = True
+                self._on_close()

@@ -50,6 +50,7 @@ _GIT_SETTINGS = {
     "credential.helper": "",
     "diff.autoRefreshIndex": "false",
     "diff.submodule": "short",
+    "log.diffMerges": "separate",  # a merge done again to show it would start the drivers of merges
     "log.showSignature": "false",
     "gpg.program": "false",
     "gpg.openpgp.program": "false",

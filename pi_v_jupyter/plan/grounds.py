@@ -76,7 +76,7 @@ class Grounds:
         if self.inside is None and aside.took > QUICK:
             self._slow = True
             self.asides.give_back(aside)
-            await self.asides.clear()
+            self.asides.retire()
             self._fleet.on_notice(
                 f"A branch took {aside.took:.1f} s: planned commands see {machine.label} itself, read-only. "
                 "`%plan on --in branch` has each look at a branch."

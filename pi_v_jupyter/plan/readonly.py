@@ -12,7 +12,7 @@ are the runner's to stop), or that it prints little. Nor that reading is itself 
 change; a pipe, or a device that is not named as such, is emptied by who reads it; a file system, or the list
 of users, may live on another machine; the kernel may load a module to answer `ss`, and git renews the time
 of an index that is split. Programs in the system's own folders are taken for what their names say. A large
-`sort` uses /tmp.
+`sort` or here-document uses /tmp, and so does `tac` of a pipe.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ SURROUNDING = names(
 HARMLESS = frozenset(string.ascii_letters + string.digits + "._-@:+")  # characters of what those may be
 WRITES = frozenset({">", ">>", ">|", "&>", "&>>"})
 COPIES = frozenset({">&", "<&"})
+COUNTED = names("-n -L --max-args")  # with them xargs puts what it reads at the end, after -I too
 STREAMS = frozenset({"0", "1", "2", "-"})
 
 
@@ -96,6 +97,8 @@ def _judge_surrounding(name: str, value: Word, reads: bool) -> None:
         raise Refused(value.raw, f"{name} may not be set for a command: only language, zone and width may")
     if value.known is None or not set(value.known) <= (HARMLESS | {"/"} if name == "TZ" else HARMLESS):
         raise Refused(value.raw, f"{name} must be a plain name")
+    if name == "TZ":
+        opened(value.with_value(value.known.lstrip(":")))
 
 
 def _judge_redirect(redirect: Redirect) -> None:
@@ -157,7 +160,10 @@ def _judge_rule(rule: Rule, words: Sequence[Word], depth: int) -> None:
         if any(each.several for each in (*before, *inner[:1])):
             raise Refused(words[0].raw, f"which command {rule.name} runs must be known beforehand")
         if rule.adds_input:
-            inner = _with_input(inner or [words[0].with_value("echo")], given.values("-I"))
+            replaced = given.values("-I")
+            if replaced and given.has(COUNTED):
+                raise Refused(words[0].raw, "xargs heeds only one of -I and a number of words or lines")
+            inner = _with_input(inner or [words[0].with_value("echo")], replaced)
         if inner:
             _judge_words(inner, depth + 1)
     return None

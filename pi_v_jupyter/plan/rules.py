@@ -32,6 +32,9 @@ class Rule:
     needs: frozenset[str] = frozenset()  # flags, one of which must be there
     starts: str = ""  # how each operand begins
     digits: bool = False  # -5 is a number
+    apart: bool = False  # a flag with a value, and that value, are words of their own
+    dashed: bool = False  # the first argument begins with -
+    unended: bool = False  # `--` does not end its flags
     names_only: bool = False  # it looks at names, and opens nothing
     stops: bool = False  # after the first operand there are no flags
     direct: bool = False  # it must be started by the shell itself

@@ -216,7 +216,10 @@ class Agent:
 
         Raises:
             AgentError: it works already, is not ready, refused, or cannot be held to looking; nothing began.
+            UsageError: it may only look, and this is a command; nothing began.
         """
+        if looking:
+            restraint.check(prompt)
         self._check_ready()
         await self.attach()
         if not self.busy and (looking or self.story.planning):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pi_v_jupyter.errors import AgentError
+from pi_v_jupyter.errors import AgentError, UsageError
 from pi_v_jupyter.names import shown
 from pi_v_jupyter.swarm.story import ASIDE
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pi_v_jupyter.swarm.agent import Agent
 
 COMMAND = "/vers-plan"
+SKILL = "/skill:"  # what pi makes a text of
 
 
 async def turn(agent: Agent, *, on: bool) -> None:
@@ -35,3 +36,17 @@ async def turn(agent: Agent, *, on: bool) -> None:
     if agent.story.planning != on:
         how = "held to looking" if on else "given its tools back"
         raise AgentError(f"{label} could not be {how}.", f"`%vers swarm log {label}` shows what it does.")
+
+
+def check(prompt: str) -> None:
+    """Pass what an agent that only looks may be told: extensions do their commands themselves, without tools.
+
+    Raises:
+        UsageError: it reads as such a command.
+    """
+    first = next(iter(prompt.split(maxsplit=1)), "")
+    if first.startswith("/") and "/" not in first[1:] and not first.startswith(SKILL):
+        raise UsageError(
+            f"{shown(first)} reads as a command of the agent's pi, which may do more than look.",
+            "Begin the task with another word; without `--plan` commands are done.",
+        )

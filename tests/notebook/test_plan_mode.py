@@ -217,7 +217,15 @@ def test_routed_cells_that_are_a_shells_are_looked_with_and_others_refused(kerne
         assert (shown.data, shown.stdout) == (["◎ plan: build, read-only"], "build\n")
         assert good(kernel, "%%bash\npwd").stdout == "/etc\n"
         assert "hostname" in good(kernel, "%ls").stdout
-        for cell in ("x = 1", "!touch new", "%%writefile new\ntext", "names = !ls", "%env A=1", "!ls\nx = 1"):
+        for cell in (
+            "x = 1",
+            "!touch new",
+            "%%writefile new\ntext",
+            "names = !ls",
+            "%env A=1",
+            "!ls\nx = 1",
+            "os.system('ls')",
+        ):
             refused(kernel, cell, ERROR, "is refused: ")
     finally:
         good(kernel, "%plan off")

@@ -107,6 +107,23 @@ def test_a_program_that_an_included_file_names_is_found_too(repository: Path) ->
     assert not (repository.parent / "trace").exists()
 
 
+def test_a_merge_is_not_done_again_to_show_it(repository: Path) -> None:
+    spy = repository.parent / "spy"
+    (repository / ".gitattributes").write_text("* merge=spy\n")
+    for words in (
+        ["checkout", "-q", "-b", "side"],
+        ["commit", "-q", "-a", "-m", "second"],
+        ["checkout", "-q", "main"],
+    ):
+        subprocess.run(["git", *words], cwd=repository, check=True)
+    (repository / "file.txt").write_text("three\n")
+    for words in (["commit", "-q", "-a", "-m", "third"], ["merge", "-q", "-s", "ours", "-m", "both", "side"]):
+        subprocess.run(["git", *words], cwd=repository, check=True)
+    configure(repository, "log.diffMerges=remerge", f"merge.spy.driver={spy}")
+    assert "three" in run("git log -m -p", repository).stdout
+    assert not (repository.parent / "trace").exists()
+
+
 def test_without_the_ground_those_programs_do_start(repository: Path) -> None:
     configure(repository, f"filter.spy.clean={repository.parent / 'spy'}")
     subprocess.run(["git", "status"], cwd=repository, check=True, stdout=subprocess.DEVNULL)

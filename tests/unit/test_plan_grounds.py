@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ import pytest
 from test_fleet_branching import ROOT, URL, Platform
 
 from pi_v_jupyter.api.client import VersClient
-from pi_v_jupyter.errors import UsageError
+from pi_v_jupyter.errors import ConnectError, UsageError
+from pi_v_jupyter.machine import Result
 from pi_v_jupyter.plan import asides
+from pi_v_jupyter.plan import grounds as module
 from pi_v_jupyter.plan.asides import Aside, Record
 from pi_v_jupyter.plan.grounds import Grounds
 from pi_v_jupyter.session import Vers
@@ -51,11 +53,8 @@ def branching(monkeypatch: pytest.MonkeyPatch, grounds: Grounds, seconds: float)
         done.append("made")
         return Aside(vm, Record("key", vm.id, "made"), "", 0.0, seconds, users=1)
 
-    async def clear() -> None:
-        done.append("deleted")
-
     monkeypatch.setattr(grounds.asides, "take", take)
-    monkeypatch.setattr(grounds.asides, "clear", clear)
+    monkeypatch.setattr(grounds.asides, "retire", lambda: done.append("deleted"))
     return done
 
 
@@ -134,3 +133,79 @@ async def test_only_branches_that_nobody_is_there_for_any_more_are_deleted(
     assert set(vers.fleet.state.all(URL, asides.KIND)) == {"ours", "far"}
     await vers.plan.off()
     assert set(vers.fleet.state.all(URL, asides.KIND)) == {"far"}
+
+
+def reached(monkeypatch: pytest.MonkeyPatch, connect: Callable[[VM], Awaitable[None]]) -> None:
+    """VMs say that nothing has changed, and are reached by `connect`."""
+
+    async def run(vm: VM, *rest: Any, **more: Any) -> Result:
+        return Result(0, None, b"", b"", 0.0)
+
+    async def check(vm: VM) -> None:
+        pass
+
+    monkeypatch.setattr(VM, "run", run)
+    monkeypatch.setattr(VM, "check", check)
+    monkeypatch.setattr(VM, "connect", connect)
+
+
+def branches(platform: Platform) -> set[str]:
+    return {vm for vm in platform.vms if vm.startswith("bbbb")}
+
+
+async def until_gone(platform: Platform, which: set[str]) -> None:
+    async with asyncio.timeout(20):
+        while branches(platform) & which:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_branch_that_cannot_be_reached_is_not_left_until_the_end(
+    vers: Vers, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: set[str] = set()
+
+    async def connect(vm: VM) -> None:
+        made.update(branches(platform))
+        raise ConnectError("It does not answer.", "Wait.")
+
+    reached(monkeypatch, connect)
+    with pytest.raises(ConnectError):
+        await Grounds(vers.fleet).of(await vers.vm(ROOT))
+    assert made
+    await until_gone(platform, made)
+
+
+async def test_a_stop_while_a_branch_is_made_leaves_none(
+    vers: Vers, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connecting = asyncio.Event()
+
+    async def connect(vm: VM) -> None:
+        connecting.set()
+        await asyncio.Event().wait()
+
+    reached(monkeypatch, connect)
+    taking = asyncio.create_task(Grounds(vers.fleet).of(await vers.vm(ROOT)))
+    await connecting.wait()
+    made = branches(platform)
+    assert made
+    taking.cancel()
+    await until_gone(platform, made)
+
+
+async def test_a_slow_branch_does_not_take_that_of_another_vm_from_a_command(
+    vers: Vers, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def connect(vm: VM) -> None:
+        pass
+
+    reached(monkeypatch, connect)
+    grounds = Grounds(vers.fleet)
+    quick = await grounds.of(await vers.vm(ROOT))
+    kept = branches(platform)
+    monkeypatch.setattr(module, "QUICK", -1.0)
+    assert (await grounds.of(await vers.vm(platform.make("aaaa1111-0002")))).readonly
+    await until_gone(platform, branches(platform) - kept)
+    assert branches(platform) == kept
+    quick.leave()
+    await until_gone(platform, kept)

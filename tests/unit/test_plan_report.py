@@ -75,3 +75,16 @@ async def test_a_program_that_is_not_there_cannot_confine() -> None:
     written = Written()
     written.how = Exit(error="ENOENT", what="python3", message="No such file or directory")
     assert (await passed_on(written))[1] == [Report(cannot="python3: No such file or directory")]
+
+
+async def test_what_it_ran_on_is_given_back_once_even_if_the_connection_is_lost() -> None:
+    class Lost(Written):
+        async def close(self) -> None:
+            raise ConnectionResetError
+
+    left: list[str] = []
+    process = Reported(Lost(), MARK, lambda report: None, lambda: left.append("left"))  # type: ignore[arg-type]
+    for _ in range(2):
+        with pytest.raises(ConnectionResetError):
+            await process.close()
+    assert left == ["left"]

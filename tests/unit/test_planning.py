@@ -12,6 +12,8 @@ import pytest
 from pi_v_jupyter.errors import AgentError, UsageError
 from pi_v_jupyter.plan.steps import Plan, Step
 from pi_v_jupyter.state import State
+from pi_v_jupyter.swarm import restraint
+from pi_v_jupyter.swarm.agent import Agent
 from pi_v_jupyter.swarm.changes import Death
 from pi_v_jupyter.swarm.planning import KIND, Plans, Progress, order
 from pi_v_jupyter.swarm.story import ASIDE, Story
@@ -280,3 +282,15 @@ def test_what_an_agent_planned_is_shown_as_text() -> None:
     assert progresses_text([]).startswith("No plans.")
     assert "planning; it may only look" in progress_text(Progress("ann", "planning", None))
     assert "[DONE:n]" in order(hostile)
+
+
+@pytest.mark.parametrize("prompt", ["/deploy", " /vers-plan off", "/deploy now\nand more", "/"])
+async def test_a_command_of_an_extension_is_no_task_to_plan(prompt: str) -> None:
+    here: Any = SimpleNamespace(home=asyncio.get_running_loop())
+    with pytest.raises(UsageError, match="reads as a command"):
+        await Agent.task(here, prompt, looking=True)
+
+
+@pytest.mark.parametrize("prompt", ["/etc/hosts is wrong", "/skill:review this", "Say why /deploy fails", ""])
+def test_a_task_that_names_a_path_or_a_skill_can_be_planned(prompt: str) -> None:
+    restraint.check(prompt)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -49,6 +50,10 @@ WRITES = {
     "a root of its own": "chroot /proc/1/root touch /root/new && echo done",
     "a pipe": "timeout 2 sh -c 'echo other >/root/pipe' && echo done",
 }
+KEY = """import ctypes, os
+call = {"x86_64": 248, "aarch64": 217}[os.uname().machine]
+print("done" if ctypes.CDLL(None).syscall(call, b"user", b"other", b"x", 1, -4) > 0 else "")"""
+WRITES["a key that the kernel keeps"] = f"python3 -c {shlex.quote(KEY)}"
 SOCKETS = {
     "a server": "s.create_connection(('127.0.0.1', 22))",
     "a packet": "s.socket(s.AF_INET, s.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', 9))",

@@ -11,8 +11,8 @@ FILE holds, as JSON:
 Three processes: the outer one waits, and passes on how the command ended; the inner one is the first of a
 PID namespace, so that nothing outlives it; the third becomes the command. What is taken from that cannot be
 had again by anything it starts: capabilities, but for that of reading; sockets, but for netlink, by which
-the kernel tells of networks; other processes, which are seen and cannot be reached. What this cannot take
-away it does not run.
+the kernel tells of networks; keys that the kernel keeps; other processes, which are seen and cannot be
+reached. What this cannot take away it does not run.
 """
 
 from __future__ import annotations
@@ -45,8 +45,12 @@ AF_NETLINK = 16
 LOAD, EQUAL, LEAST, RETURN = 0x20, 0x15, 0x35, 0x06
 KILL, DENY, ALLOW = 0x80000000, 0x50000 | errno.EPERM, 0x7FFF0000
 X32 = 0x40000000  # the least number of a second set of calls that x86_64 has
-# Of each machine: the number by which a filter knows it, and those of socket, socketpair and io_uring_setup.
-MACHINES = {"x86_64": (0xC000003E, 41, 53, 425), "aarch64": (0xC00000B7, 198, 199, 425)}
+# Of each machine: the number by which a filter knows it, that of socket, and those of calls that are denied:
+# socketpair, io_uring_setup, and add_key, request_key and keyctl, for keys outlive who has added them.
+MACHINES = {
+    "x86_64": (0xC000003E, 41, (53, 425, 248, 249, 250)),
+    "aarch64": (0xC00000B7, 198, (199, 425, 217, 218, 219)),
+}
 DEVICES = ("null", "zero", "full", "random", "urandom")
 SCRATCH = ("/tmp", "/var/tmp", "/run")  # seen; what is written there is in memory, and gone with it
 ROOM = "size=64m"
@@ -181,23 +185,22 @@ def drop_powers() -> None:
     called("dropping capabilities", LIBC.capset(header, sets))
 
 
-def close_sockets() -> None:
-    """Have no socket that leads to anything but the kernel: a filter of calls, which children have too."""
-    number, socket, pair, uring = MACHINES[platform.machine()]
-    steps = (  # each skips as many of the next as it says, where it is true and where it is not
+def deny_calls() -> None:
+    """Have no socket that leads to anything but the kernel, and no keys: a filter, had by children too."""
+    number, socket, denied = MACHINES[platform.machine()]
+    steps = [  # each skips as many of the next as it says, where it is true and where it is not
         (LOAD, 0, 0, 4),  # the machine
         (EQUAL, 1, 0, number),
         (RETURN, 0, 0, KILL),
         (LOAD, 0, 0, 0),  # the call
-        (LEAST, 6, 0, X32),
-        (EQUAL, 5, 0, pair),
-        (EQUAL, 4, 0, uring),
+        (LEAST, len(denied) + 4, 0, X32),
+        *((EQUAL, len(denied) + 3 - place, 0, call) for place, call in enumerate(denied)),
         (EQUAL, 0, 2, socket),
         (LOAD, 0, 0, 16),  # its first argument: the family
         (EQUAL, 0, 1, AF_NETLINK),
         (RETURN, 0, 0, ALLOW),
         (RETURN, 0, 0, DENY),
-    )
+    ]
     program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
     told = ctypes.create_string_buffer(struct.pack("HP", len(steps), ctypes.addressof(program)))
     prctl("a filter of calls", PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(told))
@@ -222,7 +225,7 @@ def confined(task: dict[str, Any], report: int) -> NoReturn:
     if task["readonly"]:
         close_paths(SCRATCH if task["namespaces"] else ())
     drop_powers()
-    close_sockets()
+    deny_calls()
     become(task, report)
 
 
