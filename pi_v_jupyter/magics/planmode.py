@@ -44,7 +44,7 @@ def on(extension: Extension, inside: Inside | None) -> Status:
 
     A command that passes runs where it can touch nothing all the same: in a branch of the active VM, where
     one is made in under 2 seconds, else on the VM, read-only. It has 120 seconds unless `--timeout` says
-    otherwise, and nothing that it starts is left behind.
+    otherwise, and what it starts ends with it.
     """
     extension.settle()
     return _told(extension, extension.wait(extension.vers.plan.on(inside), "going into plan mode"))

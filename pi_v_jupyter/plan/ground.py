@@ -35,10 +35,10 @@ git() {
   esac
   command git "${where[@]}" --no-pager "${rest[@]}"
 }
-eval "shift; $1"
 """
+_RUN = 'eval "$1"; shift; eval "shift; $1"'  # in a line, so that errors are of the command's own lines
 
-SHELL: tuple[str, ...] = ("bash", "--noprofile", "--norc", "-p", "-c", _GIT, "bash")
+SHELL: tuple[str, ...] = ("bash", "--noprofile", "--norc", "-p", "-c", _RUN, "bash", _GIT)
 
 _KEPT = frozenset({"HOME", "USER", "LOGNAME", "TERM", "COLUMNS", "LINES", "TZ"})
 _GIT_SETTINGS = {

@@ -163,3 +163,8 @@ def test_a_user_s_start_files_functions_and_variables_are_not_heeded(tmp_path: P
 def test_a_command_has_its_lines_its_status_and_no_arguments(tmp_path: Path) -> None:
     ran = run('echo $# "$1"\nif false; then\n  pwd\nelse\n  cat <<E\na\nE\nfi\nexit 3', tmp_path)
     assert (ran.stdout, ran.returncode) == ("0 \na\n", 3)
+
+
+def test_errors_are_of_the_lines_that_were_typed() -> None:
+    ran = subprocess.run([*SHELL, "true\nno-such-program"], capture_output=True, text=True, check=False)
+    assert ran.stderr == "bash: line 2: no-such-program: command not found\n"
