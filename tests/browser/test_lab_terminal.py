@@ -72,7 +72,7 @@ def test_a_shell_answers_and_follows_the_width_of_the_page(page: Page, terminal:
     expect(rows(terminal)).to_contain_text("answer 42", timeout=WAIT)
     wide = columns(page, terminal)
     page.set_viewport_size({"width": 800, "height": 1700})
-    type_at(terminal, "clear; until [ $(tput cols) -lt 100 ]; do sleep 0.1; done; echo ' narrow'")
+    type_at(terminal, f"clear; until [ $(tput cols) -lt {wide} ]; do sleep 0.1; done; echo ' narrow'")
     expect(rows(terminal)).to_contain_text(" narrow", timeout=WAIT)
     narrow = columns(page, terminal)
     page.set_viewport_size({"width": 1200, "height": 1700})
