@@ -12,7 +12,7 @@ VM_TOOLS := qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils mmdebstrap:mm
             newuidmap:uidmap
 TEST_TOOLS := $(VM_TOOLS) curl:curl sshd:openssh-server ssh:openssh-client rsync:rsync chromium:chromium npm:npm
 
-.PHONY: demo lab test check docs bench image golden widgets system-vm system-test clean
+.PHONY: demo lab test check docs walkthroughs bench image golden widgets system-vm system-test clean
 
 demo: system-vm $(BIN)/.ready-lab image  ## the first walkthrough, on real VMs, in this terminal
 	$(BIN)/pi-v-jupyter demo
@@ -32,6 +32,9 @@ check: $(BIN)/.ready-dev  ## format, lint, types, import laws, the reference
 
 docs: $(BIN)/.ready-dev  ## docs/reference, from the code
 	$(BIN)/python -m tools.reference
+
+walkthroughs: system-vm $(BIN)/.ready-lab image golden  ## run them and save what they show; NOTEBOOKS="FILE FILE" picks some
+	$(BIN)/python -m tools.walkthroughs $(NOTEBOOKS)
 
 bench: system-test $(BIN)/.ready-dev image golden  ## the figures; BENCH=key,key picks rows
 	$(BIN)/python tests/bench/run.py

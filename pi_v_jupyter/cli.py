@@ -241,7 +241,7 @@ def image_build(force: bool, name: str) -> None:
 
     with _ended_like_ctrl_c():
         built = images.ensure(_progress, name, force=force)
-    click.echo(f"{built.digest}  Debian {built.suite}, Linux {built.kernel_version}  {built.folder}")
+    click.echo(f"{built.digest}  Debian {built.suite}, Linux {built.kernel_version}")
 
 
 @image.command("info")

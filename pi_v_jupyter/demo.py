@@ -20,10 +20,11 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
+from nbformat import NotebookNode
 
 from pi_v_jupyter.errors import PlatformError, VersError
 
-CELL_TIMEOUT = 300  # seconds; the image is there by then
+CELL_TIMEOUT = 900  # seconds: in one of them an image for agents is built
 NOTEBOOK = "01-first-cells.ipynb"
 
 
@@ -61,26 +62,48 @@ def run(output: Path) -> Path:
     """
     notebook = nbformat.read(notebook_path(), as_version=4)
     output.mkdir(parents=True, exist_ok=True)
+    executed = output / NOTEBOOK
+    try:
+        execute(notebook)
+    finally:
+        nbformat.write(notebook, executed)
+        page, _ = HTMLExporter().from_notebook_node(notebook)
+        executed.with_suffix(".html").write_text(page)
+    return executed
+
+
+def execute(notebook: NotebookNode) -> None:
+    """Execute a notebook in place, in an empty folder and on a platform of its own, and show it as it runs.
+
+    Raises:
+        VersError: the platform could not be started, or a cell failed that should not have.
+    """
     with tempfile.TemporaryDirectory(prefix="pi-v-") as state:
         # A HOME of its own too: an account kept there is not the demo's to use.
         cache = str(platformdirs.user_cache_path())
         env = {**os.environ, "HOME": state, "XDG_STATE_HOME": state, "XDG_CACHE_HOME": cache}
         for variable in ("VERS_API_KEY", "VERS_BASE_URL"):
             env.pop(variable, None)
+        folder = Path(state) / "folder"
+        folder.mkdir()
         _platform(env, "up", "--port", "0", "--gateway-port", "0")
         try:
-            kernel = AsyncKernelManager(kernel_name="python3", transport="ipc")
-            client = _Spoken(notebook, km=kernel, timeout=CELL_TIMEOUT, resources={})
+            # Its sockets are beside that file, wherever it runs.
+            place = str(Path(state) / "kernel.json")
+            kernel = AsyncKernelManager(kernel_name="python3", transport="ipc", connection_file=place)
+            client = _Spoken(
+                notebook,
+                km=kernel,
+                timeout=CELL_TIMEOUT,
+                resources={"metadata": {"path": str(folder)}},
+                coalesce_streams=True,
+                record_timing=False,
+            )
             client.execute(cleanup_kc=True, env=env)
         except CellExecutionError as error:
             raise VersError(f"The walkthrough failed: {error.ename}: {error.evalue}") from None
         finally:
             _platform(env, "down", "--purge", "-f")
-            executed = output / NOTEBOOK
-            nbformat.write(notebook, executed)
-            page, _ = HTMLExporter().from_notebook_node(notebook)
-            executed.with_suffix(".html").write_text(page)
-    return executed
 
 
 def _platform(env: dict[str, str], *words: str) -> None:

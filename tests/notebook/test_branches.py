@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
-import nbformat
 import pytest
-from kernels import Kernel, explained, refused, started
-from platforms import ROOT, Platform
+from kernels import Kernel, explained, refused
+from platforms import Platform
+from walkthroughs import walked
 
 pytestmark = pytest.mark.vm
 
@@ -215,18 +216,9 @@ def test_every_sub_command_explains_itself(kernel: Kernel) -> None:
     explained(kernel, "branch", "commit", "restore", "pause", "resume", "commits", "tag", "info", "rename")
 
 
-def test_the_walkthrough_runs_alone_and_leaves_nothing(shared_platform: Platform) -> None:
-    notebook = nbformat.read(ROOT / "notebooks" / "02-branching.ipynb", as_version=4)
-    before = {process.pid for process in shared_platform.qemus()}
-    told = []
-    with started(shared_platform.env) as kernel:
-        for cell in notebook.cells:
-            if cell.cell_type == "code":
-                shown = kernel.run(cell.source, timeout=120)
-                fails = "raises-exception" in cell.metadata.get("tags", ())
-                assert (shown.error is not None) == fails, (cell.source, shown)
-                told.append(shown.text)
-    assert {process.pid for process in shared_platform.qemus()} == before
+def test_the_walkthrough_runs_alone_and_leaves_nothing(shared_platform: Platform, tmp_path: Path) -> None:
+    with walked("02-branching", shared_platform, tmp_path) as walk:
+        told = [outputs.text for _, outputs in walk.shown]
     counts = [re.findall(r"(\w+), process (\d+), has counted to (\d+)", text) for text in told]
     seen = [count for some in counts for count in some]
     assert len(seen) >= 9 and len({(name, pid) for name, pid, _ in seen}) == 1

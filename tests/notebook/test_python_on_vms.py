@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import io
 import re
+from pathlib import Path
 
-import nbformat
 import pytest
-from kernels import Kernel, Outputs, refused, started
+from kernels import Kernel, refused
 from PIL import Image
-from platforms import ROOT, Platform
+from platforms import Platform
 from test_branches import good, tidy  # noqa: F401  the fixture that removes what a test has made
+from walkthroughs import walked
 
 pytestmark = pytest.mark.vm
 
@@ -169,25 +170,16 @@ def test_tables_and_plots_show_as_in_a_kernel_of_ones_own(kernel: Kernel) -> Non
     assert width > 400 < height * 2, "and it is a picture"
 
 
-def test_the_walkthrough_shows_what_it_tells_and_leaves_nothing(shared_platform: Platform) -> None:
-    notebook = nbformat.read(ROOT / "notebooks" / "03-python-on-a-vm.ipynb", as_version=4)
-    before = {process.pid for process in shared_platform.qemus()}
-    shown: dict[str, Outputs] = {}
-    with started(shared_platform.env) as kernel:
-        for cell in notebook.cells:
-            if cell.cell_type == "code":
-                shown[cell.source] = outputs = kernel.run(cell.source, timeout=200)
-                fails = "raises-exception" in cell.metadata.get("tags", ())
-                assert (outputs.error is not None) == fails, (cell.source, outputs)
-        assert kernel.value("(sorted(frost, key=frost.get), min(means, key=means.get))") == (
+def test_the_walkthrough_shows_what_it_tells_and_leaves_nothing(
+    shared_platform: Platform, tmp_path: Path
+) -> None:
+    with walked("03-python-on-a-vm", shared_platform, tmp_path) as walk:
+        assert walk.kernel.value("(sorted(frost, key=frost.get), min(means, key=means.get))") == (
             ["mild", "town", "harsh"],
             "winter",
         )
-        assert "a-year" not in kernel.run("%vers commits").text, "no commit of it is left"
-    assert {process.pid for process in shared_platform.qemus()} == before
-    kept = next(outputs for source, outputs in shown.items() if source.startswith("%%vm --on again"))
-    assert "365.0" in kept.data[0]
-    figures = [outputs.data for source, outputs in shown.items() if "show(" in source]
+    assert "365.0" in walk.of("%%vm --on again").data[0]
+    figures = [outputs.data for source, outputs in walk.shown if "show(" in source]
     assert [len(each) for each in figures] == [1, 2]
 
 
