@@ -1,5 +1,7 @@
 """`pi-v-jupyter demo`: the first walkthrough, on a real kernel and real VMs, shown as it runs.
 
+Other notebooks are run the same way when what they show is to be saved (`tools/walkthroughs.py`).
+
 Everything it starts has a state folder of its own and is ended with it: a platform the user has up is neither
 used nor touched.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,12 +51,19 @@ def collect(extension: Extension, labels: str, path: str, dest: str) -> dict[str
             failed.append(outcome)
         else:
             done[label] = outcome
-            print(f"{names.shown(label)}: {file_views.copied_text(outcome)}")
+            told = replace(outcome, target=_from_here(outcome.target))
+            print(f"{names.shown(label)}: {file_views.copied_text(told)}")
     for error in failed[1:]:
         print(error)
     if failed:
         raise failed[0]
     return extension.quietly(done)
+
+
+def _from_here(path: str) -> str:
+    """A path below the current folder without that: what a notebook shows is read elsewhere too."""
+    folder = Path.cwd()
+    return str(Path(path).relative_to(folder)) if Path(path).is_relative_to(folder) else path
 
 
 @click.command(context_settings=HELP)
