@@ -62,12 +62,15 @@ def walked(name: str, platform: Platform, folder: Path) -> Iterator[Walked]:
             outputs = kernel.run(cell.source, timeout=SLOW)
             assert (outputs.error is not None) == may_fail(cell), (cell.source, outputs)
             assert _kinds(outputs) == _saved_kinds(cell), (cell.source, outputs)
-            assert key not in outputs.text
+            assert key not in outputs.text, cell.source
             shown.append((cell.source, outputs))
-        assert "No agents." in kernel.run("%vers swarm").text
-        assert list(folder.iterdir()) == []
+        agents = kernel.run("%vers swarm").text
+        assert "No agents." in agents, agents
+        files = sorted(file.name for file in folder.iterdir())
+        assert not files, f"left: {files}"
         yield Walked(kernel, shown)
-    assert asyncio.run(_what_there_is(platform)) == before
+    after = asyncio.run(_what_there_is(platform))
+    assert after == before, f"there is {after}, and was {before}"
 
 
 async def _what_there_is(platform: Platform) -> dict[str, set[str]]:

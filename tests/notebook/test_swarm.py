@@ -303,6 +303,17 @@ def test_files_are_collected_into_a_folder_of_each(swarm: Kernel, tmp_path: Path
     assert (tmp_path / "all" / "a" / "more.md").read_text() == "text\n"
 
 
+def test_where_files_went_is_told_from_the_current_folder_on(swarm: Kernel, tmp_path: Path) -> None:
+    done(swarm, "a,b", "write note.md some text")
+    swarm.run(f"before = %pwd\n%cd -q {tmp_path}")
+    try:
+        told = good(swarm, "copied = %vers swarm collect a,b note.md all").stdout
+        assert ", to all/a/note.md on this machine in " in told and str(tmp_path) not in told
+        assert swarm.value("copied['a'].target") == f"{tmp_path}/all/a/note.md"
+    finally:
+        swarm.run("%cd -q {before}")
+
+
 def test_a_diff_is_shown_and_applied_to_a_branch(swarm: Kernel, tmp_path: Path) -> None:
     assert good(swarm, "%vers swarm diff a").data == ["a has changed nothing."]
     done(swarm, "a", "write note.md some text")
