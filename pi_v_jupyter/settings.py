@@ -9,6 +9,7 @@ Nothing heavy is imported here: `%load_ext` goes through this module.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import tempfile
@@ -81,6 +82,27 @@ class EmbeddedPlatform:
         """Where the description of this user's platform is kept."""
         return state_dir() / "platform" / "platform.json"
 
+    @staticmethod
+    def lock_file() -> Path:
+        """What its daemon holds a lock on for as long as it lives, however it ends."""
+        return EmbeddedPlatform.path().with_name("daemon.lock")
+
+    @classmethod
+    def lives(cls) -> bool:
+        """Whether this user's daemon lives, be it still starting.
+
+        The number of a process would not tell: another may have it by now, and whoever listens at the port
+        of a daemon that is no more would be sent the key.
+        """
+        try:
+            with cls.lock_file().open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: who asks too is not taken for it
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
     @classmethod
     def load(cls) -> EmbeddedPlatform | None:
         """The platform that is up, or None. A description its daemon left behind is None too."""
@@ -91,23 +113,11 @@ class EmbeddedPlatform:
         if any(type(told.get(part.name)) is not kinds[str(part.type)] for part in fields(cls)):
             raise SettingsError(f"{cls.path()} does not describe a platform.", _NEW_PLATFORM)
         platform = cls(**{part.name: told[part.name] for part in fields(cls)})  # type: ignore[arg-type]
-        return platform if _alive(platform.pid) else None
+        return platform if cls.lives() else None
 
     def save(self) -> None:
         """Tell this user's clients."""
         write_private(self.path(), json.dumps(asdict(self), indent=1))
-
-
-def _alive(pid: int) -> bool:
-    if pid <= 0:  # to the system these name whole groups of processes
-        return False
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 @dataclass(frozen=True)
