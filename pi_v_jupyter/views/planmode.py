@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+
 from pi_v_jupyter.names import shown
 from pi_v_jupyter.plan.grounds import Inside
 from pi_v_jupyter.plan.mode import Status

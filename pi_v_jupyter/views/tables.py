@@ -78,8 +78,8 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def in_html(text: str) -> str:
-    """`text` as it is: notebooks take what is between two dollars, or follows a backslash, for a formula where
-    that is in one element.
+    """`text` as it is: notebooks take what is between two dollars, or behind a backslash, for a formula,
+    where that is in one element.
     """
     return escape(text).replace("\\", "<span>\\</span>").replace("$", "<span>$</span>")
 

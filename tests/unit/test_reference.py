@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import html
 import inspect
 import pkgutil
@@ -92,6 +93,17 @@ def test_the_reference_has_every_setting_and_its_variable(name: str) -> None:
     rows = html.unescape((FOLDER / "settings.md").read_text()).splitlines()
     row = next(line for line in rows if line.startswith(f"| `{name}` |"))
     assert KEYS[name].variable in row and KEYS[name].about in row
+
+
+def test_every_variable_of_ours_that_the_code_names_is_a_setting() -> None:
+    named = {
+        node.value
+        for file in Path(str(pi_v_jupyter.__file__)).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if node.value.startswith("VERS_") and node.value.isidentifier() and node.value != "VERS_"
+    }
+    assert named == {key.variable for key in KEYS.values() if key.variable}
 
 
 @pytest.mark.parametrize("kind", [pi_v_jupyter.Vers, pi_v_jupyter.VM, Here, pi_v_jupyter.Result])
