@@ -213,6 +213,12 @@ class Settings:
             )
         return Endpoint(url, key, origin, embedded=platform is not None)
 
+    @property
+    def key_files(self) -> tuple[Path, Path]:
+        """The user's own files that may have an account's key: `keys.json` and `config.json`."""
+        folder = Path(self.environ.get("HOME") or Path.home()) / ".vers"
+        return folder / "keys.json", folder / "config.json"
+
     def _account_url(self) -> str:
         return _with_api_path(keys.base_url(self.get("base_url") or CLOUD_URL))
 
@@ -221,14 +227,14 @@ class Settings:
 
     def _account_keys(self) -> Iterator[tuple[str, str]]:
         """Each key that is set and where, the one to use first; a file is read only when asked for."""
-        folder = Path(self.environ.get("HOME") or Path.home()) / ".vers"
+        keys_json, config_json = self.key_files
         yield from _key_in(self.session, "api_key", SESSION)
         yield from _key_in(self.traits, "api_key", "`c.Vers.api_key`")
         yield from _key_in(self.environ, "VERS_API_KEY", "the environment's VERS_API_KEY")
-        named = (_read_object(folder / "keys.json") or {}).get("keys")
+        named = (_read_object(keys_json) or {}).get("keys")
         if isinstance(named, dict):
             yield from _key_in(named, "VERS_API_KEY", "~/.vers/keys.json")
-        config = _read_object(folder / "config.json") or {}
+        config = _read_object(config_json) or {}
         for name in ("versApiKey", "api_key"):
             yield from _key_in(config, name, "~/.vers/config.json")
 
