@@ -1,4 +1,4 @@
-"""How plans of agents read: their stage and what to type next, the steps, what it took."""
+"""How plan mode and plans of agents read: where commands run; stages, steps, and what it took."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from pi_v_jupyter.plan.mode import Status
 from pi_v_jupyter.plan.steps import Plan, Step
 from pi_v_jupyter.swarm.planning import Progress
+from pi_v_jupyter.views import planmode
 from pi_v_jupyter.views.plans import FILES, progress_html, progress_text, progresses_html, progresses_text
 
 TWO = Plan((Step(1, "Look at it", done=True), Step(2, "Mend it"), Step(3, "Try it")))
@@ -118,3 +120,45 @@ def test_several_follow_each_other_and_none_say_how_to_have_one() -> None:
     two = [Progress("ann", "planning", None), Progress("bob", "planning", None)]
     assert [line for line in lines(progresses_text(two)) if line] == words(progresses_html(two))
     assert lines(progresses_text([])) == words(progresses_html([])) == [NONE]
+
+
+@pytest.mark.parametrize(
+    ("inside", "missing", "branch", "where"),
+    [
+        ("branch", None, "", "Commands on build run in a branch of it, which is deleted at the end."),
+        (
+            "branch",
+            None,
+            "b-1",
+            "Commands on build run in a branch of it (b-1), which is deleted at the end.",
+        ),
+        ("readonly", None, "", "Commands on build see it read-only."),
+        ("readonly", "none on this computer", "", "Commands on build see it read-only."),
+        (None, "", "", "Commands on build see it read-only."),
+        (
+            None,
+            "no namespaces",
+            "",
+            "Commands on build are judged by their text alone, for it cannot confine them (no namespaces).",
+        ),
+    ],
+)
+def test_plan_mode_says_where_commands_run_and_how_to_leave_it(
+    inside: Any, missing: str | None, branch: str, where: str
+) -> None:
+    status = Status(True, "build", inside, missing, branch)
+    (told,) = lines(planmode.status_text(status))
+    assert told.startswith("◎ Plan mode:") and told.endswith(f"{where} %plan off ends it.")
+    assert "Python that runs in this kernel is not judged." in told
+    assert where in planmode.status_html(status) and planmode.BOX in planmode.status_html(status)
+
+
+def test_plan_mode_that_is_off_says_how_to_go_into_it() -> None:
+    status = Status(False, "build", "branch", None, "")
+    assert lines(planmode.status_text(status))[0].startswith("Plan mode is off. %plan on has")
+    assert planmode.BOX not in planmode.status_html(status)
+
+
+def test_the_mark_above_a_planned_cell_names_each_machine_and_its_way() -> None:
+    marks = [planmode.mark("a", "branch"), planmode.mark("b", "readonly"), planmode.mark("c", None)]
+    assert planmode.mark_text(marks) == "◎ plan: a, in a branch; b, read-only; c"
