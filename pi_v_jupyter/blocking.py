@@ -12,6 +12,7 @@ from pi_v_jupyter.errors import UsageError
 from pi_v_jupyter.golden import Golden
 from pi_v_jupyter.machine import Machine
 from pi_v_jupyter.remote.background import BackgroundProcess
+from pi_v_jupyter.remote.kernel import Kernel
 from pi_v_jupyter.remote.tunnel import Tunnel
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Sync:
         | Machine
         | Tunnel
         | BackgroundProcess
+        | Kernel
         | Golden
         | PlanMode
         | Swarm
@@ -92,7 +94,7 @@ def _waited_for(value: Any) -> bool:
 
         return isinstance(value, PlanMode)
     if not type(value).__module__.startswith(SWARM):  # who has no agents need not load what they are
-        return isinstance(value, Machine | Tunnel | BackgroundProcess | Golden)
+        return isinstance(value, Machine | Tunnel | BackgroundProcess | Kernel | Golden)
     from pi_v_jupyter.swarm.agent import Agent
     from pi_v_jupyter.swarm.planning import Plans
     from pi_v_jupyter.swarm.provision import Spawned

@@ -7,14 +7,17 @@ import json
 import os
 import platform
 import re
+import shlex
 import signal
 import socket
 import ssl
+import stat
 import sys
 import time
 from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import asyncssh
 
@@ -22,7 +25,7 @@ from pi_v_jupyter.api.models import VMState
 from pi_v_jupyter.errors import CertificateError, VersError, VMGoneError
 from pi_v_jupyter.remote.tls import dialled, tls_context, untrusted
 from pi_v_jupyter.session import Vers
-from pi_v_jupyter.settings import EmbeddedPlatform
+from pi_v_jupyter.settings import EmbeddedPlatform, Settings
 from pi_v_jupyter.vm import VM
 
 PROBE_TIMEOUT = 10.0  # seconds
@@ -56,7 +59,7 @@ async def examine(vers: Vers) -> Report:
     Each check ends after 10 s, that of this computer after 40 s, and what lies beyond a failed one is not
     looked at.
     """
-    report = Report([_versions()])
+    report = Report([_versions(), *_key_files(vers.settings)])
     try:
         endpoint = vers.settings.endpoint()
     except VersError as error:
@@ -95,6 +98,26 @@ def _versions() -> Check:
             old.append(f"'{name}>={'.'.join(map(str, NEEDED[name]))}'")
     remedy = f"`%pip install -U {' '.join(old)}`, then restart the kernel, and JupyterLab." if old else ""
     return Check("versions", not old, ", ".join(found), remedy)
+
+
+def _key_files(settings: Settings) -> list[Check]:
+    """The user's own files with keys, where other users of this computer may read them."""
+    return [
+        Check("key file", False, f"other users may read {file}", f"`chmod 600 {shlex.quote(str(file))}`.")
+        for file in settings.key_files
+        if _is_open(file)
+    ]
+
+
+def _is_open(file: Path) -> bool:
+    """May others read it? Folders further up are not looked at."""
+    try:
+        ways = [folder.stat().st_mode for folder in file.parents[:2]]
+        return all(way & (stat.S_IXGRP | stat.S_IXOTH) for way in ways) and bool(
+            file.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH)
+        )
+    except OSError:  # there is none, or the user cannot tell either
+        return False
 
 
 async def _clock(vers: Vers) -> list[Check]:

@@ -15,8 +15,10 @@ from pi_v_jupyter.loops import at_home, cross
 from pi_v_jupyter.remote.backgroundhost import BackgroundHost
 from pi_v_jupyter.remote.channel import Exit, Process, Request, StreamName, TextDecoder
 from pi_v_jupyter.remote.here import HereConnection
+from pi_v_jupyter.texts import last_line
 
 TAIL = 4096  # bytes of stderr an error carries
+LINE = 400  # characters of its last line that are quoted
 STARTED_WRONG = {"ENOENT": 127, "EACCES": 126, "ENOTDIR": 126, "ENOEXEC": 126}
 
 OnOutput = Callable[[StreamName, bytes], object]
@@ -238,7 +240,7 @@ class Machine(BackgroundHost):
                 signal=result.signal,
                 stderr=tail,
             )
-        words = tail.strip().rsplit("\n", 1)[-1] if quoting else ""
+        words = last_line(tail.strip().rpartition("\n")[2], LINE) if quoting else ""
         raise RemoteCommandError(
             message, words, exit_code=result.exit_code, signal=result.signal, stderr=tail
         )

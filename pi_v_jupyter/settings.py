@@ -9,6 +9,7 @@ Nothing heavy is imported here: `%load_ext` goes through this module.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import tempfile
@@ -81,6 +82,27 @@ class EmbeddedPlatform:
         """Where the description of this user's platform is kept."""
         return state_dir() / "platform" / "platform.json"
 
+    @staticmethod
+    def lock_file() -> Path:
+        """What its daemon holds a lock on for as long as it lives, however it ends."""
+        return EmbeddedPlatform.path().with_name("daemon.lock")
+
+    @classmethod
+    def lives(cls) -> bool:
+        """Whether this user's daemon lives, be it still starting.
+
+        The number of a process would not tell: another may have it by now, and whoever listens at the port
+        of a daemon that is no more would be sent the key.
+        """
+        try:
+            with cls.lock_file().open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: who asks too is not taken for it
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
     @classmethod
     def load(cls) -> EmbeddedPlatform | None:
         """The platform that is up, or None. A description its daemon left behind is None too."""
@@ -91,23 +113,11 @@ class EmbeddedPlatform:
         if any(type(told.get(part.name)) is not kinds[str(part.type)] for part in fields(cls)):
             raise SettingsError(f"{cls.path()} does not describe a platform.", _NEW_PLATFORM)
         platform = cls(**{part.name: told[part.name] for part in fields(cls)})  # type: ignore[arg-type]
-        return platform if _alive(platform.pid) else None
+        return platform if cls.lives() else None
 
     def save(self) -> None:
         """Tell this user's clients."""
         write_private(self.path(), json.dumps(asdict(self), indent=1))
-
-
-def _alive(pid: int) -> bool:
-    if pid <= 0:  # to the system these name whole groups of processes
-        return False
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 @dataclass(frozen=True)
@@ -203,6 +213,12 @@ class Settings:
             )
         return Endpoint(url, key, origin, embedded=platform is not None)
 
+    @property
+    def key_files(self) -> tuple[Path, Path]:
+        """The user's own files that may have an account's key: `keys.json` and `config.json`."""
+        folder = Path(self.environ.get("HOME") or Path.home()) / ".vers"
+        return folder / "keys.json", folder / "config.json"
+
     def _account_url(self) -> str:
         return _with_api_path(keys.base_url(self.get("base_url") or CLOUD_URL))
 
@@ -211,14 +227,14 @@ class Settings:
 
     def _account_keys(self) -> Iterator[tuple[str, str]]:
         """Each key that is set and where, the one to use first; a file is read only when asked for."""
-        folder = Path(self.environ.get("HOME") or Path.home()) / ".vers"
+        keys_json, config_json = self.key_files
         yield from _key_in(self.session, "api_key", SESSION)
         yield from _key_in(self.traits, "api_key", "`c.Vers.api_key`")
         yield from _key_in(self.environ, "VERS_API_KEY", "the environment's VERS_API_KEY")
-        named = (_read_object(folder / "keys.json") or {}).get("keys")
+        named = (_read_object(keys_json) or {}).get("keys")
         if isinstance(named, dict):
             yield from _key_in(named, "VERS_API_KEY", "~/.vers/keys.json")
-        config = _read_object(folder / "config.json") or {}
+        config = _read_object(config_json) or {}
         for name in ("versApiKey", "api_key"):
             yield from _key_in(config, name, "~/.vers/config.json")
 

@@ -269,7 +269,10 @@ class Board:
 
     def _cancel(self, key: tuple[Viewer, str, int], args: dict[str, Any]) -> None:
         viewer, view, _ = key
-        task = self._doing.get((viewer, view, args.get("intent", 0)))
+        task = None
+        match args:
+            case {"intent": int(id)}:
+                task = self._doing.get((viewer, view, id))
         if task is not None:
             task.cancel()
         self._answer(*key, TOO_LATE if task is None else Answer(ok=True, text=""))

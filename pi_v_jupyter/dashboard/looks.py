@@ -31,9 +31,7 @@ log = logging.getLogger("pi_v_jupyter")
 
 VMS = COMMITS = PROCESSES = 1.5  # seconds between two looks, so that what is shown is never older than 2
 AGENTS = 30.0  # likewise; those whose VMs have come are looked for at once
-LONG = (
-    10  # so many times as long as it took to ask for commits, they are not asked for again: there may be many
-)
+LONG = 10  # times as long as it took to ask for commits, they are not asked for again: there may be many
 SOON = 5.0  # seconds until they are looked for again while one is not ready or not heard; longer each time
 EACH = 0.1  # seconds between two looks for processes, at least, for each machine
 SLOWEST = 10.0  # seconds between two looks for VMs while the platform is in trouble

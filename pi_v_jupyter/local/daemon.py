@@ -80,7 +80,7 @@ class Ground:
 
 def lock() -> filelock.FileLock:
     """Held by the daemon while it lives; the system lets go of it however the daemon ends."""
-    return filelock.FileLock(paths.platform_dir() / "daemon.lock")
+    return filelock.FileLock(paths.platform_dir() / EmbeddedPlatform.lock_file().name)
 
 
 async def prepare(resident: Resident | None, progress: Progress) -> Ground:
@@ -152,6 +152,8 @@ async def serve(
         bind(options.port, "the API", "--port") as api_socket,
         bind(options.gateway_port, "the VMs", "--gateway-port") as gateway_socket,
     ):
+        # What one that died has told leads to ports that are no longer its own.
+        EmbeddedPlatform.path().unlink(missing_ok=True)
         ground = await prepare(resident, progress)
         with upkeep.in_use(ground.image.folder, ground.base.folder, *_golden(ground.accelerator, resident)):
             os.umask(0o077)  # not before: what an image is built from has modes of its own

@@ -31,18 +31,13 @@ from pi_v_jupyter.settings import EmbeddedPlatform
 _ANSWER_TIMEOUT = 10.0
 _START_TIMEOUT = 900.0  # another process may be building the image
 _END_TIMEOUT = 600.0  # it has memories to write
-_SECRETS = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")  # how the names of variables with secrets end
+# How the names of variables with secrets end.
+_SECRETS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "CREDENTIALS", "_PAT")
 
 
 def is_up() -> bool:
     """Whether this user's daemon lives, be it still starting."""
-    lock = daemon.lock()
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        return True
-    lock.release()
-    return False
+    return EmbeddedPlatform.lives()
 
 
 def up(options: Options, resident: Resident | None, progress: Progress) -> tuple[EmbeddedPlatform, bool]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from html import escape
-
 from pi_v_jupyter import names
 from pi_v_jupyter.commits import Commit, Commits, Tags
 from pi_v_jupyter.lineage import Facts, Lineage, origins
-from pi_v_jupyter.views.tables import LEFT, STAR, age, html_table, size, text_table
+from pi_v_jupyter.views.tables import LEFT, STAR, age, html_table, in_html, size, text_table
 from pi_v_jupyter.vm import VM
 
 COMMIT_COLUMNS = ("name", "id", "tags", "age", "VM", "description")
@@ -88,8 +86,8 @@ def tree_html(tree: Lineage) -> str:
     if not tree:
         return _none_html(NO_TREE)
     body = "".join(
-        f"<tr><td {PRE}>{escape(first)}</td>"
-        + "".join(f"<td {LEFT}>{escape(cell)}</td>" for cell in rest)
+        f"<tr><td {PRE}>{in_html(first)}</td>"
+        + "".join(f"<td {LEFT}>{in_html(cell)}</td>" for cell in rest)
         + "</tr>"
         for first, *rest in _tree_rows(tree)
     )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from html import escape
-
 from pi_v_jupyter.remote.kernel import Kernel, Kernels
-from pi_v_jupyter.views.tables import html_table, text_table
+from pi_v_jupyter.views.tables import html_table, in_html, text_table
 from pi_v_jupyter.vm import VM
 
 COLUMNS = ("kernel", "VM", "Python", "pid")
@@ -43,4 +41,4 @@ def banner_text(vm: VM) -> str:
 def banner_html(vm: VM) -> str:
     """The same, in the grey of what is not the cell's own output."""
     style = "color: var(--jp-ui-font-color2, gray); font-size: 85%"
-    return f'<span style="{style}">{escape(banner_text(vm))}</span>'
+    return f'<span style="{style}">{in_html(banner_text(vm))}</span>'

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pi_v_jupyter.names import shown
 from pi_v_jupyter.texts import harmless
+from pi_v_jupyter.views.tables import in_html
 from pi_v_jupyter.views.telling import diff_text
 
 if TYPE_CHECKING:
@@ -41,13 +42,13 @@ def patch_text(patch: Patch) -> str:
 def patch_html(patch: Patch) -> str:
     """The same, in the theme's colours."""
     if not patch:
-        return f"<p>{escape(shown(patch.agent))} has changed nothing.</p>"
+        return f"<p>{in_html(shown(patch.agent))} has changed nothing.</p>"
     lines = harmless(patch.text[:SHOWN]).rstrip("\n").split("\n")[:LINES]
     body = "\n".join(map(_coloured, lines))
     return (
-        f"<p>{escape(files_text(patch))}</p>"
+        f"<p>{in_html(files_text(patch))}</p>"
         f'<pre style="max-height: 40em; overflow: auto">{body}</pre>'
-        f"<p>{escape(_more(patch))}</p>"
+        f"<p>{in_html(_more(patch))}</p>"
     )
 
 

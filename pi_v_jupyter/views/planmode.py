@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from html import escape
 
 from pi_v_jupyter.names import shown
 from pi_v_jupyter.plan.grounds import Inside
 from pi_v_jupyter.plan.mode import Status
 from pi_v_jupyter.views.swarm import with_code
+from pi_v_jupyter.views.tables import in_html
 
 WAYS: dict[Inside, str] = {"branch": "in a branch", "readonly": "read-only"}
 GREY = "color: var(--jp-ui-font-color2, gray); font-size: 85%"
@@ -58,4 +58,4 @@ def mark_text(marks: Iterable[str]) -> str:
 
 def mark_html(marks: Iterable[str]) -> str:
     """The same, in the grey of what is not the cell's own output."""
-    return f'<span style="{GREY}">{escape(mark_text(marks))}</span>'
+    return f'<span style="{GREY}">{in_html(mark_text(marks))}</span>'

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from html import escape
-
 from pi_v_jupyter.remote.tunnel import Tunnel, Tunnels
-from pi_v_jupyter.views.tables import LEFT, text_table
+from pi_v_jupyter.views.tables import LEFT, in_html, text_table
 
 COLUMNS = ("here", "VM", "port", "connections")
 NONE = "No tunnels.", "%vers tunnel LOCAL:REMOTE", "opens one."
@@ -41,7 +39,7 @@ def tunnels_html(tunnels: Tunnels) -> str:
     head = "".join(f"<th {LEFT}>{cell}</th>" for cell in COLUMNS)
     body = "".join(
         f'<tr><td {LEFT}><a href="{tunnel.url}" target="_blank" rel="noopener">{tunnel.url}</a></td>'
-        + "".join(f"<td {LEFT}>{escape(cell)}</td>" for cell in _cells(tunnel))
+        + "".join(f"<td {LEFT}>{in_html(cell)}</td>" for cell in _cells(tunnel))
         + "</tr>"
         for tunnel in tunnels
     )

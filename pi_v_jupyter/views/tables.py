@@ -78,8 +78,10 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def in_html(text: str) -> str:
-    """`text` as it is: notebooks take what is between two dollars of one element for a formula."""
-    return escape(text).replace("$", "<span>$</span>")
+    """`text` as it is: notebooks take what is between two dollars, or behind a backslash, for a formula,
+    where that is in one element.
+    """
+    return escape(text).replace("\\", "<span>\\</span>").replace("$", "<span>$</span>")
 
 
 def html_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, unbroken: bool = False) -> str:
@@ -88,7 +90,7 @@ def html_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, unbroken
     `unbroken`: a cell is one line, however narrow the notebook.
     """
     style = UNBROKEN if unbroken else LEFT
-    head = "".join(f"<th {style}>{escape(cell)}</th>" for cell in header)
+    head = "".join(f"<th {style}>{in_html(cell)}</th>" for cell in header)
     body = "".join(
         "<tr>" + "".join(f"<td {style}>{in_html(cell)}</td>" for cell in line) + "</tr>" for line in rows
     )

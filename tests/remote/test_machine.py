@@ -96,6 +96,15 @@ async def test_time_is_up(machine: Loop) -> None:
         await machine.run("trap 'kill $!; exit 0' INT; sleep 300 & wait", timeout=0.1)
 
 
+async def test_the_last_words_of_a_command_that_failed_steer_no_terminal(machine: Loop) -> None:
+    with pytest.raises(RemoteCommandError) as caught:
+        await machine.run(
+            r"printf 'first\n\033]0;title\007\033[2J50 %%\rdisk \033[31mfull\033[0m\b\n' >&2; exit 3"
+        )
+    assert caught.value.hint == "disk full\N{REPLACEMENT CHARACTER}"
+    assert "\x1b[31mfull" in caught.value.stderr  # as it was written, for who asks
+
+
 async def test_what_cannot_be_run_is_refused(machine: Loop) -> None:
     with pytest.raises(UsageError):
         await machine.run([])

@@ -78,7 +78,7 @@ def test_a_last_line_is_as_a_terminal_would_leave_it(line: str, told: str) -> No
 def test_what_a_machine_says_cannot_become_markup_or_steer_a_terminal() -> None:
     hostile = process(last_line=HOSTILE, trouble=HOSTILE)
     seen = Seen(views.processes_html(BackgroundProcesses([hostile])))
-    assert seen.tags <= {"table", "thead", "tbody", "tr", "th", "td"}
+    assert seen.tags <= {"table", "thead", "tbody", "tr", "th", "td", "span"}
     text = views.processes_text(BackgroundProcesses([hostile]))
     assert "\x1b" not in text and len(text.splitlines()) == 2
     assert "\x1b" not in views.process_text(hostile)

@@ -62,6 +62,37 @@ async def test_a_platform_that_tells_no_time_is_not_judged_by_it(
     assert await clock(monkeypatch, tmp_path, date) is None
 
 
+@pytest.mark.parametrize(
+    ("file_mode", "folder_mode", "home_mode", "is_open"),
+    [
+        (0o644, 0o755, 0o755, True),
+        (0o640, 0o750, 0o755, True),
+        (0o600, 0o755, 0o755, False),
+        (0o644, 0o700, 0o755, False),
+        (0o644, 0o755, 0o700, False),
+    ],
+)
+async def test_a_file_of_keys_that_others_may_read_is_told_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    file_mode: int,
+    folder_mode: int,
+    home_mode: int,
+    is_open: bool,
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    file = tmp_path / ".vers" / "keys.json"
+    file.parent.mkdir()
+    file.write_text("{}")
+    for path, mode in ((file, file_mode), (file.parent, folder_mode), (tmp_path, home_mode)):
+        path.chmod(mode)
+    settings = Settings(environ={"HOME": str(tmp_path), "VERS_BASE_URL": "http://127.0.0.1:9"})
+    async with Vers(settings) as vers:
+        told = [check for check in await examine(vers) if check.what == "key file"]
+    remedy = f"`chmod 600 {file}`."
+    assert told == ([Check("key file", False, f"other users may read {file}", remedy)] if is_open else [])
+
+
 async def test_a_release_that_is_too_old_is_told_with_how_to_get_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -16,6 +16,7 @@ from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
+import filelock
 import httpx
 import pytest
 
@@ -551,12 +552,12 @@ async def test_the_embedded_platforms_errors_say_how_to_start_it_anew(
         accelerator="tcg",
     ).save()
     platform = Platform(says(401), REFUSED)
-    async with VersClient(
-        Settings(environ={"HOME": str(tmp_path)}), transport=platform, sleep=Naps()
-    ) as client:
-        with pytest.raises(AuthenticationError) as refused:
+    settings = Settings(environ={"HOME": str(tmp_path)})
+    held = filelock.FileLock(EmbeddedPlatform.lock_file())  # as its daemon does while it lives
+    async with VersClient(settings, transport=platform, sleep=Naps()) as client:
+        with held, pytest.raises(AuthenticationError) as refused:
             await client.list_vms()
-        with pytest.raises(PlatformUnreachableError) as away:
+        with held, pytest.raises(PlatformUnreachableError) as away:
             await client.list_vms()
     assert "the embedded platform's key file. `%vers down`, then `%vers up`" in refused.value.hint
     assert "`%vers up` starts it anew" in away.value.hint

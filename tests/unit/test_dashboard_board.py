@@ -165,6 +165,11 @@ async def test_a_view_that_lost_a_patch_asks_again_and_has_all(page: Page) -> No
     assert page.seq >= before
 
 
+@pytest.mark.parametrize("what", [7, None, [7], {"id": 7}])
+async def test_what_names_nothing_that_is_done_stops_nothing_and_is_told_so(page: Page, what: object) -> None:
+    assert (await page.act("cancel", intent=what))["text"] == "There is nothing to stop any more."
+
+
 async def test_a_notice_of_the_session_is_an_event(page: Page, board: Board) -> None:
     board.vers.fleet.on_notice("Something is to be known.")
     await page.sees(lambda seen: seen["events"])

@@ -234,7 +234,9 @@ def test_what_is_in_the_way_of_the_runtime_folder_is_told(in_the_way: str) -> No
 
 
 def test_the_daemon_is_given_no_secrets_and_none_of_our_settings() -> None:
-    secret = {"VERS_BASE_URL": "u", "AWS_SECRET": "s", "x_token": "t", "A_KEY": "k", "PG_PASSWORD": "p"}
+    ours = {"VERS_BASE_URL": "u"}
+    names = ("AWS_SECRET", "x_token", "A_KEY", "APIKEY", "PGPASSWORD", "PASSWD", "GITHUB_PAT")
+    secret = ours | dict.fromkeys(names, "s")
     plain = {"PATH": "/bin", "KEYS": "1"}
     assert launcher._without_secrets(secret | plain) == plain
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import filelock
 import pytest
 
 from pi_v_jupyter.errors import NoKeyError, SettingsError
@@ -31,7 +33,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def up(home: Path) -> Up:
+def up(home: Path) -> Iterator[Up]:
     """Describes an embedded platform that is up (this process stands in for its daemon)."""
 
     def describe(key: str = "embedded-key", **changes: Any) -> EmbeddedPlatform:
@@ -48,9 +50,12 @@ def up(home: Path) -> Up:
         } | changes
         platform = EmbeddedPlatform(**told)
         platform.save()
+        lock.acquire()
         return platform
 
-    return describe
+    lock = filelock.FileLock(EmbeddedPlatform.lock_file())
+    yield describe
+    lock.release()
 
 
 def write(path: Path, content: Any) -> None:
@@ -350,18 +355,23 @@ def test_a_platform_that_comes_up_is_seen_at_once_and_one_that_is_gone_is_too(ho
     assert settings.embedded is None
 
 
-def test_the_description_of_a_dead_daemon_is_none(home: Path, up: Up) -> None:
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    up(pid=ended.pid)
+def test_the_key_goes_to_no_port_of_a_dead_daemon_whoever_has_its_process_number_now(
+    home: Path, up: Up
+) -> None:
+    up(pid=os.getpid())
+    EmbeddedPlatform.lock_file().unlink()  # as a restart of the computer or a new daemon leaves it: not held
     assert EmbeddedPlatform.load() is None
-    refusal(Settings().api_key, NoKeyError)
+    EmbeddedPlatform.lock_file().touch()
+    assert EmbeddedPlatform.load() is None
+    assert "has died" in refusal(Settings().api_key, NoKeyError).message
 
 
-@pytest.mark.parametrize("pid", [0, -1, 2**70])
-def test_a_number_that_is_no_process_is_a_dead_daemon(home: Path, up: Up, pid: int) -> None:
-    up(pid=pid)
-    assert EmbeddedPlatform.load() is None
+def test_whoever_asks_whether_the_platform_is_up_is_not_taken_for_its_daemon(home: Path, up: Up) -> None:
+    up()
+    EmbeddedPlatform.lock_file().unlink()
+    with EmbeddedPlatform.lock_file().open("wb") as asking:
+        fcntl.flock(asking, fcntl.LOCK_SH)
+        assert EmbeddedPlatform.load() is None
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"pid": "1"}'])

@@ -9,10 +9,12 @@ import pi_v_jupyter
 from pi_v_jupyter.commits import Commit
 from pi_v_jupyter.golden import Golden
 from pi_v_jupyter.machine import Here
+from pi_v_jupyter.plan.mode import PlanMode
 from pi_v_jupyter.remote.background import BackgroundProcess
 from pi_v_jupyter.remote.kernel import Kernel
 from pi_v_jupyter.remote.tunnel import Tunnel
 from pi_v_jupyter.swarm.agent import Agent
+from pi_v_jupyter.swarm.planning import Plans
 from pi_v_jupyter.swarm.swarm import Swarm
 from tools.reference.markdown import begin, code, finished, prose
 
@@ -26,9 +28,11 @@ WAYS = {
     BackgroundProcess: "`await vm.start(…)`, `await vm.process(ID)`",
     Kernel: "`vm.kernel()`",
     Tunnel: "`await vm.tunnel(PORT)`",
+    PlanMode: "`vers.plan`",
     Golden: "`vers.golden`",
     Swarm: "`vers.swarm`",
     Agent: "`await vers.swarm.agent(LABEL)`",
+    Plans: "`vers.swarm.plans`",
 }
 
 
