@@ -13,8 +13,8 @@ from datetime import datetime
 from pi_v_jupyter.dashboard.shape import AgentCard, Commit, Machine, Process, Snapshot
 from pi_v_jupyter.names import shown
 from pi_v_jupyter.texts import short, tail
-from pi_v_jupyter.views.swarm import WIDE, with_code
-from pi_v_jupyter.views.tables import STAR, html_table, span, text_table
+from pi_v_jupyter.views.swarm import WIDE
+from pi_v_jupyter.views.tables import STAR, html_table, span, text_table, with_code
 from pi_v_jupyter.views.telling import ICONS, clock, money
 
 MACHINES = ("", "name", "id", "state", "age", "size", "parent", "agent")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 
+from markdown_it import MarkdownIt
 from pydantic import BaseModel
 
 from pi_v_jupyter.doctor import Report
@@ -17,6 +18,7 @@ from pi_v_jupyter.vm import VM
 STAR = "★"
 LEFT = 'style="text-align: left"'
 UNBROKEN = 'style="text-align: left; white-space: nowrap"'
+_CODE = MarkdownIt("zero").enable("backticks")
 COLUMNS = ("", "name", "id", "state", "age", "size", "parent")
 
 
@@ -82,15 +84,26 @@ def in_html(text: str) -> str:
     return escape(text).replace("$", "<span>$</span>")
 
 
-def html_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, unbroken: bool = False) -> str:
+def with_code(text: str) -> str:
+    """The same, with what Markdown takes for inline code as code; a backquote of no pair is one."""
+    return str(_CODE.renderInline(text)).replace("$", "<span>$</span>")
+
+
+def html_table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    unbroken: bool = False,
+    cell_html: Callable[[str], str] = in_html,
+) -> str:
     """A plain table; the front end's own style gives it its looks, but for words set to the right.
 
-    `unbroken`: a cell is one line, however narrow the notebook.
+    `unbroken`: a cell is one line, however narrow the notebook. `cell_html`: what makes HTML of its text.
     """
     style = UNBROKEN if unbroken else LEFT
     head = "".join(f"<th {style}>{escape(cell)}</th>" for cell in header)
     body = "".join(
-        "<tr>" + "".join(f"<td {style}>{in_html(cell)}</td>" for cell in line) + "</tr>" for line in rows
+        "<tr>" + "".join(f"<td {style}>{cell_html(cell)}</td>" for cell in line) + "</tr>" for line in rows
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 

@@ -228,3 +228,27 @@ def test_five_hundred_vms_are_listed_without_reading_the_state_file_for_each(
     monkeypatch.setattr(Path, "read_text", read_text)
     assert tables.vms_text(VMs([box] * 500)).count("named") == 500
     assert reads < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("run `make test`, twice", "run <code>make test</code>, twice"),
+        ("``a `b` c``", "<code>a `b` c</code>"),
+        ("a ` of no pair", "a ` of no pair"),
+        ("`<b>$x$</b>` & <b>", None),
+        ("*not* _this_ [one](http://a)\\`", "*not* _this_ [one](http://a)\\`"),
+    ],
+)
+def test_what_markdown_takes_for_inline_code_is_code_and_nothing_else_is_anything(
+    text: str, html: str | None
+) -> None:
+    made = tables.with_code(text)
+    assert html is None or made == html
+    assert Seen(made).tags <= {"code", "span"} and "$x$" not in made
+
+
+def test_a_cell_of_a_table_shows_code_where_that_is_asked_for() -> None:
+    rows = [("name", "what `it` does")]
+    assert "<code>it</code>" in tables.html_table(("a", "b"), rows, cell_html=tables.with_code)
+    assert "what `it` does" in tables.html_table(("a", "b"), rows)
