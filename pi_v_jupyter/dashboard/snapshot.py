@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Generic, TypeVar
 
-from pi_v_jupyter import golden, lineage
+from pi_v_jupyter import golden, lineage, sizes
 from pi_v_jupyter.api.models import VMState
 from pi_v_jupyter.commits import Commit
 from pi_v_jupyter.dashboard import shape
@@ -93,9 +93,8 @@ def machine(vm: VM, agent: str, *, active: bool, there: Collection[str]) -> shap
         "label": vm.label,
         "state": vm.state.value,
         "created": vm.created_at.timestamp(),
-        "vcpu": info.vcpu_count or 0,
-        "mem": info.mem_size_mib or 0,
-        "disk": info.fs_size_mib or 0,
+        "size": sizes.machine(info.vcpu_count, info.mem_size_mib),
+        "disk": sizes.mebibytes(info.fs_size_mib) if info.fs_size_mib else "",
         "parent": origin(vm, there),
         "active": active,
         "link": "connected" if vm.connected else "away" if away else "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from pi_v_jupyter import names
+from pi_v_jupyter import names, sizes
 from pi_v_jupyter.commits import Commit, Commits, Tags
 from pi_v_jupyter.lineage import Facts, Lineage, origins
 from pi_v_jupyter.views.tables import LEFT, STAR, age, html_table, size, text_table
@@ -110,7 +110,10 @@ def facts_rows(facts: Facts) -> list[tuple[str, str]]:
         info = item.info
         told[2:2] = [("state", info.state.value), ("reason", names.shown(info.reason or ""))]
         told += [
-            ("size", size(item) + (f" · disk {info.fs_size_mib} MB" if info.fs_size_mib else "")),
+            (
+                "size",
+                size(item) + (f" · disk {sizes.mebibytes(info.fs_size_mib)}" if info.fs_size_mib else ""),
+            ),
             ("address", names.shown(info.ip or "")),
             ("labels", names.shown(", ".join(f"{key}={value}" for key, value in info.labels.items()))),
             ("owner", names.shown(info.owner_id)),

@@ -118,17 +118,13 @@ def _tables(state: Snapshot, at: float) -> list[Table]:
 
 
 def _machine(vm: str, machine: Machine, state: Snapshot, at: float) -> tuple[str, ...]:
-    size = [
-        f"{machine['vcpu']} vCPU" if machine["vcpu"] else "",
-        f"{machine['mem']} MB" if machine["mem"] else "",
-    ]
     return (
         STAR if machine["active"] else "",
         shown(machine["name"]),
         vm[:8],
         machine["state"],
         span(at - machine["created"]),
-        " · ".join(filter(None, size)),
+        machine["size"],
         _origin(machine["parent"], state),
         shown(machine["agent"]),
     )

@@ -10,6 +10,7 @@ from html import escape
 from markdown_it import MarkdownIt
 from pydantic import BaseModel
 
+from pi_v_jupyter import sizes
 from pi_v_jupyter.doctor import Report
 from pi_v_jupyter.machine import Result, Results
 from pi_v_jupyter.roster import VMs
@@ -38,12 +39,7 @@ def span(seconds: float) -> str:
 
 def size(vm: VM) -> str:
     """Such as "1 vCPU · 512 MB"; empty when the platform has not said."""
-    info = vm.info
-    parts = [
-        f"{info.vcpu_count} vCPU" if info.vcpu_count else "",
-        f"{info.mem_size_mib} MB" if info.mem_size_mib else "",
-    ]
-    return " · ".join(part for part in parts if part)
+    return sizes.machine(vm.info.vcpu_count, vm.info.mem_size_mib)
 
 
 def row(vm: VM, active: str | None, labels: Mapping[str, str]) -> tuple[str, ...]:
