@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from pi_v_jupyter import sizes
 from pi_v_jupyter.doctor import Report
+from pi_v_jupyter.lineage import origin
 from pi_v_jupyter.machine import Result, Results
 from pi_v_jupyter.roster import VMs
 from pi_v_jupyter.vm import VM
@@ -43,17 +44,17 @@ def size(vm: VM) -> str:
 
 
 def row(vm: VM, active: str | None, labels: Mapping[str, str]) -> tuple[str, ...]:
-    """One VM under COLUMNS; `labels` says what its parent is called, if that is still there."""
+    """One VM under COLUMNS; `labels` says what is called what of all that it may have come from."""
     star = STAR if vm.vm_id == active else ""
-    origin = vm.info.grandparent_vm_id or vm.info.parent_commit_id or ""
-    parent = labels.get(origin, origin[:8])
+    came_from = origin(vm, labels)
+    parent = labels.get(came_from, came_from[:8])
     state = f"{vm.state.value}, for plan mode" if vm.aside else vm.state.value
     return star, vm.name, vm.vm_id[:8], state, age(vm.created_at), size(vm), parent
 
 
 def rows(vms: VMs) -> list[tuple[str, ...]]:
     """All VMs under COLUMNS."""
-    labels = {vm.vm_id: vm.label for vm in vms}
+    labels = {each.id: each.label for each in (*vms, *vms.commits)}
     return [row(vm, vms.active, labels) for vm in vms]
 
 

@@ -179,7 +179,7 @@ def test_a_machine_stands_under_the_nearest_of_its_origins_that_is_there() -> No
         "",
     )
     assert told["active"] and told["link"] == "" and told["created"] == MADE.timestamp()
-    assert snapshot.machine(one, "", active=False, there=set())["parent"] == "hidden-commit"
+    assert snapshot.machine(one, "", active=False, there=set())["parent"] == "parent-vm"
     assert (
         not told["aside"]
         and snapshot.machine(vm(labels={ASIDE: "1"}), "", active=False, there=there)["aside"]

@@ -122,6 +122,25 @@ def test_the_parent_of_a_vm_is_named_while_it_is_there(
     assert tables.vms_text(VMs([child])).endswith("b3f1c0de")
 
 
+def test_a_table_names_what_a_vm_came_from_as_a_tree_does(
+    loop: asyncio.AbstractEventLoop, tmp_path: Path
+) -> None:
+    parent, kept = vm(loop, tmp_path), commit()
+    again = vm(
+        loop,
+        tmp_path,
+        name="again",
+        vm_id="c0ffee00-3",
+        parent_commit_id=kept.id,
+        grandparent_vm_id=parent.vm_id,
+    )
+    for vms in ([again], [parent, again]):
+        tree = history.tree_text(lineage(vms, [kept])).splitlines()
+        above = tree[[line.split()[1] for line in tree].index("again") - 1]
+        last = tables.vms_text(VMs(vms, commits=[kept])).splitlines()[-1]
+        assert last.split()[-1] == above.split()[1] == kept.label
+
+
 def commit(name: str = "before", **more: object) -> Commit:
     known = {"commit_id": "3fa9c1d2-9", "created_at": datetime.now(UTC), "name": name}
     return Commit(CommitInfo.model_validate(known | more), ("golden",) if name == "before" else ())
