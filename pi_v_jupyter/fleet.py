@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pi_v_jupyter import names
 from pi_v_jupyter.api.client import VersClient
 from pi_v_jupyter.commits import Commit
-from pi_v_jupyter.errors import NotFoundError, UnknownCommitError, UnknownVMError, VMGoneError
+from pi_v_jupyter.errors import NotFoundError, UnknownCommitError, UnknownVMError, VersError, VMGoneError
 from pi_v_jupyter.lineage import Facts, Lineage, descendants, facts, lineage
 from pi_v_jupyter.remote import openssh
 from pi_v_jupyter.remote.callbacks import Callbacks
@@ -58,6 +58,15 @@ class Fleet(Roster):
     def missing(self) -> bool:
         """Has the VM that this notebook used before a restart not been found (or looked for) yet?"""
         return self._missing is not None
+
+    async def listed(self) -> VMs:
+        """Every VM of the account, oldest first, with its size and what it came from."""
+        vms = await self.all()
+        await self.learn_sizes(vms)
+        if any(vm.info.parent_commit_id for vm in vms):
+            with contextlib.suppress(VersError):  # VMs are worth a list without the names of commits
+                vms.commits = await self.commits.all()
+        return vms
 
     async def lineage(self) -> Lineage:
         """All VMs and commits, under what they came from."""

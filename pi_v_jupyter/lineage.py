@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 from pi_v_jupyter.commits import Commit
@@ -30,7 +30,7 @@ def lineage(vms: Sequence[VM], commits: Sequence[Commit], active: str | None = N
     items = _by_id(vms, commits)
     below: dict[str | None, list[VM | Commit]] = {}
     for item in sorted(items.values(), key=lambda item: item.created_at):
-        parent = next((origin for origin in origins(item) if origin in items), None)
+        parent = nearest(item, items)
         below.setdefault(parent, []).append(item)
 
     tree = Lineage()
@@ -52,13 +52,22 @@ def lineage(vms: Sequence[VM], commits: Sequence[Commit], active: str | None = N
     return tree
 
 
-def origins(item: VM | Commit) -> Iterator[str]:
-    """The ids it may stand under, the nearest first."""
+def nearest(item: VM | Commit, there: Container[str]) -> str | None:
+    """The id of what it stands under: of the nearest that it came from and that is there."""
     if isinstance(item, VM):
-        nearest = (item.info.parent_commit_id, item.info.grandparent_vm_id)
+        found = (item.info.parent_commit_id, item.info.grandparent_vm_id)
     else:
-        nearest = (item.info.parent_vm_id, item.info.grandparent_commit_id)
-    return (origin for origin in nearest if origin)
+        found = (item.info.parent_vm_id, item.info.grandparent_commit_id)
+    return next((origin for origin in found if origin and origin in there), None)
+
+
+def origin(item: VM | Commit, there: Container[str]) -> str:
+    """The same; if nothing of that is there, the id of what it was, a VM before a commit. Empty: unknown."""
+    if isinstance(item, VM):
+        gone = item.info.grandparent_vm_id or item.info.parent_commit_id
+    else:
+        gone = item.info.parent_vm_id or item.info.grandparent_commit_id
+    return nearest(item, there) or gone or ""
 
 
 @dataclass(frozen=True)
@@ -76,12 +85,10 @@ def facts(item: VM | Commit, vms: Sequence[VM], commits: Sequence[Commit]) -> Fa
     """What these tell of one of them."""
     items = _by_id(vms, commits)
 
-    def came_from(one: VM | Commit) -> str | None:
-        return next((origin for origin in origins(one) if origin in items), None)
-
-    offspring = [one for one in items.values() if came_from(one) == item.id]
-    origin = came_from(item)
-    return Facts(item, items[origin] if origin else None, sorted(offspring, key=lambda one: one.created_at))
+    offspring = [one for one in items.values() if nearest(one, items) == item.id]
+    came_from = nearest(item, items)
+    ordered = sorted(offspring, key=lambda one: one.created_at)
+    return Facts(item, items[came_from] if came_from else None, ordered)
 
 
 def _by_id(vms: Sequence[VM], commits: Sequence[Commit]) -> dict[str, VM | Commit]:

@@ -25,11 +25,14 @@ NO_LABELS: Mapping[str, str] = {}
 
 
 class VMs(list[VM]):
-    """A list of VMs that shows as a table in a notebook. `active` is the id of the one cells run on."""
+    """A list of VMs that shows as a table in a notebook. `active` is the id of the one cells run on.
 
-    def __init__(self, vms: Iterable[VM], active: str | None = None) -> None:
+    `commits`: those that VMs may have come from, for it to say which.
+    """
+
+    def __init__(self, vms: Iterable[VM], active: str | None = None, commits: Iterable[Commit] = ()) -> None:
         super().__init__(vms)
-        self.active = active
+        self.active, self.commits = active, [*commits]
 
 
 class Roster:

@@ -182,9 +182,7 @@ class Vers:
     @loops.at_home
     async def list(self) -> VMs:
         """Every VM of the account, oldest first."""
-        vms = await self.fleet.all()
-        await self.fleet.learn_sizes(vms)
-        return vms
+        return await self.fleet.listed()
 
     @loops.at_home
     async def create(

@@ -16,7 +16,8 @@ from pi_v_jupyter.loops import at_home
 from pi_v_jupyter.machine import Machine
 from pi_v_jupyter.remote.channel import Exit, Process, Request
 
-LOGIN = ("bash", "--login")
+# Ctrl+S searches: who presses it to save would not know that Ctrl+Q has a terminal go on.
+LOGIN = ("sh", "-c", "stty -ixon; exec bash --login")
 ENVIRONMENT = {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
 SIZE = (80, 24)  # columns and rows, until a screen says its own
 LARGEST = 1000  # columns or rows

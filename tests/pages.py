@@ -208,7 +208,7 @@ def dashboard(
 
 def machine(label: str, *, created: float = 0, state: str = "running", **more: Any) -> dict[str, Any]:
     """A machine of a snapshot, `created` so many seconds after the first."""
-    plain = {"vcpu": 1, "mem": 512, "disk": 4096, "parent": "", "active": False}
+    plain = {"size": "1 vCPU · 512 MB", "disk": "4 GB", "parent": "", "active": False}
     plain |= {"link": "", "agent": "", "tunnels": [], "aside": False}
     return {"name": label, "label": label, "state": state, "created": NOW - 9000 + created, **plain, **more}
 

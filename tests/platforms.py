@@ -14,8 +14,8 @@ import ssl
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -217,3 +217,14 @@ def new_platform() -> Platform:
         "XDG_CACHE_HOME": str(folder / "cache"),
     }
     return Platform(folder, env)
+
+
+@contextmanager
+def running_platform() -> Iterator[Platform]:
+    """A platform that is up, and ended afterwards."""
+    platform = new_platform()
+    try:
+        platform.up()
+        yield platform
+    finally:
+        platform.end()

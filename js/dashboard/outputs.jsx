@@ -31,11 +31,16 @@ export function useOutputs() {
 }
 
 /** The answer has all that was written, and last, of one machine, why it failed; of one that was stopped, only that. */
-function end(output, { ok, text, hint }, alone) {
+function end(output, { ok, text, hint, stopped }, alone) {
   const at = ok ? text.length : text.lastIndexOf("\n");
   const [written, why] = ok || !(alone || at < 0) ? [text, "Failed."] : [text.slice(0, Math.max(0, at)), text.slice(at + 1)];
   if (ok || written) Object.assign(output, { text: written, cut: 0 });
-  output.ended = { ok, text: ok ? "Done." : `${why} ${hint}`.trim() };
+  output.ended = { ok, stopped, text: ok ? "Done." : `${why} ${hint}`.trim() };
+}
+
+function signOf(ended) {
+  if (!ended) return "⟳";
+  return ended.ok ? "✓" : ended.stopped ? "⊘" : "✗";
 }
 
 /** A pane for each. */
@@ -99,8 +104,8 @@ function Output({ output, onClose }) {
         {text || (ended ? "(no output)" : "")}
       </pre>
       <div class="pi-v-ended">
-        <span role="status" class={ended?.ok === false ? "pi-v-bad" : "pi-v-dim"}>
-          {ended ? `${ended.ok ? "✓" : "✗"} ` : "⟳ "}
+        <span role="status" class={ended && !ended.ok && !ended.stopped ? "pi-v-bad" : "pi-v-dim"}>
+          {`${signOf(ended)} `}
           <Code text={ended ? ended.text : "It runs…"} />
         </span>
         {!ended && (

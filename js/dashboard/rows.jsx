@@ -3,7 +3,6 @@
 import { CommitName } from "./commits.jsx";
 import { Graph } from "./graph.jsx";
 import { Age, Button, memo, Menu, useFrame } from "./parts.jsx";
-import { megabytes } from "./words.js";
 
 const STATES = { booting: "◌", running: "●", paused: "‖", sleeping: "☾", dead: "✗" };
 const LINKS = { connected: "connected", away: "lost" };
@@ -42,8 +41,8 @@ export const MachineRow = memo(({ id, machine, origin, chosen, choose, actions, 
       <td role="cell">
         <Age at={machine.created} />
       </td>
-      <td role="cell" class="pi-v-dim" title={machine.disk ? `${megabytes(machine.disk)} disk` : undefined}>
-        {machine.mem > 0 && `${machine.vcpu} vCPU · ${megabytes(machine.mem)}`}
+      <td role="cell" class="pi-v-dim" title={machine.disk ? `${machine.disk} disk` : undefined}>
+        {machine.size}
       </td>
       <td role="cell" class="pi-v-vm-agent" data-column="agent">
         {machine.agent}

@@ -36,7 +36,7 @@ export function makeStore(model, changed) {
     now: () => Date.now() / 1000 + offset,
     /** For how many seconds the kernel has said nothing. */
     silence: () => (Date.now() - lastWord) / 1000,
-    /** Have something done; a promise of {ok, text, hint, noted}, with the `id` of the intent; `piece` is given output as it comes. */
+    /** Have something done; a promise of {ok, text, hint, noted, stopped}, with the `id` of the intent; `piece` is given output as it comes. */
     act(name, args = {}, piece = () => {}) {
       const id = ++count;
       const answered = new Promise((resolve) => {
@@ -162,7 +162,8 @@ export function makeStore(model, changed) {
     } else if (message.kind === "output") {
       intents.get(message.id)?.piece(message.text);
     } else if (message.kind === "answer") {
-      intents.get(message.id)?.resolve({ ok: message.ok, text: message.text, hint: message.hint, noted: message.noted });
+      const { ok, text, hint, noted, stopped } = message;
+      intents.get(message.id)?.resolve({ ok, text, hint, noted, stopped });
       intents.delete(message.id);
       tally();
     }

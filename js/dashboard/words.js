@@ -11,11 +11,6 @@ export function names(labels) {
 /** "1 machine", "3 machines". */
 export const several = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
 
-/** MiB as people say it: 512 MB, 2 GB, 1.5 GB. */
-export function megabytes(size) {
-  return size < 1024 ? `${size} MB` : `${Number((size / 1024).toFixed(1))} GB`;
-}
-
 /** What sends a form from within a box of many lines. */
 export const SEND = /Mac|iP/.test(navigator.platform) ? "⌘+Enter" : "Ctrl+Enter";
 

@@ -295,7 +295,7 @@ class Board:
         self._answer(*key, answer)
         if answer.event:
             text = f"{answer.text} {answer.hint}".rstrip()
-            self._happened("done", name, short(text, 400), "info" if answer.ok else "error")
+            self._happened("done", name, short(text, 400), "info" if answer.ok or answer.stopped else "error")
         if self._looks is not None:
             self._looks.wake("machines", "commits", "processes")
             if answer.agents:

@@ -19,7 +19,8 @@ T = TypeVar("T")
 class Answer:
     """Was it done, and what is there to tell? `hint` says what to do next, and may be empty.
 
-    `event`: is it told among what happened, too? `agents`: may there be other agents now?
+    `event`: is it told among what happened, too? `agents`: may there be other agents now? `stopped`: it was
+    not done because a viewer did not want it any more, which is no failure.
     """
 
     ok: bool
@@ -27,17 +28,19 @@ class Answer:
     hint: str = ""
     event: bool = False
     agents: bool = False
+    stopped: bool = False
 
     def told(self) -> dict[str, Any]:
         """As a view is told."""
-        return {"ok": self.ok, "text": self.text, "hint": self.hint, "noted": self.event}
+        said = {"ok": self.ok, "text": self.text, "hint": self.hint}
+        return {**said, "noted": self.event, "stopped": self.stopped}
 
 
 GIVEN_UP = Answer(
     ok=False, text="It was given up, as this dashboard's session was closed.", hint="`%vers` opens another."
 )
 CLOSED = Answer(ok=False, text="This dashboard's session was closed.", hint="`%vers` opens another.")
-STOPPED = Answer(ok=False, text="It was stopped.", event=True)
+STOPPED = Answer(ok=False, text="It was stopped.", event=True, stopped=True)
 TOO_LATE = Answer(ok=False, text="There is nothing to stop any more.")
 
 

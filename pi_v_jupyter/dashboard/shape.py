@@ -31,11 +31,9 @@ class Machine(TypedDict):
     state: str
     """As the API has it: "booting", "running", "paused", "sleeping", "dead"."""
     created: float
-    vcpu: int
-    mem: int
-    """MiB."""
-    disk: int
-    """MiB."""
+    size: str
+    """Such as "1 vCPU · 512 MB", and `disk` as "4 GB"; empty when the platform has not said."""
+    disk: str
     parent: str
     """The id of the VM or commit it came from; that may be gone."""
     active: bool

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Generic, TypeVar
 
-from pi_v_jupyter import golden, lineage
+from pi_v_jupyter import golden, lineage, sizes
 from pi_v_jupyter.api.models import VMState
 from pi_v_jupyter.commits import Commit
 from pi_v_jupyter.dashboard import shape
@@ -73,12 +73,6 @@ class Memo(Generic[T]):
         self._made = {id: (None, made) for id, (_, made) in self._made.items()}
 
 
-def origin(item: VM | Commit, there: Collection[str]) -> str:
-    """The id of what it came from: of the nearest that is there, or that was."""
-    ids = [*lineage.origins(item)]
-    return next((id for id in ids if id in there), ids[0] if ids else "")
-
-
 def tunnels(vm: VM) -> list[str]:
     """Such as "8000 → 80": a port of this computer, and where on the VM it leads."""
     return [f"{tunnel.local_port} → {tunnel.remote_port}" for tunnel in vm.tunnels]
@@ -93,10 +87,9 @@ def machine(vm: VM, agent: str, *, active: bool, there: Collection[str]) -> shap
         "label": vm.label,
         "state": vm.state.value,
         "created": vm.created_at.timestamp(),
-        "vcpu": info.vcpu_count or 0,
-        "mem": info.mem_size_mib or 0,
-        "disk": info.fs_size_mib or 0,
-        "parent": origin(vm, there),
+        "size": sizes.machine(info.vcpu_count, info.mem_size_mib),
+        "disk": sizes.mebibytes(info.fs_size_mib) if info.fs_size_mib else "",
+        "parent": lineage.origin(vm, there),
         "active": active,
         "link": "connected" if vm.connected else "away" if away else "",
         "agent": agent,
@@ -112,7 +105,7 @@ def commit(item: Commit, there: Collection[str]) -> shape.Commit:
         "name": short(item.name, LINE),
         "tags": list(item.tags),
         "created": item.created_at.timestamp(),
-        "parent": origin(item, there),
+        "parent": lineage.origin(item, there),
         "golden": golden.TAG in item.tags or golden.read(item) is not None,
     }
 
@@ -252,12 +245,12 @@ class Snapshots:
 
         def of_vm(vm: VM) -> tuple[str, object, Callable[[], shape.Machine]]:
             agent = labels.get(vm.id, "")
-            first = next(lineage.origins(vm), "")
-            key = (vm.info, vm.connected, vm.away, vm is active, agent, first in there, tunnels(vm))
+            came_from = lineage.origin(vm, there)
+            key = (vm.info, vm.connected, vm.away, vm is active, agent, came_from, tunnels(vm))
             return vm.id, key, lambda: machine(vm, shown(agent), active=vm is active, there=there)
 
         def of_commit(item: Commit) -> tuple[str, object, Callable[[], shape.Commit]]:
-            key = (item, next(lineage.origins(item), "") in there)
+            key = (item, lineage.origin(item, there))
             return item.id, key, lambda: commit(item, there)
 
         def of_agent(agent: Agent) -> tuple[str, object, Callable[[], shape.AgentCard]]:

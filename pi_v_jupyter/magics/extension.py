@@ -144,6 +144,10 @@ class Extension(Waits, Magics):
         """Before a cell runs somewhere, know where: a restarted kernel may have a VM to find."""
         self._greeting.settle()
 
+    def tell_status(self, line: str) -> None:
+        """Have `line` be said of the platform, once."""
+        self._greeting.tell(line)
+
     @property
     def vers(self) -> Vers:
         """The session, made with the first use."""

@@ -63,9 +63,7 @@ def build(
             found, hot=hot, tag=tag, pi=pi_version, keep=keep, on_progress=extension.notice
         )
 
-    image = extension.wait(
-        make(), "building the golden image", "What was made for it is deleted.", speaks=True
-    )
+    image = extension.wait(make(), "building the golden image", "What was made for it is deleted.")
     click.echo(f"{views.golden_line(image)}  {time.monotonic() - began:.1f} s")
     return extension.quietly(image)
 

@@ -32,6 +32,8 @@ class Greeting:
     def __init__(self, extension: Extension, imported: Callable[[], object]) -> None:
         self._extension = extension
         self._imported = threading.Event()
+        self._handle: DisplayHandle | None = None  # of the line, in a notebook
+        self._stands = True  # is it the latest that was said of the platform?
 
         def prepare() -> None:
             try:
@@ -48,8 +50,10 @@ class Greeting:
     def show(self) -> None:
         """Have it appear."""
         if hasattr(self._extension.shell, "kernel"):
-            handle = display({"text/plain": GREETING}, raw=True, display_id=True)
-            self._line.add_done_callback(lambda done: _replace(handle, done))
+            self._handle = display({"text/plain": GREETING}, raw=True, display_id=True)
+            self._line.add_done_callback(
+                lambda done: None if done.cancelled() else self._become(done.result())
+            )
             return
         with suppress(TimeoutError):
             print(self._line.result(TIMEOUT))
@@ -58,6 +62,18 @@ class Greeting:
         self._line.add_done_callback(
             lambda done: None if done.cancelled() else self._extension.notice(done.result())
         )
+
+    def tell(self, line: str) -> None:
+        """Have `line` be said of the platform, unless it says that already; it need not be asked any more."""
+        asked, self._stands = self._stands, False
+        if asked and self._line.cancel() and self._handle is not None:
+            self._become(line)
+        elif not asked or self._line.cancelled() or self._line.result() != line:
+            print(line)
+
+    def _become(self, line: str) -> None:
+        if self._handle is not None:
+            self._handle.update({"text/plain": line}, raw=True)
 
     def prepared(self) -> None:
         """Wait for what is imported: a value shown before would not look as it should."""
@@ -103,8 +119,3 @@ async def _platform_line(vers: Vers) -> str:
 
 async def _result(future: concurrent.futures.Future[str]) -> str:
     return await asyncio.wrap_future(future)
-
-
-def _replace(handle: DisplayHandle, greeting: concurrent.futures.Future[str]) -> None:
-    if not greeting.cancelled():
-        handle.update({"text/plain": greeting.result()}, raw=True)

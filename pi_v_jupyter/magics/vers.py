@@ -206,7 +206,7 @@ def up(extension: Extension, port: int | None, gateway_port: int | None, domain:
         extension, "up", *[word for name, value in given if value is not None for word in (name, str(value))]
     )
     extension.vers.settings.session["platform"] = "embedded"
-    click.echo(extension.wait(status_line(extension.vers)))
+    extension.tell_status(extension.wait(status_line(extension.vers)))
 
 
 @vers.command()

@@ -31,6 +31,11 @@ WORDS = names(
 EXPANSIONS = names(
     "simple_expansion expansion command_substitution process_substitution arithmetic_expansion"
 )
+CHANGES = {
+    "declaration_command": "declare, export, local and readonly change the shell: x=1 sets a variable for "
+    "the commands after it, and env shows those that are exported",
+    "unset_command": "unset changes the shell: leave it out, for nothing that is set outlives the commands",
+}
 SKIPPED = frozenset({"heredoc_body", "heredoc_end", "\n"})
 KINDS = {"command_name": "name", "variable_assignment": "set", "comment": "comment"}
 
@@ -98,7 +103,8 @@ def _tokens(root: Node) -> Iterator[Token]:
             rest += children
             continue
         if node.is_named and node.type not in WORDS and node.type not in KINDS:
-            raise Refused(_text(node), f"{node.type.replace('_', ' ')} is not judged")
+            plainly = f"{node.type.replace('_', ' ')} is not judged: write the commands themselves"
+            raise Refused(_text(node), CHANGES.get(node.type, plainly))
         yield Token(node.start_byte, node.end_byte, KINDS.get(node.type, "other"))
         yield from _expansions(node)
 

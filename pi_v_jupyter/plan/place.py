@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 
-from pi_v_jupyter.errors import PlanModeError, RemoteFileError
+from pi_v_jupyter.errors import PlanModeError, RemoteFileError, VMPausedError
 from pi_v_jupyter.machine import Here, Machine, Starts
 from pi_v_jupyter.plan import readonly
 from pi_v_jupyter.plan.confined import Confinement, Report, Reported
@@ -71,6 +71,13 @@ class Planned(Machine):
         Raises:
             PlanModeError: it may do more than look; or cannot be confined there.
         """
+        try:
+            return await self._launch(request)
+        except VMPausedError as error:
+            hint = f"`%plan off` ends plan mode, and then `%vers resume {self.label}` has it go on."
+            raise VMPausedError(error.message, hint) from None
+
+    async def _launch(self, request: Request) -> Process:
         if request.command is None:
             raise PlanModeError(self.label, "nothing but a command of its shell is judged.")
         if request.env:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pi_v_jupyter import names
+from pi_v_jupyter import names, sizes
 from pi_v_jupyter.commits import Commit, Commits, Tags
-from pi_v_jupyter.lineage import Facts, Lineage, origins
+from pi_v_jupyter.lineage import Facts, Lineage, origin
 from pi_v_jupyter.views.tables import LEFT, STAR, age, html_table, in_html, size, text_table
 from pi_v_jupyter.vm import VM
 
@@ -96,19 +96,22 @@ def tree_html(tree: Lineage) -> str:
 
 def facts_rows(facts: Facts) -> list[tuple[str, str]]:
     """What is known of a VM or a commit, a name and a value each; what is not known is left out."""
-    item, origin = facts.item, facts.origin
-    gone = next(origins(item), "")
+    item, came_from = facts.item, facts.origin
+    gone = origin(item, ())
     told = [
         ("name", item.name),
         ("id", item.id),
         ("made", f"{item.created_at:%Y-%m-%d %H:%M:%S} UTC, {age(item.created_at)} ago"),
-        ("came from", _called(origin) if origin else f"{gone[:8]}, which is gone" if gone else ""),
+        ("came from", _called(came_from) if came_from else f"{gone[:8]}, which is gone" if gone else ""),
     ]
     if isinstance(item, VM):
         info = item.info
         told[2:2] = [("state", info.state.value), ("reason", names.shown(info.reason or ""))]
         told += [
-            ("size", size(item) + (f" · disk {info.fs_size_mib} MB" if info.fs_size_mib else "")),
+            (
+                "size",
+                size(item) + (f" · disk {sizes.mebibytes(info.fs_size_mib)}" if info.fs_size_mib else ""),
+            ),
             ("address", names.shown(info.ip or "")),
             ("labels", names.shown(", ".join(f"{key}={value}" for key, value in info.labels.items()))),
             ("owner", names.shown(info.owner_id)),

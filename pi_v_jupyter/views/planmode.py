@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from pi_v_jupyter.names import shown
 from pi_v_jupyter.plan.grounds import Inside
 from pi_v_jupyter.plan.mode import Status
-from pi_v_jupyter.views.swarm import with_code
-from pi_v_jupyter.views.tables import in_html
+from pi_v_jupyter.views.tables import in_html, with_code
 
 WAYS: dict[Inside, str] = {"branch": "in a branch", "readonly": "read-only"}
 GREY = "color: var(--jp-ui-font-color2, gray); font-size: 85%"

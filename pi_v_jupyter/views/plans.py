@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from pi_v_jupyter.names import shown
 from pi_v_jupyter.texts import short
-from pi_v_jupyter.views.swarm import with_code
-from pi_v_jupyter.views.tables import in_html
+from pi_v_jupyter.views.tables import with_code
 from pi_v_jupyter.views.telling import clock, money
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ def progress_html(progress: Progress) -> str:
     lines = ""
     if progress.plan is not None:
         steps = _steps(progress.plan, working=progress.stage == "working")
-        items = "".join(f"<li>{in_html(line)}</li>" for line in steps)
+        items = "".join(f"<li>{with_code(line)}</li>" for line in steps)
         lines = f'<ul style="list-style: none; margin: 0.2em 0; padding-left: 1.5em">{items}</ul>'
     below = "".join(f"<p>{with_code(line)}</p>" for line in _below(progress))
     return f"<div><p>{with_code(_head(progress))}</p>{lines}{below}</div>"

@@ -13,8 +13,8 @@ from datetime import datetime
 from pi_v_jupyter.dashboard.shape import AgentCard, Commit, Machine, Process, Snapshot
 from pi_v_jupyter.names import shown
 from pi_v_jupyter.texts import short, tail
-from pi_v_jupyter.views.swarm import WIDE, with_code
-from pi_v_jupyter.views.tables import STAR, html_table, span, text_table
+from pi_v_jupyter.views.swarm import WIDE
+from pi_v_jupyter.views.tables import STAR, html_table, span, text_table, with_code
 from pi_v_jupyter.views.telling import ICONS, clock, money
 
 MACHINES = ("", "name", "id", "state", "age", "size", "parent", "agent")
@@ -118,17 +118,13 @@ def _tables(state: Snapshot, at: float) -> list[Table]:
 
 
 def _machine(vm: str, machine: Machine, state: Snapshot, at: float) -> tuple[str, ...]:
-    size = [
-        f"{machine['vcpu']} vCPU" if machine["vcpu"] else "",
-        f"{machine['mem']} MB" if machine["mem"] else "",
-    ]
     return (
         STAR if machine["active"] else "",
         shown(machine["name"]),
         vm[:8],
         machine["state"],
         span(at - machine["created"]),
-        " · ".join(filter(None, size)),
+        machine["size"],
         _origin(machine["parent"], state),
         shown(machine["agent"]),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from pi_v_jupyter.skills import Skill, Skills
-from pi_v_jupyter.views.tables import html_table
+from pi_v_jupyter.views.tables import html_table, with_code
 
 HEAD = ("skill", "what it is for")
 WIDTH = 100  # characters of a line of text
@@ -22,7 +22,7 @@ def _indented(text: str) -> str:
 
 def skills_html(skills: Skills) -> str:
     """The same as a table."""
-    return html_table(HEAD, [(skill.name, skill.description) for skill in skills])
+    return html_table(HEAD, [(skill.name, skill.description) for skill in skills], cell_html=with_code)
 
 
 def skill_markdown(skill: Skill) -> str:

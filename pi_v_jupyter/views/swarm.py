@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import TYPE_CHECKING
 
 from pi_v_jupyter.names import shown
 from pi_v_jupyter.swarm.runs import call_text
 from pi_v_jupyter.texts import harmless, short, tail
-from pi_v_jupyter.views.tables import html_table, in_html, text_table
+from pi_v_jupyter.views.tables import html_table, in_html, text_table, with_code
 from pi_v_jupyter.views.telling import ICONS, answering, clock, money, run_text
 
 if TYPE_CHECKING:
@@ -221,11 +220,3 @@ def answer_text(answer: Answer) -> str:
     text = harmless(answer[-SHOWN:]).strip("\n")
     left = len(answer) - SHOWN
     return f"… {left:,} characters before this\n{text}" if left > 0 else text
-
-
-def with_code(text: str) -> str:
-    """Escaped, what is between backquotes as code."""
-    return "".join(
-        f"<code>{escape(part)}</code>" if number % 2 else in_html(part)
-        for number, part in enumerate(text.split("`"))
-    )

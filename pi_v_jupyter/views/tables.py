@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 
+from markdown_it import MarkdownIt
 from pydantic import BaseModel
 
+from pi_v_jupyter import sizes
 from pi_v_jupyter.doctor import Report
+from pi_v_jupyter.lineage import origin
 from pi_v_jupyter.machine import Result, Results
 from pi_v_jupyter.roster import VMs
 from pi_v_jupyter.vm import VM
@@ -17,6 +20,7 @@ from pi_v_jupyter.vm import VM
 STAR = "★"
 LEFT = 'style="text-align: left"'
 UNBROKEN = 'style="text-align: left; white-space: nowrap"'
+_CODE = MarkdownIt("zero").enable("backticks")
 COLUMNS = ("", "name", "id", "state", "age", "size", "parent")
 
 
@@ -36,26 +40,21 @@ def span(seconds: float) -> str:
 
 def size(vm: VM) -> str:
     """Such as "1 vCPU · 512 MB"; empty when the platform has not said."""
-    info = vm.info
-    parts = [
-        f"{info.vcpu_count} vCPU" if info.vcpu_count else "",
-        f"{info.mem_size_mib} MB" if info.mem_size_mib else "",
-    ]
-    return " · ".join(part for part in parts if part)
+    return sizes.machine(vm.info.vcpu_count, vm.info.mem_size_mib)
 
 
 def row(vm: VM, active: str | None, labels: Mapping[str, str]) -> tuple[str, ...]:
-    """One VM under COLUMNS; `labels` says what its parent is called, if that is still there."""
+    """One VM under COLUMNS; `labels` says what is called what of all that it may have come from."""
     star = STAR if vm.vm_id == active else ""
-    origin = vm.info.grandparent_vm_id or vm.info.parent_commit_id or ""
-    parent = labels.get(origin, origin[:8])
+    came_from = origin(vm, labels)
+    parent = labels.get(came_from, came_from[:8])
     state = f"{vm.state.value}, for plan mode" if vm.aside else vm.state.value
     return star, vm.name, vm.vm_id[:8], state, age(vm.created_at), size(vm), parent
 
 
 def rows(vms: VMs) -> list[tuple[str, ...]]:
     """All VMs under COLUMNS."""
-    labels = {vm.vm_id: vm.label for vm in vms}
+    labels = {each.id: each.label for each in (*vms, *vms.commits)}
     return [row(vm, vms.active, labels) for vm in vms]
 
 
@@ -84,15 +83,26 @@ def in_html(text: str) -> str:
     return escape(text).replace("\\", "<span>\\</span>").replace("$", "<span>$</span>")
 
 
-def html_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, unbroken: bool = False) -> str:
+def with_code(text: str) -> str:
+    """The same, with what Markdown takes for inline code as code; a backquote of no pair is one."""
+    return str(_CODE.renderInline(text)).replace("$", "<span>$</span>")
+
+
+def html_table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    unbroken: bool = False,
+    cell_html: Callable[[str], str] = in_html,
+) -> str:
     """A plain table; the front end's own style gives it its looks, but for words set to the right.
 
-    `unbroken`: a cell is one line, however narrow the notebook.
+    `unbroken`: a cell is one line, however narrow the notebook. `cell_html`: what makes HTML of its text.
     """
     style = UNBROKEN if unbroken else LEFT
     head = "".join(f"<th {style}>{in_html(cell)}</th>" for cell in header)
     body = "".join(
-        "<tr>" + "".join(f"<td {style}>{in_html(cell)}</td>" for cell in line) + "</tr>" for line in rows
+        "<tr>" + "".join(f"<td {style}>{cell_html(cell)}</td>" for cell in line) + "</tr>" for line in rows
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 

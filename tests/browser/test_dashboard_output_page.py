@@ -31,9 +31,10 @@ def write(dash: Dashboard, text: str) -> None:
     dash.deliver(kind="output", to=view, id=1, text=text)
 
 
-def end(dash: Dashboard, text: str, *, ok: bool = False) -> None:
+def end(dash: Dashboard, text: str, *, ok: bool = False, stopped: bool = False) -> None:
     """Answer it."""
-    dash.deliver(kind="answer", to=dash.sent[0]["view"], id=1, ok=ok, text=text, hint="")
+    view = dash.sent[0]["view"]
+    dash.deliver(kind="answer", to=view, id=1, ok=ok, text=text, hint="", stopped=stopped)
 
 
 def test_what_a_command_writes_is_shown_as_it_comes_and_its_end_below_it(dash: Dashboard) -> None:
@@ -70,9 +71,11 @@ def test_a_command_is_stopped_by_its_button_and_what_it_has_written_stays(dash: 
     write(dash, "one\n")
     panel.get_by_role("button", name="Stop", exact=True).click()
     assert dash.intents[1:] == [("cancel", {"intent": 1})]
-    end(dash, "It was stopped.")
+    end(dash, "It was stopped.", stopped=True)
     dash.answer("Stopped.")
-    expect(panel.get_by_role("status")).to_have_text("✗ It was stopped.")
+    expect(panel.get_by_role("status")).to_have_text("⊘ It was stopped.")
+    expect(panel.locator(".pi-v-bad")).to_have_count(0)
+    dash.shot("output-stopped")
     expect(panel.get_by_role("region", name="Output of make")).to_have_text("one\n")
     panel.get_by_role("button", name="Close the output of make").click()
     expect(panel).to_have_count(0)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from labs import CHROMIUM
-from pages import ADDRESS, BUNDLE
+from pages import ADDRESS, BUNDLE, SHOTS
 from playwright.sync_api import Browser, Page, Route, expect
 
 HEAR = """window.heard = [];
@@ -21,11 +21,16 @@ import terminal from "./terminal.js";
 window.typed = "";
 const model = {
   get: () => "terminal on desk",
-  on() {},
+  on: (_, hear) => (window.hear = hear),
   off() {},
   send(content, _, buffers) {
+    window.view = content.view;
     if (content.kind === "typed") window.typed += new TextDecoder().decode(buffers[0]);
   },
+};
+window.show = (text) => {
+  const said = { kind: "output", to: window.view, offset: 0, answered: 0, modes: "", over: false };
+  window.hear(said, [new DataView(new TextEncoder().encode(text).buffer)]);
 };
 terminal.render({ model, el: document.querySelector("main") });
 """
@@ -81,3 +86,14 @@ def test_the_notebook_is_saved_by_its_key_once_the_terminal_was_left(page: Page)
     for key in ("Control+s", "Control+Shift+Space", "d", "Control+s"):
         page.keyboard.press(key)
     assert page.evaluate("heard") == ["s"]
+
+
+def test_reverse_video_has_the_colours_of_the_page_the_other_way_round(page: Page) -> None:
+    page.wait_for_function("Boolean(window.view)")
+    page.evaluate("show('plain \\x1b[7mreversed\\x1b[0m \\x1b[7;44mon blue\\x1b[0m \\x1b[33myellow\\x1b[0m')")
+    reversed_ = page.get_by_text("reversed", exact=True)
+    page.screenshot(path=SHOTS / "terminal-reversed.png")
+    expect(reversed_).to_have_css("background-color", "rgb(0, 0, 0)")
+    expect(reversed_).to_have_css("color", "rgb(255, 255, 255)")
+    expect(page.get_by_text("plain")).to_have_css("color", "rgb(0, 0, 0)")
+    expect(page.get_by_text("yellow")).not_to_have_css("color", "rgb(0, 0, 0)")

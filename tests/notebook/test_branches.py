@@ -169,6 +169,10 @@ def test_the_tree_and_what_is_known(tidy: Kernel) -> None:
     assert re.search(r"^came from +child \(", tidy.run("%vers info before").data[0], re.MULTILINE)
     told = json.loads(tidy.run("%vers ls --tree --json").stdout)
     assert [one.get("commit_id") is not None for one in told] == [False, False, True]
+    good(tidy, "%vers restore before --name again")
+    good(tidy, "%vers rm -f child")
+    assert tidy.run("%vers ls").data[0].endswith("before"), "it is called as in the tree"
+    good(tidy, "%vers rm -f again")
 
 
 def test_deleting_takes_the_branches_when_asked_and_names_them_all(tidy: Kernel) -> None:

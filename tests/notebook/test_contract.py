@@ -163,6 +163,7 @@ def test_a_platform_of_ones_own_choosing_and_its_end() -> None:
             assert "`--port PORT`" in refused.message and len(refused.traceback.splitlines()) <= 2
             up = kernel.run("%vers up --port 0 --gateway-port 0 --domain our.localhost", timeout=300)
             assert up.error is None, up.traceback
+            assert "\nvers: 0 VMs · embedded platform" in up.stdout, "it was away before"
             assert platform.description.domain == "our.localhost"
             good(kernel, "vm = %vers create --use --disk 3000", timeout=300)
             assert kernel.run("%vm echo up").stdout == "up\n"

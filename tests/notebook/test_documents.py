@@ -13,7 +13,7 @@ import pytest
 from documents import WRITTEN, executed
 from fenced import Block
 from kernels import Kernel, started
-from platforms import Platform, build_golden_image, new_platform
+from platforms import Platform, build_golden_image, running_platform
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(1200)]
 SLOW = 600  # seconds for a block: a golden image is kept in one
@@ -29,12 +29,8 @@ def place(page: str, shared_platform: Platform) -> Iterator[Platform]:
     if page not in OWN:
         yield shared_platform
         return
-    platform = new_platform()
-    try:
-        platform.up()
+    with running_platform() as platform:
         yield platform
-    finally:
-        platform.end()
 
 
 @pytest.fixture

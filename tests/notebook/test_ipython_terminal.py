@@ -32,7 +32,9 @@ def test_the_first_walkthrough_as_typed_in_a_terminal(terminal: Terminal, shared
         (text,) = [text for source, text in shown.items() if part in source]
         return text
 
-    assert "embedded platform (QEMU, tcg)" in told("%vers up")
+    assert "embedded platform up already" in told("%vers up")
+    begun = "\n".join([told("%load_ext"), told("%vers up")])
+    assert re.findall(r"^vers: \d+ VMs? ", begun, re.MULTILINE) == ["vers: 0 VMs "], "said once"
     assert re.fullmatch(r"★ first  \w{8}  running  1 vCPU · 512 MB · [\d.]+ s", told("--name first"))
     assert told("%vm uname").startswith("Linux first ")
     assert told("git init") == ""

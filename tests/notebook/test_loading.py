@@ -60,6 +60,13 @@ def test_the_status_line_tells_of_the_platform_and_its_vms(fresh: Kernel) -> Non
     assert fresh.status().endswith(" · embedded platform (QEMU, tcg)")
 
 
+def test_a_platform_that_is_asked_up_beside_the_status_line_is_not_told_of_twice(fresh: Kernel) -> None:
+    both = fresh.run("%load_ext pi_v_jupyter\n%vers up", timeout=60)
+    assert both.error is None and "platform up already" in both.stdout
+    assert "vers: " not in both.stdout and fresh.status().endswith(" · embedded platform (QEMU, tcg)")
+    assert "\nvers: " in fresh.run("%vers up", timeout=60).stdout, "who asks later is told"
+
+
 @pytest.mark.parametrize(
     ("setting", "why", "remedy"),
     [

@@ -12,7 +12,7 @@ import httpx
 import psutil
 import pytest
 from kernels import Kernel, Outputs, started
-from platforms import Platform, new_platform
+from platforms import Platform, running_platform
 
 pytestmark = pytest.mark.vm
 
@@ -92,9 +92,8 @@ def test_a_stop_ends_the_wait_for_a_vm_that_does_not_answer(
 
 
 def test_a_platform_that_is_gone() -> None:
-    platform = new_platform()
-    try:
-        told = platform.up()
+    with running_platform() as platform:
+        told = platform.description
         with started(platform.env | {"JPY_SESSION_NAME": "/notebooks/gone.ipynb"}) as kernel:
             kernel.run("%load_ext pi_v_jupyter")
             kernel.status()
@@ -111,14 +110,11 @@ def test_a_platform_that_is_gone() -> None:
             assert "✗" in kernel.run("%vers doctor", timeout=QUICK).data[0]
             assert kernel.run("%vers local").error is None
             assert kernel.run("%vm echo here").stdout == "(local)\nhere\n"
-    finally:
-        platform.end()
 
 
 def test_a_platform_that_was_told_to_stop_comes_back_with_its_vms_and_their_sessions() -> None:
-    platform = new_platform()
-    try:
-        told = platform.up()
+    with running_platform() as platform:
+        told = platform.description
         ports = f"--port {httpx.URL(told.base_url).port} --gateway-port {told.vm_port}"
         with started(platform.env) as kernel:
             kernel.run("%load_ext pi_v_jupyter")
@@ -133,8 +129,6 @@ def test_a_platform_that_was_told_to_stop_comes_back_with_its_vms_and_their_sess
             assert kernel.run("%vm echo $PWD $WORD", timeout=60).stdout == "/srv kept\n"
             assert kernel.run("%vers local").error is None
             assert kernel.run("%vm echo here").stdout == "(local)\nhere\n"
-    finally:
-        platform.end()
 
 
 def test_a_wrong_key(shared_platform: Platform) -> None:

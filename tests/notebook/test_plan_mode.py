@@ -234,6 +234,19 @@ def test_routed_cells_that_are_a_shells_are_looked_with_and_others_refused(kerne
 
 
 @pytest.mark.vm
+@pytest.mark.parametrize("way", ["branch", "readonly"])
+def test_a_vm_that_is_paused_can_go_on_only_after_plan_mode_and_says_so(kernel: Kernel, way: str) -> None:
+    good(kernel, "%vers pause build")
+    try:
+        good(kernel, f"%plan on --in {way}")
+        paused = refused(kernel, "%vm ls", "VMPausedError", "VM build is paused.")
+        assert "`%plan off` ends plan mode, and then `%vers resume build`" in paused.message
+    finally:
+        good(kernel, "%plan off")
+        good(kernel, "%vers resume build")
+
+
+@pytest.mark.vm
 def test_it_outlives_a_restart_and_the_branch_goes_with_its_kernel(shared_platform: Platform) -> None:
     with started(shared_platform.env | {"JPY_SESSION_NAME": "/plans.ipynb"}) as own:
         good(own, "%load_ext pi_v_jupyter")

@@ -26,6 +26,7 @@ def test_all_skills_are_listed_with_what_they_are_for(loaded: Kernel) -> None:
     for skill in skills.every():
         assert skill.name in shown.data[0] and skill.description[:40] in shown.data[0]
         assert skill.name in shown.html[0]
+    assert "<code>%vers golden build</code>" in shown.html[0] and "`" not in shown.html[0]
     loaded.run("found = %vers skills")
     assert loaded.value("[skill.name for skill in found]") == SKILLS
 

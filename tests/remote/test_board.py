@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import psutil
 import pytest
@@ -69,6 +70,11 @@ async def test_background_processes_are_seen_stopped_read_and_forgotten(page: Pa
     await page.sees(lambda seen: not seen["processes"])
 
 
+def stops(seen: dict[str, Any]) -> list[dict[str, Any]]:
+    """The events that tell of something stopped."""
+    return [event for event in seen["events"].values() if event["text"] == "It was stopped."]
+
+
 async def test_what_a_command_writes_is_told_as_it_comes_by_machine_and_it_can_be_stopped(
     page: Page, vms: Farm
 ) -> None:
@@ -85,7 +91,10 @@ async def test_what_a_command_writes_is_told_as_it_comes_by_machine_and_it_can_b
     for id in (71, 72):
         assert (await page.act("cancel", intent=id))["ok"]
         await page.until(lambda id=id: id in page.answers)
-        assert (page.answers[id]["ok"], page.answers[id]["text"]) == (False, "It was stopped.")
+        told = page.answers[id]
+        assert (told["ok"], told["stopped"], told["text"]) == (False, True, "It was stopped.")
+    seen = await page.sees(lambda seen: len(stops(seen)) == 2)
+    assert [event["level"] for event in stops(seen)] == ["info", "info"], "it was meant"
     for pid in pids:
         await until(lambda pid=pid: not psutil.pid_exists(pid))
     assert (await page.act("cancel", intent=71))["text"] == "There is nothing to stop any more."

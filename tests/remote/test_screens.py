@@ -227,6 +227,18 @@ async def test_a_break_is_told_while_it_lasts(
     assert shown.statuses == ["reconnecting …", ""]
 
 
+async def test_ctrl_s_searches_at_the_prompt_of_a_shell_and_stops_no_output(
+    screens: Callable[..., Screens],
+) -> None:
+    shown = screens()
+    await shown.terminal.start()
+    shown.terminal.opened("a", 0)
+    shown.terminal.typed("a", 0, b"echo be''gun\n")
+    await until(lambda: b"begun\r\n" in shown.have("a"))
+    shown.terminal.typed("a", 0, b"\x13\x07echo go''es on\n")
+    await until(lambda: b"goes on\r\n" in shown.have("a"))
+
+
 async def test_closing_hangs_up_even_at_once(screens: Callable[..., Screens]) -> None:
     shown = screens("bash", "-c", "echo pid $$; exec sleep 300")
     await shown.terminal.start()

@@ -52,12 +52,12 @@ async def test_what_another_kernel_does_is_seen_and_is_an_event(page: Page, plat
 
 
 async def test_sizes_are_asked_for_once_for_each_vm(page: Page, platform: Flaky) -> None:
-    await page.sees(lambda seen: seen["machines"][ROOT]["mem"] == 512)
+    await page.sees(lambda seen: seen["machines"][ROOT]["size"] == "512 MB")
     silent = platform.make("aaaa9999-0009", mem_size_mib=None)
     for number in range(3):
         platform.make(f"bbbb9999-000{number}")
         await page.sees(lambda seen, number=number: len(seen["machines"]) == 3 + number)
-    await page.sees(lambda seen: all(vm["mem"] for id, vm in seen["machines"].items() if id != silent))
+    await page.sees(lambda seen: all(vm["size"] for id, vm in seen["machines"].items() if id != silent))
     assert {platform.asked.count(f"GET vm/{vm_id}/metadata") for vm_id in platform.vms} == {1}
 
 

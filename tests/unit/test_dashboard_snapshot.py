@@ -172,9 +172,14 @@ def test_a_machine_stands_under_the_nearest_of_its_origins_that_is_there() -> No
     one = vm(parent_commit_id="hidden-commit", grandparent_vm_id="parent-vm", mem_size_mib=512)
     there = {"parent-vm"}
     told = snapshot.machine(one, "", active=True, there=there)
-    assert (told["parent"], told["name"], told["mem"], told["vcpu"]) == ("parent-vm", "build", 512, 0)
+    assert (told["parent"], told["name"], told["size"], told["disk"]) == (
+        "parent-vm",
+        "build",
+        "512 MB",
+        "",
+    )
     assert told["active"] and told["link"] == "" and told["created"] == MADE.timestamp()
-    assert snapshot.machine(one, "", active=False, there=set())["parent"] == "hidden-commit"
+    assert snapshot.machine(one, "", active=False, there=set())["parent"] == "parent-vm"
     assert (
         not told["aside"]
         and snapshot.machine(vm(labels={ASIDE: "1"}), "", active=False, there=there)["aside"]

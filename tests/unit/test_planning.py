@@ -277,6 +277,7 @@ def test_what_an_agent_planned_is_shown_as_text() -> None:
     progress = Progress("ann", "working", hostile, trouble="<i>")
     text, html = progress_text(progress), progress_html(progress)
     assert "\x1b" not in text + html and "<b>" not in html and "<i>" not in html
+    assert "<code>a</code>" in html and "`a`" in text
     assert "▸ 1. <b>x</b>" in text and "○ 2. word" in text and len(text) < 600
     assert "$1" not in html, "notebooks take what is between two dollars for a formula"
     assert progresses_text([]).startswith("No plans.")

@@ -45,6 +45,20 @@ def test_what_only_looks_passes(group: str, command: str) -> None:
     assert judge(command) is None
 
 
+@pytest.mark.parametrize(
+    ("command", "way_out"),
+    [
+        ("export PAGER=cat; ls", "x=1 sets a variable"),
+        ("declare -p", "env shows those"),
+        ("unset a", "leave it out"),
+        ("apt update", "apt only looks with --version"),
+    ],
+)
+def test_what_changes_the_shell_is_refused_with_what_does_instead(command: str, way_out: str) -> None:
+    refusal = judge(command)
+    assert refusal is not None and way_out in refusal.rule
+
+
 def test_the_lists_are_long_and_hold_nothing_twice() -> None:
     refused, passes = [command for _, command in REFUSED], [command for _, command in PASSES]
     assert len(refused) >= 300

@@ -21,8 +21,16 @@ SUMS = {"agents": 0, "working": 0, "waiting": 0, "tokens": 0, "cost": 0.0, "budg
 
 
 def machine(name: str = "build", **more: Any) -> dict[str, Any]:
-    known = {"name": name, "label": name, "state": "running", "created": NOW - 300, "vcpu": 1, "mem": 512}
-    known |= {"disk": 0, "parent": "", "active": False, "link": "", "agent": "", "tunnels": []}
+    known = {"name": name, "label": name, "state": "running", "created": NOW - 300}
+    known |= {
+        "size": "1 vCPU · 512 MB",
+        "disk": "",
+        "parent": "",
+        "active": False,
+        "link": "",
+        "agent": "",
+        "tunnels": [],
+    }
     return known | more
 
 

@@ -132,6 +132,25 @@ def test_the_parent_of_a_vm_is_named_while_it_is_there(
     assert tables.vms_text(VMs([child])).endswith("b3f1c0de")
 
 
+def test_a_table_names_what_a_vm_came_from_as_a_tree_does(
+    loop: asyncio.AbstractEventLoop, tmp_path: Path
+) -> None:
+    parent, kept = vm(loop, tmp_path), commit()
+    again = vm(
+        loop,
+        tmp_path,
+        name="again",
+        vm_id="c0ffee00-3",
+        parent_commit_id=kept.id,
+        grandparent_vm_id=parent.vm_id,
+    )
+    for vms in ([again], [parent, again]):
+        tree = history.tree_text(lineage(vms, [kept])).splitlines()
+        above = tree[[line.split()[1] for line in tree].index("again") - 1]
+        last = tables.vms_text(VMs(vms, commits=[kept])).splitlines()[-1]
+        assert last.split()[-1] == above.split()[1] == kept.label
+
+
 def commit(name: str = "before", **more: object) -> Commit:
     known = {"commit_id": "3fa9c1d2-9", "created_at": datetime.now(UTC), "name": name}
     return Commit(CommitInfo.model_validate(known | more), ("golden",) if name == "before" else ())
@@ -239,3 +258,27 @@ def test_five_hundred_vms_are_listed_without_reading_the_state_file_for_each(
     monkeypatch.setattr(Path, "read_text", read_text)
     assert tables.vms_text(VMs([box] * 500)).count("named") == 500
     assert reads < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("run `make test`, twice", "run <code>make test</code>, twice"),
+        ("``a `b` c``", "<code>a `b` c</code>"),
+        ("a ` of no pair", "a ` of no pair"),
+        ("`<b>$x$</b>` & <b>", None),
+        ("*not* _this_ [one](http://a)\\`", "*not* _this_ [one](http://a)\\`"),
+    ],
+)
+def test_what_markdown_takes_for_inline_code_is_code_and_nothing_else_is_anything(
+    text: str, html: str | None
+) -> None:
+    made = tables.with_code(text)
+    assert html is None or made == html
+    assert Seen(made).tags <= {"code", "span"} and "$x$" not in made
+
+
+def test_a_cell_of_a_table_shows_code_where_that_is_asked_for() -> None:
+    rows = [("name", "what `it` does")]
+    assert "<code>it</code>" in tables.html_table(("a", "b"), rows, cell_html=tables.with_code)
+    assert "what `it` does" in tables.html_table(("a", "b"), rows)

@@ -7,19 +7,15 @@ import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from platforms import Platform, build_golden_image, new_platform
+from platforms import Platform, build_golden_image, new_platform, running_platform
 
 from pi_v_jupyter import Vers
 
 
 @pytest.fixture(scope="session")
 def _shared_platform() -> Iterator[Platform]:
-    platform = new_platform()
-    try:
-        platform.up()
+    with running_platform() as platform:
         yield platform
-    finally:
-        platform.end()
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import psutil
 import pytest
-from platforms import new_platform
+from platforms import running_platform
 
 if TYPE_CHECKING:
     from platforms import Platform
@@ -178,12 +178,8 @@ class Moment:
 @pytest.fixture(scope="module")
 def mortal() -> Iterator[Platform]:
     """A platform for all tests in which something dies in the midst of work."""
-    platform = new_platform()
-    try:
-        platform.up()
+    with running_platform() as platform:
         yield platform
-    finally:
-        platform.end()
 
 
 @asynccontextmanager
