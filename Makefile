@@ -7,9 +7,14 @@ PYTEST ?= -n 2 --dist loadfile
 BIN := .venv/bin
 MODULES := js/node_modules/.package-lock.json
 
-# program -> the Debian package that has it
-VM_TOOLS := qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils mmdebstrap:mmdebstrap mke2fs:e2fsprogs \
-            newuidmap:uidmap
+MACHINE := $(shell uname -m)
+QEMU_PACKAGE_aarch64 := qemu-system-arm
+QEMU_PACKAGE_x86_64 := qemu-system-x86
+
+# program or file : the Debian package that has it
+VM_TOOLS := qemu-system-$(MACHINE):$(QEMU_PACKAGE_$(MACHINE)) qemu-img:qemu-utils mmdebstrap:mmdebstrap mke2fs:e2fsprogs \
+            newuidmap:uidmap fakeroot:fakeroot fakechroot:fakechroot gpg:gpg \
+            /usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
 TEST_TOOLS := $(VM_TOOLS) curl:curl sshd:openssh-server ssh:openssh-client rsync:rsync chromium:chromium npm:npm
 
 .PHONY: demo lab test check docs bench image golden widgets system-vm system-test clean
@@ -68,7 +73,7 @@ system-vm: TOOLS = $(VM_TOOLS)
 system-test: TOOLS = $(TEST_TOOLS)
 system-vm system-test:
 	@export PATH="$$PATH:/usr/sbin:/sbin"; missing=(); \
-	for tool in $(TOOLS); do command -v "$${tool%%:*}" >/dev/null || missing+=("$${tool##*:}"); done; \
+	for tool in $(TOOLS); do command -v "$${tool%%:*}" >/dev/null || [ -e "$${tool%%:*}" ] || missing+=("$${tool##*:}"); done; \
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv); \
 	[ $${#missing[@]} -gt 0 ] || exit 0; \
 	line="apt-get install -y --no-install-recommends $${missing[*]}"; \
