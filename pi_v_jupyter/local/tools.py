@@ -24,6 +24,7 @@ _DEBIAN_PACKAGES = {
     "tar": "tar",
     "fakeroot": "fakeroot",
     "fakechroot": "fakechroot",
+    "curl": "curl",
     DEBIAN_KEYS: "debian-archive-keyring",
 }
 # mke2fs is an administrator's program: Debian leaves its folder out of an ordinary user's PATH.
