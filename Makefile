@@ -1,4 +1,4 @@
-# `make demo` and `make test` set up what they need on a fresh Debian or Ubuntu machine, and are quick when it is there.
+# `make demo`, `make lab` and `make test` set up what they need on a fresh Debian or Ubuntu machine, and are quick when it is there.
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -7,18 +7,23 @@ PYTEST ?= -n 2 --dist loadfile
 BIN := .venv/bin
 MODULES := js/node_modules/.package-lock.json
 
-# program -> the Debian package that has it
-VM_TOOLS := qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils mmdebstrap:mmdebstrap mke2fs:e2fsprogs \
-            newuidmap:uidmap
-TEST_TOOLS := $(VM_TOOLS) curl:curl sshd:openssh-server ssh:openssh-client rsync:rsync chromium:chromium npm:npm
+MACHINE := $(shell uname -m)
+QEMU_PACKAGE_aarch64 := qemu-system-arm
+QEMU_PACKAGE_x86_64 := qemu-system-x86
+
+# program or file : the Debian package that has it
+VM_TOOLS := qemu-system-$(MACHINE):$(QEMU_PACKAGE_$(MACHINE)) qemu-img:qemu-utils mmdebstrap:mmdebstrap mke2fs:e2fsprogs \
+            newuidmap:uidmap curl:curl fakeroot:fakeroot fakechroot:fakechroot gpg:gpg \
+            /usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
+TEST_TOOLS := $(VM_TOOLS) sshd:openssh-server ssh:openssh-client rsync:rsync chromium:chromium npm:npm
 
 .PHONY: demo lab test check docs walkthroughs bench image golden widgets system-vm system-test clean
 
 demo: system-vm $(BIN)/.ready-lab image  ## the first walkthrough, on real VMs, in this terminal
 	$(BIN)/pi-v-jupyter demo
 
-lab: system-vm $(BIN)/.ready-lab image  ## JupyterLab, in the folder of the walkthroughs
-	$(BIN)/jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
+lab: system-vm $(BIN)/.ready-lab image  ## JupyterLab, in the folder of the walkthroughs; its terminals find pi-v-jupyter
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 test: system-test $(BIN)/.ready-dev $(MODULES) image golden check  ## everything that must hold
 	$(BIN)/pytest $(PYTEST)
@@ -45,7 +50,7 @@ widgets: $(MODULES)  ## what views/ shows in a browser, from js/; the result is 
 image: $(BIN)/.ready-lab
 	$(BIN)/pi-v-jupyter image build
 
-golden: $(BIN)/.ready-lab  ## the image that agents start from
+golden: system-vm $(BIN)/.ready-lab  ## the image that agents start from
 	$(BIN)/pi-v-jupyter image build --golden
 
 $(MODULES): js/package-lock.json
@@ -71,7 +76,7 @@ system-vm: TOOLS = $(VM_TOOLS)
 system-test: TOOLS = $(TEST_TOOLS)
 system-vm system-test:
 	@export PATH="$$PATH:/usr/sbin:/sbin"; missing=(); \
-	for tool in $(TOOLS); do command -v "$${tool%%:*}" >/dev/null || missing+=("$${tool##*:}"); done; \
+	for tool in $(TOOLS); do command -v "$${tool%%:*}" >/dev/null || [ -e "$${tool%%:*}" ] || missing+=("$${tool##*:}"); done; \
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv); \
 	[ $${#missing[@]} -gt 0 ] || exit 0; \
 	line="apt-get install -y --no-install-recommends $${missing[*]}"; \

@@ -103,9 +103,13 @@ def current(name: str = DEFAULT) -> Image | None:
 
 
 def builders(name: str = DEFAULT) -> list[str]:
-    """The programs that build an image."""
+    """The programs and files that build an image, for this user of this computer."""
     fetch = ["bash", "curl"] if name == GOLDEN else []
-    return ["mmdebstrap", "mke2fs", "tar", *fetch, *([] if os.geteuid() == 0 else ["fakeroot"])]
+    pretended = [] if os.geteuid() == 0 else ["fakeroot"]
+    if rootfs.mode() == "fakechroot":
+        pretended.append("fakechroot")
+    keys = [] if rootfs.sources(rootfs.suite()) else ["gpg", tools.DEBIAN_KEYS]
+    return ["mmdebstrap", "mke2fs", "tar", *fetch, *pretended, *keys]
 
 
 def ensure(progress: Progress, name: str = DEFAULT, *, force: bool = False) -> Image:

@@ -1,4 +1,4 @@
-"""Programs of the host the platform needs, and how to get them.
+"""Programs and files of the host the platform needs, and how to get them.
 
 Their absence is found before any work is done, and all that are absent are named at once.
 """
@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import platform
 import shutil
+from pathlib import Path
 
 from pi_v_jupyter.errors import MissingToolError
 
+# By which mmdebstrap tells Debian's packages, on a system that does not trust them itself.
+DEBIAN_KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _DEBIAN_PACKAGES = {
     "qemu-system-x86_64": "qemu-system-x86",
     "qemu-system-aarch64": "qemu-system-arm",
@@ -21,18 +24,22 @@ _DEBIAN_PACKAGES = {
     "tar": "tar",
     "fakeroot": "fakeroot",
     "fakechroot": "fakechroot",
+    "curl": "curl",
+    DEBIAN_KEYS: "debian-archive-keyring",
 }
 # mke2fs is an administrator's program: Debian leaves its folder out of an ordinary user's PATH.
 _SYSTEM_FOLDERS = "/usr/sbin:/sbin"
 
 
 def find(name: str) -> str | None:
-    """Path of program `name`, or None."""
+    """Path of the program `name`, or of the file where `name` is an absolute path; None if it is absent."""
+    if Path(name).is_absolute():
+        return name if Path(name).exists() else None
     return shutil.which(name) or shutil.which(name, path=_SYSTEM_FOLDERS)
 
 
 def need(*names: str) -> list[str]:
-    """Paths of the programs `names`.
+    """Paths of the programs and files `names`.
 
     Raises:
         MissingToolError: naming all that are absent, with the command that installs them.

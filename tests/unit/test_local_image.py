@@ -218,3 +218,21 @@ def test_the_accelerator_is_tried_once(tree: list[str], monkeypatch: pytest.Monk
     (cache_dir() / "accelerator.json").write_text("damaged")
     monkeypatch.setattr(accelerator, "_works", lambda *rest: False)
     assert accelerator.choose(built, tree.append) == "tcg"
+
+
+@pytest.mark.parametrize(
+    ("user", "mode", "trusted", "beyond"),
+    [
+        (0, "root", True, []),
+        (1000, "unshare", True, ["fakeroot"]),
+        (1000, "fakechroot", True, ["fakeroot", "fakechroot"]),
+        (1000, "unshare", False, ["fakeroot", "gpg", tools.DEBIAN_KEYS]),
+    ],
+)
+def test_what_builds_an_image_is_known_before_it_is_begun(
+    user: int, mode: str, trusted: bool, beyond: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: user)
+    monkeypatch.setattr(rootfs, "mode", lambda: mode)
+    monkeypatch.setattr(rootfs, "sources", lambda _: ["deb http://mirror trixie main"] if trusted else [])
+    assert image.builders() == ["mmdebstrap", "mke2fs", "tar", *beyond]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ast
+import shlex
 import subprocess
 
 import pytest
 from documents import COMMANDS, ROOT, TEXTS, WRITTEN, blocks_of
 from fenced import blocks, links
 
+from pi_v_jupyter.local import tools
+
+OF_ANY_DEBIAN = {"apt", "dpkg", "tar"}
 LONGEST_README = 120  # lines: two screens or so, its tables and pictures included
 
 
@@ -66,3 +70,34 @@ def test_a_word_behind_the_language_is_told_from_it_in_lists_too() -> None:
     text = "1. Do:\n\n   ```bash cloud\n   true\n   ```\n\n```text\nplain\n```\n"
     found = [(block.language, block.place, block.text, block.where) for block in blocks(text, "page")]
     assert found == [("bash", "cloud", "true\n", "page:3"), ("text", "", "plain\n", "page:7")]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/how-to/embedded-platform.md"])
+def test_the_packages_a_page_has_one_install_are_those_that_make_installs(page: str) -> None:
+    assert packages_of(page) == {*packages_of_make("x86_64"), "python3-venv"}
+
+
+def test_what_is_missed_at_run_time_is_of_a_package_that_make_installs() -> None:
+    needed = set(tools._DEBIAN_PACKAGES.values()) - OF_ANY_DEBIAN
+    assert needed <= packages_of_make("x86_64") | packages_of_make("aarch64")
+    assert packages_of_make("aarch64") - packages_of_make("x86_64") == {"qemu-system-arm"}
+
+
+def packages_of(page: str) -> set[str]:
+    """What its one line with `apt-get install` names."""
+    lines = [
+        line
+        for block in blocks_of(page)
+        for line in block.text.replace("\\\n", "").splitlines()
+        if "apt-get install" in line
+    ]
+    (line,) = lines
+    words = shlex.split(line)
+    return {word for word in words[words.index("install") + 1 :] if not word.startswith("-")}
+
+
+def packages_of_make(machine: str) -> set[str]:
+    """What `make demo` and `make lab` install where something is missing."""
+    shown = r"shown: ; @echo $(foreach tool,$(VM_TOOLS),$(lastword $(subst :, ,$(tool))))"
+    command = ["make", "--silent", f"--eval={shown}", "shown", f"MACHINE={machine}"]
+    return set(subprocess.check_output(command, cwd=ROOT, text=True).split())
