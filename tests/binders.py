@@ -94,6 +94,7 @@ class Binder:
             *("setpriv", f"--reuid={_UID}", f"--regid={_UID}", "--clear-groups", "--no-new-privs"),
             *("bwrap", "--unshare-user", "--disable-userns", "--unshare-pid", "--unshare-cgroup"),
             *("--die-with-parent", "--bind", str(self.tree), "/", "--dev", "/dev", "--proc", "/proc"),
+            *("--ro-bind", "/sys", "/sys"),
             *self._bounds(),
             *("--clearenv", *(word for pair in environment.items() for word in ("--setenv", *pair))),
             *("--chdir", _HOME, "--", *command),
