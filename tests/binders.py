@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -213,7 +214,18 @@ def _groups() -> Iterator[tuple[Path, ...]]:
         yield groups
     finally:
         for group in groups:
+            _remove(group)
+
+
+def _remove(group: Path) -> None:
+    """Once the last that was in it is gone, which the kernel may take a moment for."""
+    deadline = time.monotonic() + 60
+    while group.exists():
+        try:
             group.rmdir()
+        except OSError:
+            assert time.monotonic() < deadline, f"{group} is not empty"
+            time.sleep(0.1)
 
 
 def _end(process: subprocess.Popen[bytes], group: Path) -> None:
