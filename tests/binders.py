@@ -1,6 +1,6 @@
 """A small Binder: `binder/` is read as Binder reads it, and what it asks for is built and started alike.
 
-A tree of a system of its own, an ordinary user in it without any way to become root, no user namespaces, no
+A tree of a system of its own, an ordinary user in it without any way to become root or to be several users, no
 /dev/kvm, 2 GB of memory and one processor. Two things are other than there: the system is a Debian near
 to Binder's Ubuntu, and a Python of that system is in the place of conda's.
 """
@@ -55,7 +55,9 @@ def wanted(repository: Path = ROOT) -> Wanted:
             if (pack := kind(base_image="docker.io/library/buildpack-deps:24.04")).detect()
         )
         (install,) = (
-            line for user, line in pack.get_preassemble_scripts() if user == "root" and "apt-get install" in line
+            line
+            for user, line in pack.get_preassemble_scripts()
+            if user == "root" and "apt-get install" in line
         )
         (packages,) = (line for line in install.splitlines() if "apt-get install" in line)
         return Wanted(
@@ -92,13 +94,25 @@ class Binder:
         enter = "".join(f"echo $$ > {group}/cgroup.procs; " for group in self.groups)
         return [
             *("sh", "-c", f'set -e; {enter} exec "$@"', "enter"),
-            *("setpriv", f"--reuid={_UID}", f"--regid={_UID}", "--clear-groups", "--no-new-privs"),
-            *("bwrap", "--unshare-user", "--disable-userns", "--unshare-pid", "--unshare-cgroup"),
-            *("--die-with-parent", "--bind", str(self.tree), "/", "--dev", "/dev", "--proc", "/proc"),
+            *("bwrap", "--unshare-pid", "--unshare-ipc", "--unshare-cgroup", "--die-with-parent"),
+            *(
+                "--cap-add",
+                "CAP_SETUID",
+                "--cap-add",
+                "CAP_SETGID",
+                "--bind",
+                str(self.tree),
+                "/",
+                "--dev",
+                "/dev",
+                "--proc",
+                "/proc",
+            ),
             *("--ro-bind", "/sys", "/sys"),
             *self._bounds(),
             *("--clearenv", *(word for pair in environment.items() for word in ("--setenv", *pair))),
-            *("--chdir", _HOME, "--", *command),
+            *("--chdir", _HOME, "--"),
+            *("setpriv", f"--reuid={_UID}", f"--regid={_UID}", "--clear-groups", "--no-new-privs", *command),
         ]
 
     def _bounds(self) -> Iterator[str]:
