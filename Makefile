@@ -10,7 +10,8 @@ MODULES := js/node_modules/.package-lock.json
 # program -> the Debian package that has it
 VM_TOOLS := qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils mmdebstrap:mmdebstrap mke2fs:e2fsprogs \
             newuidmap:uidmap
-TEST_TOOLS := $(VM_TOOLS) curl:curl sshd:openssh-server ssh:openssh-client rsync:rsync chromium:chromium npm:npm
+TEST_TOOLS := $(VM_TOOLS) curl:curl sshd:openssh-server ssh:openssh-client rsync:rsync chromium:chromium npm:npm \
+              bwrap:bubblewrap
 
 .PHONY: demo lab test check docs bench image golden widgets system-vm system-test clean
 

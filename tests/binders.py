@@ -1,6 +1,6 @@
 """A small Binder: `binder/` is read as Binder reads it, and what it asks for is built and started alike.
 
-A tree of a system of its own, an ordinary user in it without any way to become root or to be several users, no
+A tree of a system of its own, an ordinary user in it who can become neither root nor several users, no
 /dev/kvm, 2 GB of memory and one processor. Two things are other than there: the system is a Debian near
 to Binder's Ubuntu, and a Python of that system is in the place of conda's.
 """

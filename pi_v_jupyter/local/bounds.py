@@ -1,8 +1,8 @@
 """How much memory and how many processors there are for this process: the computer's, or its container's.
 
-A container sees all that its computer has, and is ended when it takes more than it may have: what that is, its
-control groups say. https://docs.kernel.org/admin-guide/cgroup-v2.html (`memory.max`, `cpu.max`) and, of the
-older kind, https://docs.kernel.org/admin-guide/cgroup-v1/memory.html
+A container sees all that its computer has, and is ended when it takes more than it may have: what that is,
+its control groups say: https://docs.kernel.org/admin-guide/cgroup-v2.html (`memory.max`, `cpu.max`) and, of
+the older kind, https://docs.kernel.org/admin-guide/cgroup-v1/memory.html
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _share(group: Path) -> float | None:
 
 
 def _groups(controller: str) -> Iterator[Path]:
-    """The control groups that bound this process in that respect, its own and those it is in, as far as seen."""
+    """Those that bound this process in that respect, its own and those around it, as far as seen."""
     for line in _lines(_MEMBERSHIP):
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):

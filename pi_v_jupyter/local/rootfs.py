@@ -17,8 +17,8 @@ from pi_v_jupyter.local import tools
 
 Progress = Callable[[str], None]
 
-# Where the host is no Debian. Under fakechroot the host's C library is loaded into programs of the tree, whose own must
-# not be older: that of Ubuntu 24.04 is newer than the one of Debian 12.
+# Where the host is no Debian. Under fakechroot programs of the tree load libraries of the host, and their own
+# C library must not be older: that of Ubuntu 24.04 is newer than the one of Debian 12.
 FALLBACK_SUITE = "trixie"
 PACKAGES = (
     "apt",
@@ -76,8 +76,8 @@ _LIST_FONTS = """set -eu
 chroot "$1" env -u XDG_CACHE_HOME -u XDG_CONFIG_HOME -u MPLCONFIGDIR HOME=/root \\
     python3 -c "import matplotlib.font_manager"
 """
-# Under fakechroot programs find the tree's libraries where its ld.so.conf says, not where they themselves say:
-# systemd's would be looked for on this computer.
+# Under fakechroot programs find libraries where the tree's ld.so.conf says, not where they themselves say:
+# systemd's own would be looked for on this computer.
 _SYSTEMD_CONF = "etc/ld.so.conf.d/systemd-under-fakechroot.conf"
 _FIND_SYSTEMD = f"""set -eu
 mkdir -p "$1/usr/lib/{{machine}}-linux-gnu/systemd" "$1/etc/ld.so.conf.d"
@@ -122,6 +122,11 @@ def mode() -> str:
     return "unshare" if works else "fakechroot"
 
 
+def programs(how: str) -> list[str]:
+    """The programs that make a tree in that mode, mmdebstrap first."""
+    return ["mmdebstrap", "apt-get", "dpkg-deb", *(["fakechroot", "fakeroot"] if how == "fakechroot" else [])]
+
+
 def sources(release: str) -> list[str]:
     """`deb` lines for `release` from this computer's apt; none means mmdebstrap's own, Debian's mirrors."""
     listing = ""
@@ -154,10 +159,8 @@ def build(archive: Path, progress: Progress, more: Sequence[str] = ()) -> None:
         ImageError: mmdebstrap failed; its last words are in the message, all of them in `archive`.log.
     """
     how = mode()
-    mmdebstrap, *_ = tools.need(
-        "mmdebstrap", "apt-get", "dpkg-deb", *(["fakechroot", "fakeroot"] if how == "fakechroot" else [])
-    )
-    around = ()
+    mmdebstrap, *_ = tools.need(*programs(how))
+    around: tuple[str, ...] = ()
     if how == "fakechroot":
         around = (
             f"--setup-hook={_FIND_SYSTEMD.format(machine=os.uname().machine)}",
