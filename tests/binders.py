@@ -199,6 +199,7 @@ def _lay(tree: Path, ask: Wanted) -> None:
         shutil.copyfile(file, tree / file.relative_to("/"))
     with (tree / "etc/passwd").open("a") as users:
         users.write(f"{_USER}:x:{_UID}:{_UID}::{_HOME}:/bin/bash\n")
+    (tree / "etc/profile.d/python.sh").write_text(f"export PATH={_PATH}\n")  # as conda's activation does
     for script in ("python3-login", "repo2docker-entrypoint"):
         target = tree / "usr/local/bin" / script
         shutil.copyfile(Path(buildpacks.__file__).with_name(script), target)
