@@ -15,7 +15,8 @@ QEMU_PACKAGE_x86_64 := qemu-system-x86
 VM_TOOLS := qemu-system-$(MACHINE):$(QEMU_PACKAGE_$(MACHINE)) qemu-img:qemu-utils mmdebstrap:mmdebstrap mke2fs:e2fsprogs \
             newuidmap:uidmap curl:curl fakeroot:fakeroot fakechroot:fakechroot gpg:gpg \
             /usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
-TEST_TOOLS := $(VM_TOOLS) sshd:openssh-server ssh:openssh-client rsync:rsync chromium:chromium npm:npm
+TEST_TOOLS := $(VM_TOOLS) sshd:openssh-server ssh:openssh-client rsync:rsync chromium:chromium npm:npm \
+              bwrap:bubblewrap
 
 .PHONY: demo lab test check docs walkthroughs bench image golden widgets system-vm system-test clean
 

@@ -26,8 +26,6 @@ from pi_v_jupyter.errors import MissingToolError, VersError
 if TYPE_CHECKING:
     from pi_v_jupyter.local.base import Resident
 
-DEFAULT_PORT = 7730
-DEFAULT_GATEWAY_PORT = 7731
 DEFAULT_DOMAIN = "pi-v.localhost"
 MOST = click.IntRange(min=1)
 _DOMAIN_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)", re.ASCII | re.IGNORECASE)
@@ -94,14 +92,14 @@ def _ended_like_ctrl_c() -> Iterator[None]:
 
 @main.command()
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True, help="Of the API."
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Of the API; 0: a free one; else 7730, or a free one where that is taken.",
 )
 @click.option(
     "--gateway-port",
     type=click.IntRange(0, 65535),
-    default=DEFAULT_GATEWAY_PORT,
-    show_default=True,
-    help="Of the VMs.",
+    help="Of the VMs; 0: a free one; else 7731, or a free one where that is taken.",
 )
 @click.option(
     "--domain",

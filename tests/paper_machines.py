@@ -264,7 +264,7 @@ def lay_ground(folder: Path) -> None:
     """What machines are made of: an image and a booted machine, with token 1 in both its memory and disk."""
     for name in ("image", "base"):
         (folder / name).mkdir()
-    for file in ("image/root.raw", "image/vmlinuz", "image/initrd.img", "base/disk.qcow2"):
+    for file in ("image/root.qcow2", "image/vmlinuz", "image/initrd.img", "base/disk.qcow2"):
         (folder / file).write_text("")
     (folder / "base/devices").write_text("devices")
     with (folder / "base/memory").open("wb") as memory:

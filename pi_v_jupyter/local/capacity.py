@@ -6,15 +6,12 @@ together may be promised more than there is, and each new one is weighed by what
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Collection
 from dataclasses import dataclass
 
-import psutil
-
 from pi_v_jupyter.api.models import VMState
-from pi_v_jupyter.local import paths
+from pi_v_jupyter.local import bounds, paths
 from pi_v_jupyter.local.hardware import Size
 from pi_v_jupyter.local.problems import NoRoomError
 from pi_v_jupyter.local.record import VMRecord
@@ -39,10 +36,10 @@ class Limits:
     @classmethod
     def sensible(cls) -> Limits:
         """What this computer can bear."""
-        memory = psutil.virtual_memory().total // _MIB
+        memory = bounds.memory() // _MIB
         return cls(
             vms=max(4, memory // (2 * _COPY_MIB)),
-            vcpus=_VCPUS_PER_PROCESSOR * (os.cpu_count() or 1),
+            vcpus=_VCPUS_PER_PROCESSOR * bounds.processors(),
             memory_mib=_PROMISED_TIMES * memory,
             disk_mib=_PROMISED_TIMES * shutil.disk_usage(paths.platform_dir()).total // _MIB,
         )
@@ -83,7 +80,7 @@ def check_room(
             )
     # What is being started has not taken its memory yet.
     promised = sum(_taken(vm.size, boots=False) for vm in starting)
-    free = psutil.virtual_memory().available // _MIB - promised
+    free = bounds.available_memory() // _MIB - promised
     needed = count * _taken(size, boots=boots)
     if needed > free:
         raise NoRoomError(

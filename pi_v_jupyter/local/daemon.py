@@ -42,15 +42,20 @@ from pi_v_jupyter.settings import EmbeddedPlatform, write_private
 
 log = logging.getLogger(__name__)
 
+_USUAL_PORT = 7730
+_USUAL_GATEWAY_PORT = 7731
 _GRACE = 5  # seconds that requests under way get at the end
 
 
 @dataclass(frozen=True)
 class Options:
-    """What `up` can be told. Port 0 takes a free one; a limit of None is what this computer can bear."""
+    """What `up` can be told. Port 0 takes a free one, None the usual one or, where it is taken, a free one.
 
-    port: int
-    gateway_port: int
+    A limit of None is what this computer can bear.
+    """
+
+    port: int | None
+    gateway_port: int | None
     domain: str
     max_vms: int | None = None
     max_vcpus: int | None = None
@@ -95,7 +100,28 @@ async def prepare(resident: Resident | None, progress: Progress) -> Ground:
     return Ground(built, accel, await base.ensure(built, accel, resident, progress))
 
 
-def bind(port: int, what: str, option: str) -> socket.socket:
+def listen_for_api(options: Options) -> socket.socket:
+    """The socket of the API.
+
+    Raises:
+        ConflictingPlatformError: someone else has the port that was asked for.
+    """
+    return _listen(options.port, _USUAL_PORT, "the API", "--port")
+
+
+def listen_for_vms(options: Options) -> socket.socket:
+    """The socket that VMs are reached by; as `listen_for_api`."""
+    return _listen(options.gateway_port, _USUAL_GATEWAY_PORT, "the VMs", "--gateway-port")
+
+
+def _listen(asked: int | None, usual: int, what: str, option: str) -> socket.socket:
+    if asked is None:
+        with contextlib.suppress(ConflictingPlatformError):  # of another user of this computer, most likely
+            return _bind(usual, what, option)
+    return _bind(asked or 0, what, option)
+
+
+def _bind(port: int, what: str, option: str) -> socket.socket:
     """A socket on loopback `port`.
 
     Raises:
@@ -149,8 +175,8 @@ async def serve(
         ) from None
     with (
         holding,
-        bind(options.port, "the API", "--port") as api_socket,
-        bind(options.gateway_port, "the VMs", "--gateway-port") as gateway_socket,
+        listen_for_api(options) as api_socket,
+        listen_for_vms(options) as gateway_socket,
     ):
         # What one that died has told leads to ports that are no longer its own.
         EmbeddedPlatform.path().unlink(missing_ok=True)

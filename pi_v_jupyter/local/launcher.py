@@ -49,8 +49,8 @@ def up(options: Options, resident: Resident | None, progress: Progress) -> tuple
     with _launching():
         if is_up():
             return _wait_for_description(), False
-        daemon.bind(options.port, "the API", "--port").close()
-        daemon.bind(options.gateway_port, "the VMs", "--gateway-port").close()
+        daemon.listen_for_api(options).close()
+        daemon.listen_for_vms(options).close()
         asyncio.run(daemon.prepare(resident, progress))
         return _spawn(options), True
 
@@ -181,23 +181,18 @@ def _spawn(options: Options) -> EmbeddedPlatform:
     search_path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     command = [
         *(sys.executable, "-m", "pi_v_jupyter", "up", "--foreground", "--report-fd", str(writing)),
-        *(
-            "--port",
-            str(options.port),
-            "--gateway-port",
-            str(options.gateway_port),
-            "--domain",
-            options.domain,
-        ),
+        *("--domain", options.domain),
     ]
-    for option, limit in (
+    for option, number in (
+        ("--port", options.port),
+        ("--gateway-port", options.gateway_port),
         ("--max-vms", options.max_vms),
         ("--max-vcpus", options.max_vcpus),
         ("--max-memory", options.max_memory_mib),
         ("--max-disk", options.max_disk_mib),
     ):
-        if limit is not None:
-            command += [option, str(limit)]
+        if number is not None:
+            command += [option, str(number)]
     with log_file.open("wb") as log:
         subprocess.Popen(
             command,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from pi_v_jupyter.api.models import VMConfig
+from pi_v_jupyter.local import bounds
 from pi_v_jupyter.local.base import SIZES
 from pi_v_jupyter.local.hardware import Size
 from pi_v_jupyter.local.image import DEFAULT
@@ -22,7 +21,7 @@ def check_size(size: Size, smallest_disk_mib: int) -> None:
     Raises:
         NotPossibleError: it cannot be.
     """
-    processors = os.cpu_count() or 1
+    processors = bounds.processors()
     if size.vcpus > processors:
         raise NotPossibleError(
             f"A VM of {size.vcpus} vCPUs cannot be: this computer has {processors} processors.",

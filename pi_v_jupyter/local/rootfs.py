@@ -17,7 +17,9 @@ from pi_v_jupyter.local import tools
 
 Progress = Callable[[str], None]
 
-FALLBACK_SUITE = "bookworm"
+# Where the host is no Debian. Under fakechroot programs of the tree load libraries of the host, and their own
+# C library must not be older: that of Ubuntu 24.04 is newer than the one of Debian 12.
+FALLBACK_SUITE = "trixie"
 PACKAGES = (
     "apt",
     "bash",
@@ -73,6 +75,13 @@ chroot "$root" depmod "${{kernel#linux-image-}}"
 _LIST_FONTS = """set -eu
 chroot "$1" env -u XDG_CACHE_HOME -u XDG_CONFIG_HOME -u MPLCONFIGDIR HOME=/root \\
     python3 -c "import matplotlib.font_manager"
+"""
+# Under fakechroot programs find libraries where the tree's ld.so.conf says, not where they themselves say:
+# systemd's own would be looked for on this computer.
+_SYSTEMD_CONF = "etc/ld.so.conf.d/systemd-under-fakechroot.conf"
+_FIND_SYSTEMD = f"""set -eu
+mkdir -p "$1/usr/lib/{{machine}}-linux-gnu/systemd" "$1/etc/ld.so.conf.d"
+echo "/usr/lib/{{machine}}-linux-gnu/systemd" >"$1/{_SYSTEMD_CONF}"
 """
 
 
@@ -148,6 +157,12 @@ def build(archive: Path, progress: Progress, more: Sequence[str] = ()) -> None:
     mmdebstrap, *_ = tools.need(
         "mmdebstrap", "apt-get", "dpkg-deb", *(["fakechroot", "fakeroot"] if how == "fakechroot" else [])
     )
+    around: tuple[str, ...] = ()
+    if how == "fakechroot":
+        around = (
+            f"--setup-hook={_FIND_SYSTEMD.format(machine=os.uname().machine)}",
+            f'--customize-hook=rm "$1/{_SYSTEMD_CONF}"',
+        )
     release = suite()
     progress(f"Debian {release} for {debian_architecture()}, mmdebstrap in {how} mode")
     command = [
@@ -159,6 +174,7 @@ def build(archive: Path, progress: Progress, more: Sequence[str] = ()) -> None:
         *(f"--dpkgopt={option}" for option in _LEFT_OUT),
         f"--customize-hook={_UNPACK_KERNEL.format(arch=debian_architecture())}",
         f"--customize-hook={_LIST_FONTS}",
+        *around,
         release,
         str(archive),
         *sources(release),

@@ -38,6 +38,11 @@ def find(name: str) -> str | None:
     return shutil.which(name) or shutil.which(name, path=_SYSTEM_FOLDERS)
 
 
+def package(name: str) -> str:
+    """The Debian package that has the program or file `name`."""
+    return _DEBIAN_PACKAGES.get(name, name)
+
+
 def need(*names: str) -> list[str]:
     """Paths of the programs and files `names`.
 
@@ -57,5 +62,5 @@ def _how_to_install(names: list[str]) -> str:
         if all(name.startswith("qemu") for name in names):
             return "brew install qemu"
         return "The image is built on Debian or Ubuntu; copy it from there, or use a Linux machine."
-    packages = sorted({_DEBIAN_PACKAGES.get(name, name) for name in names})
+    packages = sorted(set(map(package, names)))
     return "sudo apt-get install --no-install-recommends " + " ".join(packages)

@@ -190,12 +190,14 @@ def doctor(extension: Extension) -> Report:
 
 @vers.command(context_settings={**HELP, "ignore_unknown_options": False})
 @click.option(
-    "--port", type=click.IntRange(0, 65535), help="Port of the API, on loopback; 0: a free one; else 7730."
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Port of the API, on loopback; 0: a free one; else 7730, or a free one where that is taken.",
 )
 @click.option(
     "--gateway-port",
     type=click.IntRange(0, 65535),
-    help="Port of the VMs' TLS gateway; 0: a free one; else 7731.",
+    help="Port of the VMs' TLS gateway; 0: a free one; else 7731, or a free one where that is taken.",
 )
 @click.option("--domain", help="VMs are found at ID.vm.DOMAIN; else pi-v.localhost.")
 @click.pass_obj

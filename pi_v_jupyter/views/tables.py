@@ -85,7 +85,7 @@ def in_html(text: str) -> str:
 
 def with_code(text: str) -> str:
     """The same, with what Markdown takes for inline code as code; a backquote of no pair is one."""
-    return str(_CODE.renderInline(text)).replace("$", "<span>$</span>")
+    return str(_CODE.renderInline(text)).replace("\\", "<span>\\</span>").replace("$", "<span>$</span>")
 
 
 def html_table(

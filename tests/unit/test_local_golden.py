@@ -33,7 +33,7 @@ class Golden:
         """Have another one be in use."""
         for name in (digest, f"base-{digest}"):
             (self.folder / name).mkdir()
-        for file in ("root.raw", "vmlinuz", "initrd.img"):
+        for file in ("root.qcow2", "vmlinuz", "initrd.img"):
             (self.folder / digest / file).write_text("")
         (self.folder / f"base-{digest}" / "disk.qcow2").write_text("")
         (self.folder / f"base-{digest}" / "devices").write_text("devices")
@@ -85,9 +85,9 @@ async def test_a_golden_vm_is_a_copy_of_the_golden_base_and_a_default_one_is_not
 ) -> None:
     golden.build("gold")
     vm, plain = await new(fleet, WANTED), await new(fleet, VMConfig())
-    assert vm.layers[:2] == ("ground/gold/root.raw", "ground/base-gold/disk.qcow2")
+    assert vm.layers[:2] == ("ground/gold/root.qcow2", "ground/base-gold/disk.qcow2")
     assert (vm.memory, vm.mem_size_mib) == ("ground/base-gold/memory", 1024)
-    assert plain.layers[0] == "ground/image/root.raw" and plain.image == "image"
+    assert plain.layers[0] == "ground/image/root.qcow2" and plain.image == "image"
 
 
 async def test_what_is_made_of_a_golden_vm_outlives_it_and_the_cache(fleet: Fleet, golden: Golden) -> None:

@@ -47,7 +47,7 @@ def tree(monkeypatch: pytest.MonkeyPatch) -> list[str]:
                 tar.addfile(member, io.BytesIO(data))
 
     monkeypatch.setattr(rootfs, "build", build)
-    monkeypatch.setattr(image, "_write_disk", lambda folder, *_: (folder / "root.raw").write_bytes(b"disk"))
+    monkeypatch.setattr(image, "_write_disk", lambda folder, *_: (folder / "root.qcow2").write_bytes(b"disk"))
     return []
 
 
@@ -59,7 +59,7 @@ def test_an_image_is_built_once_and_found_again(tree: list[str]) -> None:
     assert sorted(file.name for file in built.folder.iterdir()) == [
         "image.json",
         "initrd.img",
-        "root.raw",
+        "root.qcow2",
         "vmlinuz",
     ]
     told = len(tree)
@@ -120,7 +120,7 @@ def test_the_golden_image_has_the_packages_of_its_recipe_and_its_last_word(
     monkeypatch.setattr(
         image,
         "_write_disk",
-        lambda folder, _, finish: (built.append(finish), (folder / "root.raw").write_bytes(b"disk")),
+        lambda folder, _, finish: (built.append(finish), (folder / "root.qcow2").write_bytes(b"disk")),
     )
     image.ensure(tree.append)
     image.ensure(tree.append, image.GOLDEN)

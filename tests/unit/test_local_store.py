@@ -40,18 +40,18 @@ def test_a_name_is_a_path_within_the_platforms_folder(tmp_path: Path) -> None:
 
 
 def test_what_is_needed_stays_with_the_folder_it_is_in_and_all_else_goes() -> None:
-    for name in ("snapshots/a/memory", "snapshots/a/devices", "snapshots/b/memory", "ground/i/root.raw"):
+    for name in ("snapshots/a/memory", "snapshots/a/devices", "snapshots/b/memory", "ground/i/root.qcow2"):
         filled(name)
     for name in ("layers/1.qcow2", "layers/2.qcow2"):
         filled(name)
-    sweep("snapshots/a/memory", "layers/2.qcow2", "ground/i/root.raw")
+    sweep("snapshots/a/memory", "layers/2.qcow2", "ground/i/root.qcow2")
     assert there() == {"snapshots/a", "layers/2.qcow2", "ground/i"}
     assert store.locate("snapshots/a/devices").exists()
 
 
 def test_unfinished_things_are_somebodys_work_until_a_daemon_begins() -> None:
     filled("snapshots/a.partial/memory")
-    filled("ground/i.partial/root.raw")
+    filled("ground/i.partial/root.qcow2")
     assert store.snapshot_ids() == []
     sweep()
     assert there() == {"snapshots/a.partial", "ground/i.partial"}
@@ -72,11 +72,11 @@ def test_what_is_removed_is_gone_from_its_place_at_once() -> None:
 def test_the_cache_may_be_cleared_when_its_files_are_kept(tmp_path: Path) -> None:
     cached = tmp_path / "cache/image"
     cached.mkdir(parents=True)
-    (cached / "root.raw").write_text("disk")
+    (cached / "root.qcow2").write_text("disk")
     kept = store.keep(cached)
-    assert (kept / "root.raw").samefile(cached / "root.raw")
-    (cached / "root.raw").unlink()
-    assert (kept / "root.raw").read_text() == "disk"
+    assert (kept / "root.qcow2").samefile(cached / "root.qcow2")
+    (cached / "root.qcow2").unlink()
+    assert (kept / "root.qcow2").read_text() == "disk"
     cached.rmdir()
     assert store.keep(cached) == kept
 
@@ -84,9 +84,9 @@ def test_the_cache_may_be_cleared_when_its_files_are_kept(tmp_path: Path) -> Non
 def test_keeping_that_was_interrupted_is_done_again(tmp_path: Path) -> None:
     cached = tmp_path / "cache/image"
     cached.mkdir(parents=True)
-    (cached / "root.raw").write_text("disk")
+    (cached / "root.qcow2").write_text("disk")
     filled("ground/image.partial/half")
-    assert [path.name for path in store.keep(cached).iterdir()] == ["root.raw"]
+    assert [path.name for path in store.keep(cached).iterdir()] == ["root.qcow2"]
     assert there() == {"ground/image"}
 
 

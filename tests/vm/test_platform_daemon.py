@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -111,6 +112,17 @@ def test_a_port_taken_by_another_program_is_named_with_what_to_do(own_platform: 
                 f"  Choose another with `{option} PORT`; 0 takes a free one."
             )
             assert "Traceback" not in done.stderr
+
+
+def test_where_the_usual_ports_are_taken_free_ones_are_found(own_platform: Platform) -> None:
+    with contextlib.ExitStack() as taken:
+        for port in (7730, 7731):
+            with contextlib.suppress(OSError):  # somebody has it
+                taken.enter_context(socket.create_server(("127.0.0.1", port)))
+        done = own_platform.run("up")
+        assert done.returncode == 0, done.stderr
+        told = own_platform.description
+    assert {httpx.URL(told.base_url).port, told.vm_port}.isdisjoint({7730, 7731, 0})
 
 
 def test_a_port_taken_by_another_platform_is_told_apart(platform: Platform, own_platform: Platform) -> None:
