@@ -235,4 +235,4 @@ def test_what_builds_an_image_is_known_before_it_is_begun(
     monkeypatch.setattr("os.geteuid", lambda: user)
     monkeypatch.setattr(rootfs, "mode", lambda: mode)
     monkeypatch.setattr(rootfs, "sources", lambda _: ["deb http://mirror trixie main"] if trusted else [])
-    assert image.builders() == ["mmdebstrap", "mke2fs", "tar", *beyond]
+    assert image.builders() == ["mmdebstrap", "mke2fs", "qemu-img", "tar", *beyond]
