@@ -13,7 +13,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
@@ -74,10 +74,14 @@ def wanted(repository: Path = ROOT) -> Wanted:
 
 @dataclass(frozen=True)
 class Binder:
-    """What was built: a tree, and the bounds of what runs in it."""
+    """What was built: a tree, and the bounds of what runs in it.
+
+    `home`: what its user's folder had when it was built, paths and sizes in bytes.
+    """
 
     tree: Path
     groups: tuple[Path, ...]
+    home: Mapping[str, int] = field(default_factory=dict, repr=False)
 
     def command(self, command: Sequence[str], more: Mapping[str, str]) -> list[str]:
         """What runs that in the tree, as its user, in the repository."""
@@ -173,9 +177,15 @@ def binder(folder: Path) -> Iterator[Binder]:
         for script in ask.post_build:
             made.run(f"./{script}")
         try:
-            yield made
+            yield replace(made, home=_files(tree / _HOME.lstrip("/")))
         finally:
             shutil.rmtree(tree)
+
+
+def _files(folder: Path) -> dict[str, int]:
+    return {
+        str(path.relative_to(folder)): path.lstat().st_size for path in folder.rglob("*") if not path.is_dir()
+    }
 
 
 def _lay(tree: Path, ask: Wanted) -> None:
