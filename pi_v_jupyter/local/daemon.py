@@ -116,24 +116,12 @@ def listen_for_vms(options: Options) -> socket.socket:
 
 def _listen(asked: int | None, usual: int, what: str, option: str) -> socket.socket:
     if asked is None:
-        with contextlib.suppress(ConflictingPlatformError):  # of another user of this computer, most likely
-            return _bind(usual, what, option)
-    return _bind(asked or 0, what, option)
-
-
-def _bind(port: int, what: str, option: str) -> socket.socket:
-    """A socket on loopback `port`.
-
-    Raises:
-        ConflictingPlatformError: someone else has it; by `option` another can be chosen.
-    """
-    # asyncio sends without delay only where it is told that this is TCP: an answer would come 40 ms late.
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):  # taken by another user of this computer, most likely
+            return _bind(usual)
+    port = asked or 0
     try:
-        listener.bind(("127.0.0.1", port))
+        return _bind(port)
     except OSError as error:
-        listener.close()
         hint = f"Choose another with `{option} PORT`; 0 takes a free one."
         if error.errno == errno.EADDRINUSE:
             owner = "another embedded platform" if _is_a_platform(port) else "another program"
@@ -141,6 +129,18 @@ def _bind(port: int, what: str, option: str) -> socket.socket:
         raise ConflictingPlatformError(
             f"Port {port} for {what} cannot be used: {error.strerror}.", hint
         ) from None
+
+
+def _bind(port: int) -> socket.socket:
+    # asyncio sends without delay only where it is told that this is TCP: an answer would come 40 ms late.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+        listener.listen()  # at once: until somebody listens, others get the same port, and fail minutes later
+    except OSError:
+        listener.close()
+        raise
     return listener
 
 
