@@ -1,8 +1,9 @@
 """How much memory and how many processors there are for this process: the computer's, or its container's.
 
 A container sees all that its computer has, and is ended when it takes more than it may have: what that is,
-its control groups say: https://docs.kernel.org/admin-guide/cgroup-v2.html (`memory.max`, `cpu.max`) and, of
-the older kind, https://docs.kernel.org/admin-guide/cgroup-v1/memory.html
+its control groups say: https://docs.kernel.org/admin-guide/cgroup-v2.html (`memory.max`, `cpu.max`, and
+`memory.high`, beyond which it is slowed down to a crawl) and, of the older kind,
+https://docs.kernel.org/admin-guide/cgroup-v1/memory.html
 """
 
 from __future__ import annotations
@@ -31,12 +32,19 @@ def available_memory() -> int:
 def processors() -> int:
     """How many processors can be busy at once, at least 1."""
     shares = [share for group in _groups("cpu") if (share := _share(group)) is not None]
-    return max(1, round(min([os.cpu_count() or 1, *shares])))
+    return max(1, round(min([_usable(), *shares])))
+
+
+def _usable() -> int:
+    """Those that this process may be put on: a container or a batch system may pin it to some."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _limits() -> Iterator[tuple[Path, int]]:
     for group in _groups("memory"):
-        for name in ("memory.max", "memory.limit_in_bytes"):
+        for name in ("memory.max", "memory.high", "memory.limit_in_bytes"):
             limit = _number(group / name)
             if limit is not None:
                 yield group, limit
@@ -44,12 +52,10 @@ def _limits() -> Iterator[tuple[Path, int]]:
 
 def _taken(group: Path) -> int:
     used = _number(group / "memory.current") or _number(group / "memory.usage_in_bytes") or 0
-    files = sum(
-        int(value)
-        for name, value in map(str.split, _lines(group / "memory.stat"))
-        if name in ("active_file", "inactive_file")
-    )
-    return used - files
+    stat = dict(line.split() for line in _lines(group / "memory.stat"))
+    # In the older kind a name alone is of the group without those in it.
+    names = ("active_file", "inactive_file")
+    return used - sum(int(stat.get(f"total_{name}", stat.get(name, 0))) for name in names)
 
 
 def _share(group: Path) -> float | None:
@@ -63,7 +69,7 @@ def _share(group: Path) -> float | None:
 
 
 def _groups(controller: str) -> Iterator[Path]:
-    """Those that bound this process in that respect, its own and those around it, as far as seen."""
+    """Those that bound this process in that respect, its own and those around it, seen here or not."""
     for line in _lines(_MEMBERSHIP):
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
@@ -71,7 +77,7 @@ def _groups(controller: str) -> Iterator[Path]:
         top = _GROUPS / controller if controllers else _GROUPS
         own = PurePosixPath(path)
         # In a container the path may be the one outside, of which only the top is seen here.
-        yield from (folder for up in (own, *own.parents) if (folder := top / str(up).lstrip("/")).is_dir())
+        yield from (top / str(up).lstrip("/") for up in (own, *own.parents))
 
 
 def _number(file: Path) -> int | None:

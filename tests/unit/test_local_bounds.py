@@ -35,7 +35,7 @@ def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Groups:
     monkeypatch.setattr(bounds, "_MEMBERSHIP", made.membership)
     has = SimpleNamespace(total=64 * GIB, available=32 * GIB)
     monkeypatch.setattr("psutil.virtual_memory", lambda: has)
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)), raising=False)
     return made
 
 
@@ -82,6 +82,43 @@ def test_the_narrowest_of_the_groups_that_one_is_in_counts(groups: Groups) -> No
     assert bounds.memory() == 4 * GIB
     groups.are(session, {"user/session/memory.max": 3 * GIB})
     assert bounds.memory() == 3 * GIB
+
+
+def test_files_at_hand_of_groups_within_count_as_free_in_the_older_kind_too(groups: Groups) -> None:
+    files = {
+        "memory/memory.limit_in_bytes": 4 * GIB,
+        "memory/memory.usage_in_bytes": 3 * GIB,
+        "memory/memory.stat": f"inactive_file 0\ntotal_active_file {GIB}\ntotal_inactive_file {GIB}",
+    }
+    groups.are("9:memory:/\n", files)
+    assert bounds.available_memory() == 3 * GIB
+
+
+def test_what_slows_all_down_is_a_bound_as_well(groups: Groups) -> None:
+    groups.are("0::/\n", {"memory.max": 3 * GIB, "memory.high": 2 * GIB, "memory.current": GIB})
+    assert there()[:2] == (2 * GIB, GIB)
+
+
+def test_processors_that_others_are_to_have_do_not_count(
+    groups: Groups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {2, 5, 7})
+    assert bounds.processors() == 3
+    groups.are("0::/\n", {"cpu.max": "100000 100000"})
+    assert bounds.processors() == 1
+
+
+def test_groups_that_cannot_be_read_bound_nothing(groups: Groups, monkeypatch: pytest.MonkeyPatch) -> None:
+    groups.are("0::/user/session\n", {"user/session/memory.max": GIB, "user/memory.max": 4 * GIB})
+    reads, stats = Path.read_text, Path.stat
+
+    def refused(file: Path) -> None:
+        if file.is_relative_to(groups.top / "user/session"):
+            raise PermissionError(13, "Permission denied", str(file))
+
+    monkeypatch.setattr(Path, "read_text", lambda file: (refused(file), reads(file))[1])
+    monkeypatch.setattr(Path, "stat", lambda file, **how: (refused(file), stats(file, **how))[1])
+    assert bounds.memory() == 4 * GIB
 
 
 def test_a_share_of_a_processor_is_one(groups: Groups) -> None:

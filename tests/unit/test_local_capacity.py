@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pi_v_jupyter.api.models import VMState
-from pi_v_jupyter.local import capacity, requests
+from pi_v_jupyter.local import bounds, capacity, requests
 from pi_v_jupyter.local.capacity import Limits
 from pi_v_jupyter.local.hardware import Size
 from pi_v_jupyter.local.problems import NoRoomError, NotPossibleError
@@ -27,7 +27,8 @@ def computer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace
     """Two processors, 2 GB of memory with half of it free, a disk of 40 GB that is half full."""
     has = SimpleNamespace(total=2 * GIB, available=GIB, free=20 * GIB)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1}, raising=False)
+    monkeypatch.setattr(bounds, "_MEMBERSHIP", tmp_path / "none")  # whatever the tests themselves may have
     monkeypatch.setattr("psutil.virtual_memory", lambda: has)
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(total=40 * GIB, free=has.free))
     return has
