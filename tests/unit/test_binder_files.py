@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import tomllib
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from binders import wanted
+from binders import copy, wanted
 from fenced import links
 from packaging.specifiers import SpecifierSet
 from platforms import ROOT
@@ -47,3 +48,21 @@ def test_the_badge_and_whatever_jupyter_is_started_open_the_first_walkthrough(pa
     assert way.startswith("lab/tree/")
     assert (ROOT / way.removeprefix("lab/tree/")).is_file()
     assert Path(way).name == "01-first-cells.ipynb"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a file of somebody else is root's to make")
+def test_root_can_copy_a_checkout_of_an_ordinary_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "none"))  # where root may trust everybody
+    theirs = tmp_path / "theirs"
+    subprocess.run(["git", "init", "--quiet", theirs], check=True)
+    (theirs / "file").write_text("here\n")
+    author = ["-c", "user.name=Ann", "-c", "user.email=ann@example.org"]
+    subprocess.run(["git", "-C", theirs, "add", "file"], check=True)
+    subprocess.run(["git", "-C", theirs, *author, "commit", "--quiet", "--message=one"], check=True)
+    for path in (theirs, theirs / ".git"):
+        os.chown(path, 1000, 1000)
+    copy(theirs, tmp_path / "copied")
+    assert (tmp_path / "copied/file").read_text() == "here\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copied", "theirs"]
