@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shlex
 import shutil
 import ssl
 import subprocess
@@ -105,6 +106,12 @@ def test_what_tests_cannot_run_is_shell_all_the_same(name: str) -> None:
     for text in texts:
         done = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
+
+
+def test_a_fork_is_made_in_the_checkout_that_it_becomes_a_remote_of() -> None:
+    lines = [line for block in blocks(documents("contribute-fix")[0]) for line in block.text.splitlines()]
+    (fork,) = [shlex.split(line) for line in lines if line.startswith("gh repo fork")]
+    assert fork[3:] == ["--remote", "--remote-name", "fork"], "gh refuses `--remote` where one is named"
 
 
 def test_what_agents_are_given_is_told_apart_by_its_digest(
