@@ -157,6 +157,16 @@ class Binder:
                 _end(process, self.groups[0])
 
 
+def can_bound() -> bool:
+    """Whether control groups that bound memory and processors are this system's to make.
+
+    A container that has groups of the newer kind to itself cannot, as long as it runs in the topmost of them.
+    """
+    if (_V1 / "cgroup.controllers").exists():
+        return {"memory", "cpu"} <= set((_V1 / "cgroup.subtree_control").read_text().split())
+    return all(os.access(_V1 / kind, os.W_OK) for kind in ("memory", "cpu"))
+
+
 @contextmanager
 def binder(folder: Path) -> Iterator[Binder]:
     """The repository as Binder has it when its image is built."""

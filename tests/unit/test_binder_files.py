@@ -9,8 +9,9 @@ import tomllib
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import binders
 import pytest
-from binders import copy, wanted
+from binders import can_bound, copy, wanted
 from fenced import links
 from packaging.specifiers import SpecifierSet
 from platforms import ROOT
@@ -66,3 +67,17 @@ def test_root_can_copy_a_checkout_of_an_ordinary_user(
     copy(theirs, tmp_path / "copied")
     assert (tmp_path / "copied/file").read_text() == "here\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["copied", "theirs"]
+
+
+def test_it_is_known_where_no_bounds_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(binders, "_V1", tmp_path)
+    assert not can_bound(), "no control groups at all"
+    (tmp_path / "memory").mkdir()
+    assert not can_bound()
+    (tmp_path / "cpu").mkdir()
+    assert can_bound()
+    (tmp_path / "cgroup.controllers").write_text("cpu memory pids\n")
+    (tmp_path / "cgroup.subtree_control").write_text("\n")
+    assert not can_bound(), "what a container has that runs in its topmost group"
+    (tmp_path / "cgroup.subtree_control").write_text("cpuset cpu io memory pids\n")
+    assert can_bound()
