@@ -66,9 +66,11 @@ class Greeting:
     def tell(self, line: str) -> None:
         """Have `line` be said of the platform, unless it says that already; it need not be asked any more."""
         asked, self._stands = self._stands, False
-        if asked and self._line.cancel() and self._handle is not None:
+        unsaid = self._line.cancel()
+        if asked and self._handle is not None and (unsaid or self._line.result() == line):
+            # Even where it reads so already: what runs a notebook unseen heeds the cell under way alone.
             self._become(line)
-        elif not asked or self._line.cancelled() or self._line.result() != line:
+        elif not asked or unsaid or self._line.result() != line:
             print(line)
 
     def _become(self, line: str) -> None:

@@ -9,8 +9,11 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+import nbformat
 import pytest
+from jupyter_client.manager import AsyncKernelManager
 from kernels import Kernel, started
+from nbclient import NotebookClient
 from platforms import Platform
 
 pytestmark = pytest.mark.vm
@@ -65,6 +68,21 @@ def test_a_platform_that_is_asked_up_beside_the_status_line_is_not_told_of_twice
     assert both.error is None and "platform up already" in both.stdout
     assert "vers: " not in both.stdout and fresh.status().endswith(" · embedded platform (QEMU, tcg)")
     assert "\nvers: " in fresh.run("%vers up", timeout=60).stdout, "who asks later is told"
+
+
+def test_a_notebook_that_a_program_runs_has_the_status_line_in_it(
+    shared_platform: Platform, tmp_path: Path
+) -> None:
+    cells = [nbformat.v4.new_code_cell(code) for code in ("%load_ext pi_v_jupyter", "%vers up")]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    kernel = AsyncKernelManager(
+        kernel_name="python3", transport="ipc", connection_file=str(tmp_path / "kernel.json")
+    )
+    client = NotebookClient(notebook, km=kernel, timeout=60, resources={})
+    client.execute(cleanup_kc=True, env=shared_platform.env)
+    (line,) = notebook.cells[0].outputs
+    assert line.data["text/plain"].endswith(" · embedded platform (QEMU, tcg)"), notebook.cells
+    assert "vers: " not in str(notebook.cells[1].outputs), "it is said once"
 
 
 @pytest.mark.parametrize(
