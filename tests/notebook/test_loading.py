@@ -11,7 +11,6 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from jupyter_client.manager import AsyncKernelManager
 from kernels import Kernel, started
 from nbclient import NotebookClient
 from platforms import Platform
@@ -70,16 +69,10 @@ def test_a_platform_that_is_asked_up_beside_the_status_line_is_not_told_of_twice
     assert "\nvers: " in fresh.run("%vers up", timeout=60).stdout, "who asks later is told"
 
 
-def test_a_notebook_that_a_program_runs_has_the_status_line_in_it(
-    shared_platform: Platform, tmp_path: Path
-) -> None:
+def test_a_notebook_that_a_program_runs_has_the_status_line_in_it(shared_platform: Platform) -> None:
     cells = [nbformat.v4.new_code_cell(code) for code in ("%load_ext pi_v_jupyter", "%vers up")]
     notebook = nbformat.v4.new_notebook(cells=cells)
-    kernel = AsyncKernelManager(
-        kernel_name="python3", transport="ipc", connection_file=str(tmp_path / "kernel.json")
-    )
-    client = NotebookClient(notebook, km=kernel, timeout=60, resources={})
-    client.execute(cleanup_kc=True, env=shared_platform.env)
+    NotebookClient(notebook, kernel_name="python3", timeout=60).execute(env=shared_platform.env)
     (line,) = notebook.cells[0].outputs
     assert line.data["text/plain"].endswith(" · embedded platform (QEMU, tcg)"), notebook.cells
     assert "vers: " not in str(notebook.cells[1].outputs), "it is said once"
