@@ -40,6 +40,18 @@ def test_all_programs_that_build_and_run_machines_without_root_are_among_its_pac
     assert packages - {"tar"} == set(wanted().apt)
 
 
+def test_settings_are_found_from_anywhere_and_those_of_others_are_kept(tmp_path: Path) -> None:
+    def told(**more: str) -> list[str]:
+        command = [ROOT / "binder/start", "printenv", "JUPYTER_CONFIG_PATH"]
+        env = {"PATH": os.environ["PATH"], **more}
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
+        return done.stdout.strip().split(":")
+
+    ours = str(ROOT / "binder/jupyter")
+    assert told() == [ours]
+    assert told(JUPYTER_CONFIG_PATH="/etc/hub:/etc/more") == [ours, "/etc/hub", "/etc/more"]
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/how-to/binder.md"])
 def test_the_badge_and_whatever_jupyter_is_started_open_the_first_walkthrough(page: str) -> None:
     settings = json.loads((ROOT / "binder/jupyter/jupyter_server_config.json").read_text())
