@@ -76,6 +76,8 @@ _LIST_FONTS = """set -eu
 chroot "$1" env -u XDG_CACHE_HOME -u XDG_CONFIG_HOME -u MPLCONFIGDIR HOME=/root \\
     python3 -c "import matplotlib.font_manager"
 """
+_UNKNOWN = "$(ORIGIN)"  # as apt leaves it where its lists are not there
+_LISTED = f"$(SITE)\t$(RELEASE)\t$(COMPONENT)\t{_UNKNOWN}"
 # Under fakechroot programs find libraries where the tree's ld.so.conf says, not where they themselves say:
 # systemd's own would be looked for on this computer.
 _SYSTEMD_CONF = "etc/ld.so.conf.d/systemd-under-fakechroot.conf"
@@ -128,7 +130,7 @@ def sources(release: str) -> list[str]:
     apt_get = tools.find("apt-get")
     if apt_get:
         listing = subprocess.run(
-            [apt_get, "indextargets", "--format", "$(SITE) $(RELEASE) $(COMPONENT)", "Created-By: Packages"],
+            [apt_get, "indextargets", "--format", _LISTED, "Created-By: Packages"],
             capture_output=True,
             text=True,
             check=False,
@@ -136,13 +138,10 @@ def sources(release: str) -> list[str]:
         ).stdout
     lines = []
     for line in listing.splitlines():
-        fields = line.split()
-        if (
-            len(fields) == 3
-            and fields[2] == "main"
-            and fields[1] in (release, f"{release}-updates", f"{release}-security")
-        ):
-            lines.append("deb {} {} {}".format(*fields))
+        site, suite, component, origin = line.split("\t")
+        ours = suite in (release, f"{release}-updates", f"{release}-security") and component == "main"
+        if ours and origin in ("Debian", _UNKNOWN):  # others name theirs alike, and sign with their own keys
+            lines.append(f"deb {site} {suite} main")
     return lines
 
 

@@ -176,12 +176,15 @@ def test_mmdebstrap_failing_is_told_in_its_own_words(tmp_path: Path, monkeypatch
 
 def test_packages_come_from_where_this_computers_apt_gets_them(monkeypatch: pytest.MonkeyPatch) -> None:
     listing = (
-        "http://mirror/debian bookworm main\n"
-        "http://mirror/debian bookworm contrib\n"
-        "http://mirror/security bookworm-security main\n"
-        "http://elsewhere/tool stable main\n"
+        "http://mirror/debian bookworm main Debian",
+        "http://mirror/debian bookworm contrib Debian",
+        "http://mirror/security bookworm-security main $(ORIGIN)",  # its lists are not there
+        "http://company/debian bookworm main Company",
+        "http://elsewhere/tool stable main Tool",
+        "http://elsewhere/flat ./ $(COMPONENT) Tool",
     )
-    done = subprocess.CompletedProcess([], 0, stdout=listing)
+    text = "".join(line.replace(" ", "\t") + "\n" for line in listing)
+    done = subprocess.CompletedProcess([], 0, stdout=text)
     monkeypatch.setattr("subprocess.run", lambda *args, **kwargs: done)
     assert rootfs.sources("bookworm") == [
         "deb http://mirror/debian bookworm main",
