@@ -76,8 +76,7 @@ _LIST_FONTS = """set -eu
 chroot "$1" env -u XDG_CACHE_HOME -u XDG_CONFIG_HOME -u MPLCONFIGDIR HOME=/root \\
     python3 -c "import matplotlib.font_manager"
 """
-_UNKNOWN = "$(ORIGIN)"  # as apt leaves it where its lists are not there
-_LISTED = f"$(SITE)\t$(RELEASE)\t$(COMPONENT)\t{_UNKNOWN}"
+_LISTED = "$(SITE)\t$(RELEASE)\t$(COMPONENT)\t$(ORIGIN)"
 # Under fakechroot programs find libraries where the tree's ld.so.conf says, not where they themselves say:
 # systemd's own would be looked for on this computer.
 _SYSTEMD_CONF = "etc/ld.so.conf.d/systemd-under-fakechroot.conf"
@@ -140,7 +139,7 @@ def sources(release: str) -> list[str]:
     for line in listing.splitlines():
         site, suite, component, origin = line.split("\t")
         ours = suite in (release, f"{release}-updates", f"{release}-security") and component == "main"
-        if ours and origin in ("Debian", _UNKNOWN):  # others name theirs alike, and sign with their own keys
+        if ours and origin == "Debian":  # others name theirs alike, and sign with keys of their own
             lines.append(f"deb {site} {suite} main")
     return lines
 

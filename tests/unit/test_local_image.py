@@ -178,10 +178,10 @@ def test_packages_come_from_where_this_computers_apt_gets_them(monkeypatch: pyte
     listing = (
         "http://mirror/debian bookworm main Debian",
         "http://mirror/debian bookworm contrib Debian",
-        "http://mirror/security bookworm-security main $(ORIGIN)",  # its lists are not there
+        "http://mirror/security bookworm-security main Debian",
         "http://company/debian bookworm main Company",
         "http://elsewhere/tool stable main Tool",
-        "http://elsewhere/flat ./ $(COMPONENT) Tool",
+        "http://elsewhere/flat ./ $(COMPONENT) $(ORIGIN)",
     )
     text = "".join(line.replace(" ", "\t") + "\n" for line in listing)
     done = subprocess.CompletedProcess([], 0, stdout=text)
