@@ -40,6 +40,11 @@ def test_nothing_of_the_computer_it_ran_on_and_no_key_is_in_it(name: str) -> Non
             assert not A_KEY.search(shown), (cell.source, shown)
 
 
+def test_no_cell_was_left_waiting_for_what_it_shows(name: str) -> None:
+    for cell in code(notebook(name)):
+        assert "asking the platform" not in str(cell.outputs), cell.source
+
+
 def test_it_holds_no_more_than_cells_and_what_they_show(name: str) -> None:
     saved = notebook(name)
     assert saved.metadata == {
