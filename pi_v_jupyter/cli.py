@@ -115,7 +115,7 @@ def _ended_like_ctrl_c() -> Iterator[None]:
 @click.option("--foreground", is_flag=True, help="Stay in this terminal, with the log on it.")
 @click.option("--report-fd", type=int, hidden=True)
 def up(foreground: bool, report_fd: int | None, **wanted: Any) -> None:
-    """Start the embedded platform (and build its VM image, the first time)."""
+    """Start the embedded platform; the first time, build its image."""
     from pi_v_jupyter.local import daemon, launcher
 
     options = daemon.Options(**wanted)
@@ -158,7 +158,7 @@ def _serve(options: Any, report_fd: int | None) -> None:
 )
 @click.option("-f", "--force", is_flag=True, help="Do not ask.")
 def down(purge: bool, force: bool) -> None:
-    """Save all VMs and end the embedded platform; `up` brings them back."""
+    """Save all VMs, end the embedded platform; `up` brings them back."""
     from pi_v_jupyter.local import daemon, launcher
 
     kept = launcher.vms_kept()
@@ -205,7 +205,7 @@ def status(as_json: bool) -> None:
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def doctor(as_json: bool) -> None:
-    """Look at what the embedded platform needs of this computer, and say what to do."""
+    """Say what the embedded platform lacks here, and what to do."""
     from pi_v_jupyter.local import readiness
 
     found = readiness.findings()
@@ -283,7 +283,10 @@ def _resident() -> Resident | None:
 @click.argument("port", type=click.IntRange(1, 65535))
 @click.option("--ca", "ca_file", metavar="FILE", help="Trust this authority (PEM) instead of the system's.")
 def ssh_proxy(host: str, port: int, ca_file: str | None) -> None:
-    """Carry SSH to a VM through TLS: OpenSSH's ProxyCommand, as `%vers ssh-config` writes it."""
+    """Carry SSH to a VM through TLS, for OpenSSH's ProxyCommand.
+
+    `%vers ssh-config` writes the line that calls it.
+    """
     from pi_v_jupyter.remote import proxy
 
     if not proxy.run(host, port, ca_file):

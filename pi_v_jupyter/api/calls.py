@@ -177,7 +177,7 @@ class Calls:
             if client is None:
                 raise SettingsError(
                     "The proxy that HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names cannot be used.",
-                    "Name it as http://host:port; a SOCKS proxy needs `pip install httpx[socks]`.",
+                    "Name it as http://host:port; a SOCKS proxy needs `pip install 'httpx[socks]'`.",
                 )
             self._clients[loopback] = client
         return self._clients[loopback]
