@@ -20,6 +20,8 @@ import psutil
 from platforms import ROOT
 from repo2docker import buildpacks
 
+from pi_v_jupyter.local import rootfs
+
 SUITE = "trixie"  # the C library of Ubuntu 24.04 is newer than that of the Debian before
 MEMORY = 2 * 1024**3
 PROCESSORS = 1
@@ -99,20 +101,8 @@ class Binder:
         return [
             *("sh", "-c", f'set -e; {enter} exec "$@"', "enter"),
             *("bwrap", "--unshare-pid", "--unshare-ipc", "--unshare-cgroup", "--die-with-parent"),
-            *(
-                "--cap-add",
-                "CAP_SETUID",
-                "--cap-add",
-                "CAP_SETGID",
-                "--bind",
-                str(self.tree),
-                "/",
-                "--dev",
-                "/dev",
-                "--proc",
-                "/proc",
-            ),
-            *("--ro-bind", "/sys", "/sys"),
+            *("--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"),
+            *("--bind", str(self.tree), "/", "--dev", "/dev", "--proc", "/proc", "--ro-bind", "/sys", "/sys"),
             *self._bounds(),
             *("--clearenv", *(word for pair in environment.items() for word in ("--setenv", *pair))),
             *("--chdir", _HOME, "--"),
@@ -196,11 +186,9 @@ def _files(folder: Path) -> dict[str, int]:
 def _lay(tree: Path, ask: Wanted) -> None:
     """What root does: the system with the packages that are asked for, and the repository."""
     archive = tree.with_suffix(".tar")
-    listing = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages", "Component: main"],
-        capture_output=True, text=True, check=False,
-    ).stdout.split()  # fmt: skip
-    debian = next((site for site in listing if site.rstrip("/").endswith("/debian")), None)
+    release = rootfs.suite()
+    sources = (line.split() for line in rootfs.sources(release))
+    debian = next((site for _, site, suite, _ in sources if suite == release), None)
     packages = ",".join([*_BASE, *ask.apt])
     command = ["mmdebstrap", "--variant=minbase", f"--include={packages}", SUITE, str(archive)]
     command += [f"deb {debian} {SUITE} main"] if debian else []
