@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import difflib
 import re
 import secrets
@@ -23,7 +24,7 @@ from pi_v_jupyter.errors import (
 from pi_v_jupyter.loops import at_home
 from pi_v_jupyter.remote.backgroundinput import BackgroundInput
 from pi_v_jupyter.remote.backgroundlog import END, LAST, LOOK
-from pi_v_jupyter.remote.backgroundstatus import Status
+from pi_v_jupyter.remote.backgroundstatus import Status, Table
 from pi_v_jupyter.remote.callbacks import Callback
 from pi_v_jupyter.remote.journals import Line
 from pi_v_jupyter.remote.refusals import shown
@@ -51,6 +52,10 @@ class BackgroundProcess(BackgroundInput):
     Raises, all methods:
         ConnectError: the machine cannot be reached, or is paused, or gone.
     """
+
+    def __init__(self, table: Table, status: Status) -> None:
+        super().__init__(table, status)
+        self._lined: list[concurrent.futures.Future[None]] = []  # each done when all lines were given
 
     @property
     def command(self) -> str:
@@ -148,7 +153,10 @@ class BackgroundProcess(BackgroundInput):
             raise
 
     def on_exit(self, callback: Callable[[BackgroundProcess], Any]) -> Callback[Any]:
-        """Have `callback` called with this process once all of it has ended, or was lost; to be cancelled."""
+        """Have `callback` called with this process once all of it has ended, or was lost; to be cancelled.
+
+        After the last line that functions given to `on_line` are called with.
+        """
         made = self._table.callbacks.made(callback)
 
         async def watch() -> None:
@@ -156,6 +164,8 @@ class BackgroundProcess(BackgroundInput):
                 await self.wait()
             except VMGoneError:
                 self.status = self._as_lost()
+            if lined := [asyncio.wrap_future(each) for each in self._lined]:
+                await asyncio.wait(lined)
             await made.call([self])
 
         made.watch = self._table.attend(watch)
@@ -187,6 +197,7 @@ class BackgroundProcess(BackgroundInput):
                         return
 
         made.watch = self._table.attend(watch)
+        self._lined = [each for each in self._lined if not each.done()] + [made.watch]
         return made
 
     @at_home

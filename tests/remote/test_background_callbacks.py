@@ -36,9 +36,31 @@ async def test_each_line_that_matches_is_given_in_order_and_then_the_end(place: 
     process = await place.start("seq 30000; echo 40000 >&2", id="web")
     process.on_line("0$", told.append)
     process.on_exit(told.append)
-    await until(lambda: process in told and "40000" in told)
+    await until(lambda: process in told)
+    assert told.pop() is process and "40000" in told
     lines = [each for each in told if isinstance(each, Line) and each.stream == "stdout"]
     assert lines == [str(number) for number in range(10, 30001, 10)]
+
+
+async def test_the_end_waits_for_what_a_line_is_still_awaited_for(place: Machine) -> None:
+    told: list[object] = []
+    gate = asyncio.Event()
+
+    async def slow(line: str) -> None:
+        await gate.wait()
+        told.append(line)
+
+    process = await place.start("echo line", id="web")
+    process.on_exit(told.append)
+    process.on_line("line", slow)
+    others = process.on_line("line", told.append)
+    process.on_line("line", slow).cancel()
+    await process
+    await until(lambda: told)
+    assert told == ["line"] and not others.over
+    gate.set()
+    await until(lambda: process in told)
+    assert told == ["line", "line", process]
 
 
 async def test_lines_that_were_there_before_are_given_or_not(place: Machine) -> None:
