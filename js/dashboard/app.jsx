@@ -13,11 +13,11 @@ import { Processes } from "./processes.jsx";
 import { Swarm } from "./swarm.jsx";
 import { useTabs } from "./tabs.jsx";
 
-/** All of a view; `clock` ticks each second. Each section is given `store` (see store.js) and `model` (the widget's). */
-export function App({ store, model, clock }) {
+/** All of a view; `clock` ticks each second, `redraw` has all of it drawn soon. Each section is given `store` (see store.js) and `model` (the widget's). */
+export function App({ store, model, clock, redraw }) {
   const answers = useAnswers(store);
   const { ask, fill, dialog } = useDialogs();
-  const frame = useMemo(() => ({ store, clock, act: answers.act, ask, fill }), []);
+  const frame = useMemo(() => ({ store, clock, redraw, act: answers.act, ask, fill }), []);
   return (
     <Frame.Provider value={frame}>
       {store.state === null ? (

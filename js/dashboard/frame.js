@@ -5,7 +5,7 @@ import { useContext, useEffect, useState } from "preact/hooks";
 
 export const Frame = createContext(null);
 
-/** {store, act, ask, fill, clock}: see parts.jsx. */
+/** {store, act, ask, fill, clock, redraw}: see parts.jsx. */
 export const useFrame = () => useContext(Frame);
 
 /** Calls what listens whenever it is told to tick. */

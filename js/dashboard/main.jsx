@@ -11,6 +11,7 @@ import "./dashboard.css";
 import "./dialogs.css";
 import "./frame.css";
 
+const USED = ["pointerdown", "click", "keydown"];
 const TYPED = "input, textarea, select, .pi-v-terminal"; // what has menus of the browser's
 
 function render({ model, el }) {
@@ -25,9 +26,10 @@ function render({ model, el }) {
   const clock = makeClock();
   let closed = false;
   const painter = makePainter(draw);
+  for (const type of USED) root.addEventListener(type, painter.giveWay, true);
   const store = makeStore(model, () => !closed && painter.ask());
   function draw() {
-    show(<App store={store} model={model} clock={clock} />, root);
+    show(<App store={store} model={model} clock={clock} redraw={painter.ask} />, root);
     root.classList.toggle("pi-v-old", store.gone || store.stale || store.state?.connection.state === "trouble");
     root.classList.toggle("pi-v-live", store.state !== null); // what is shown beside it gives way: views/saved.py
   }

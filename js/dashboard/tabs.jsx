@@ -2,6 +2,7 @@
 
 import { Component } from "preact";
 import { useId, useRef, useState } from "preact/hooks";
+import { Frame } from "./frame.js";
 
 const CHOSEN = "pi-v-dashboard-tab"; // where the browser keeps the tab that was chosen last, as long as its own is open
 
@@ -70,10 +71,12 @@ export function useTabs(sections) {
   return { tabs, panels };
 }
 
-/** What is hidden is not drawn again until it is shown. */
+/** What is hidden is not drawn again until it is shown: first as it was, so that the click is soon answered. */
 export class Panel extends Component {
+  static contextType = Frame;
   shouldComponentUpdate(next) {
-    return next.shown;
+    if (next.shown && !this.props.shown) this.context.redraw();
+    return next.shown && this.props.shown;
   }
   render({ children }) {
     return children;

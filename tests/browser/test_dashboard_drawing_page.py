@@ -17,6 +17,17 @@ SLOW = "let now = 0; performance.now = () => (now += 100)"
 COUNT = """window.drawn = 0;
 const rows = document.querySelector("tbody");
 new MutationObserver(() => drawn++).observe(rows, { subtree: true, characterData: true });"""
+# No timer ends but by hand.
+HOLD = """window.held = new Map();
+window.setTimeout = (call) => { const id = Symbol(); held.set(id, call); return id; };
+window.clearTimeout = (id) => held.delete(id);"""
+LET_GO = "for (const call of [...held.values()]) call()"
+FRAMES = "new Promise((end) => requestAnimationFrame(() => requestAnimationFrame(end)))"
+REPEAT = """performance.now = () => Date.now();
+const tab = document.querySelector("[role=tab]");
+const press = () => tab.dispatchEvent(new KeyboardEvent("keydown", { key: "x" }));
+setInterval(press, 20);
+press();"""
 FOUND = "document.querySelector('[role=tabpanel][hidden]').dispatchEvent(new Event('beforematch'))"
 
 
@@ -28,6 +39,26 @@ def test_what_takes_long_to_be_drawn_is_drawn_more_seldom_and_at_last_as_it_is(d
         dash.patch({"machines": {"vm-base": {"label": f"name {number}"}}})
     expect(dash.page.get_by_text("name 11", exact=True)).to_be_visible()
     assert 0 < dash.page.evaluate("drawn") < 12
+
+
+def test_what_a_click_does_is_shown_before_what_has_come(dash: Dashboard) -> None:
+    page = dash.page
+    dash.tab("Events")
+    dash.patch({"machines": {"vm-base": {"label": "renamed"}}, "connection": {"label": "another place"}})
+    expect(page.get_by_text("another place")).to_be_visible()
+    page.evaluate(HOLD)
+    dash.tab("Machines")
+    page.evaluate(FRAMES)
+    assert page.get_by_role("table", name="Machines").is_visible()
+    assert page.get_by_text("renamed", exact=True).count() == 0
+    page.evaluate(LET_GO)
+    expect(page.get_by_text("renamed", exact=True)).to_be_visible()
+
+
+def test_a_key_that_is_held_does_not_keep_it_from_being_drawn(dash: Dashboard) -> None:
+    dash.page.evaluate(REPEAT)
+    dash.patch({"machines": {"vm-base": {"label": "renamed"}}})
+    expect(dash.page.get_by_text("renamed", exact=True)).to_be_visible()
 
 
 def test_what_the_browser_finds_in_a_tab_that_is_not_shown_is_shown(dash: Dashboard) -> None:
