@@ -85,6 +85,7 @@ class Pi:
         elif kind == "prompt":
             self.busy.set()
             self.stop.clear()
+            self.told = queue.SimpleQueue()  # what nobody waited for is nothing to the next run
             threading.Thread(target=self.run, args=(command["message"],), daemon=True).start()
 
     def run(self, prompt: str) -> None:
@@ -99,6 +100,8 @@ class Pi:
             if self.stop.is_set() or not self.queued:
                 break
             prompt = self.queued.pop(0)
+        if self.stop.is_set():  # before the step that waits for it, too
+            self.message([], "aborted", "Request was aborted.")
         emit("agent_end", messages=[])
         self.busy.clear()
         emit("agent_settled")
@@ -152,8 +155,6 @@ class Pi:
 
     def do_hold(self, _: str) -> None:
         self.told.get()
-        if self.stop.is_set():
-            self.message([], "aborted", "Request was aborted.")
 
     def do_spout(self, name: str) -> None:
         with _lock:
