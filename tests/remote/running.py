@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,11 @@ async def until(condition: Callable[[], object], seconds: float = 60) -> None:
             await asyncio.sleep(0.01)
 
 
+def until_there(file: Path) -> str:
+    """What waits in bash for a file: a command does so for its test, however late either is."""
+    return f"until [ -e {file} ]; do sleep 0.02; done"
+
+
 def alive(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
@@ -68,6 +74,20 @@ def resident_pid(connection: Any) -> int:
 
 def descriptors(pid: int) -> int:
     return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def links(pid: int) -> list[str]:
+    """What a process has open; what it closes meanwhile is left out."""
+    found = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.append(str(link.readlink()))
+    return found
+
+
+def sockets(pid: int) -> set[str]:
+    """What a process is connected to; no two in turn are the same."""
+    return {link for link in links(pid) if link.startswith("socket:")}
 
 
 def working(program: psutil.Process) -> list[tuple[int, list[str]]]:

@@ -19,7 +19,7 @@ import pytest
 from backgrounds import end_all, gone, leave, marked, owned
 from loopback import Loopback
 from machines import Reached
-from running import descriptors, memory_mb, resident_pid, until
+from running import descriptors, memory_mb, resident_pid, sockets, until
 
 from pi_v_jupyter.errors import ConnectionLostError, RemoteFileError
 from pi_v_jupyter.machine import Here, Machine
@@ -118,15 +118,6 @@ async def test_a_stop_that_is_asked_for_again_after_a_break_signals_once(
     assert await process.logs() == ["up", "got", "then"]
 
 
-def sockets(pid: int) -> set[str]:
-    """What a process is connected to."""
-    found = set()
-    for link in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # it is closed meanwhile
-            found.add(str(link.readlink()))
-    return {link for link in found if link.startswith("socket:")}
-
-
 async def test_sessions_of_sshd_that_are_killed_take_nothing_along(backing: Loopback, reach: Reach) -> None:
     process = await reach().start("for n in {1..100}; do echo $n; sleep 0.02; done", id="web")
     lines = process.lines()
@@ -167,10 +158,15 @@ async def in_trouble(process: BackgroundProcess) -> None:
 
 
 @pytest.mark.parametrize("length", [0, 5000, 8000])
-async def test_a_full_disk_holds_it_up_and_loses_nothing(small: Path, place: Machine, length: int) -> None:
-    process = await place.start(f"seq 1000000 # {'x' * length}", id="web")
+async def test_a_full_disk_holds_it_up_and_loses_nothing(
+    small: Path, place: Machine, tmp_path: Path, length: int
+) -> None:
+    wait = f"until [ -e {tmp_path}/full ]; do sleep 0.02; done"
+    command = f"seq 10000; {wait}; seq 10001 1000000 # {'x' * length}"
+    process = await place.start(command, id="web")
     following = asyncio.create_task(collected(process))
     fill(small)
+    (tmp_path / "full").touch()
     await in_trouble(process)
     assert (process.state, process.status.trouble) == ("running", "No space left on device: its output waits")
     (small / "ballast").unlink()
@@ -285,7 +281,7 @@ async def test_nonsense_told_to_a_minder_changes_nothing(data: Path) -> None:
 
 async def test_clients_that_never_read_or_never_stop_talking_cost_a_minder_little(data: Path) -> None:
     machine = Here(asyncio.get_running_loop())
-    process = await machine.start("yes 0123456789 | head -n 4000000; echo end", id="web")
+    process = await machine.start("yes 0123456789 | head -n 4000000; echo end; exec sleep 300", id="web")
     deaf = [talk(process.status.socket) for _ in range(5)]
     for link in deaf:
         link.sendall(b'{"do": "follow", "from": 0}\n')
@@ -293,10 +289,10 @@ async def test_clients_that_never_read_or_never_stop_talking_cost_a_minder_littl
         for _ in range(1000):
             link.sendall(b"x" * (64 << 10))
     await process.ready("end")
-    assert memory_mb(process.status.minder) < 60 if process.state == "running" else True
+    assert memory_mb(process.status.minder) < 60
     for link in deaf:
         link.close()
-    await process
+    await process.stop()
     assert await process.logs(2) == ["0123456789", "end"]
     await machine.close()
 
@@ -349,11 +345,16 @@ async def test_bytes_of_a_log_that_never_were_do_no_harm(data: Path) -> None:
     assert CURSOR.size == 8
 
 
-async def test_a_socket_that_was_removed_is_waited_without(place: Machine) -> None:
-    process = await place.start("echo up; sleep 1; echo on", id="web")
+async def test_a_socket_that_was_removed_is_waited_without(place: Machine, tmp_path: Path) -> None:
+    process = await place.start(
+        f"echo up; until [ -e {tmp_path}/go ]; do sleep 0.05; done; echo on", id="web"
+    )
     await process.ready("up")
     Path(process.status.socket).unlink()
-    assert [line async for line in process.lines()] == ["up", "on"]
+    before, reading = process.status, asyncio.create_task(collected(process))
+    await until(lambda: process.status is not before)  # it looks for itself
+    (tmp_path / "go").touch()
+    assert await reading == ["up", "on"]
 
 
 async def test_closing_leaves_no_descriptor_no_task_and_no_program(data: Path) -> None:

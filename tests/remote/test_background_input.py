@@ -15,8 +15,8 @@ import pytest
 from backgrounds import leave
 from loopback import Loopback
 from machines import Reached
-from running import alive, memory_mb, resident_pid, until
-from test_background_faults import sockets, talk
+from running import alive, memory_mb, resident_pid, sockets, until
+from test_background_faults import talk
 
 from pi_v_jupyter.errors import ConnectError, StdinError, UsageError
 from pi_v_jupyter.machine import Here, Machine

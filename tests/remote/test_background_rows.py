@@ -18,9 +18,12 @@ from pi_v_jupyter.machine import Machine
 from pi_v_jupyter.remote.journals import Row
 
 Reach = Callable[[], Reached]
+# It writes so far ahead of the cuts, for each of which there is a file in its folder, that all strike it.
 MIXED = """
-import json, sys, time
+import json, os, sys, time
 for number in range(3000):
+    while number > 300 * (len(os.listdir()) + 2):
+        time.sleep(0.01)
     record = {"n": number, "text": "\\u2028" * (100 if number % 500 else 100_000)}
     print(json.dumps(record, ensure_ascii=False), flush=True)
     if number % 7 == 0:
@@ -30,10 +33,16 @@ for number in range(3000):
 """
 
 
-async def test_rows_through_cuts_and_new_kernels_come_once_each(backing: Loopback, reach: Reach) -> None:
+async def test_rows_through_cuts_and_new_kernels_come_once_each(
+    backing: Loopback, reach: Reach, tmp_path: Path
+) -> None:
     assert backing.front is not None
+    made = tmp_path / "cuts"
+    made.mkdir()
     machine, cuts, got, cursor = reach(), 0, list[Row](), None
-    process = await machine.start([sys.executable, "-c", MIXED], id="mixed", env={"PYTHONUTF8": "1"})
+    process = await machine.start(
+        [sys.executable, "-c", MIXED], id="mixed", env={"PYTHONUTF8": "1"}, cwd=str(made)
+    )
     for end in (1000, 2000, None):
         async with aclosing(process.rows(cursor)) as batches:
             async for batch in batches:
@@ -43,6 +52,7 @@ async def test_rows_through_cuts_and_new_kernels_come_once_each(backing: Loopbac
                 if len(got) > 300 * (cuts + 1) and cuts < 8:
                     cuts += 1
                     backing.front.cut()
+                    (made / f"{cuts}").touch()
                 if end is not None and len(got) >= end:
                     break
         if end is not None:

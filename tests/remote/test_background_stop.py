@@ -11,10 +11,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from backgrounds import gone, marked
 from machines import Reached
-from running import alive, until
+from running import alive, links, until
 
 from pi_v_jupyter.errors import UsageError
 from pi_v_jupyter.machine import Machine
@@ -177,9 +178,10 @@ async def test_one_that_is_lost_is_replaced_by_a_restart_and_its_name_is_free_th
 
 
 async def test_a_minder_has_nothing_of_the_program_it_was_forked_from(place: Machine) -> None:
-    process = await place.start("exec sleep 300", id="web")
-    links = {str(link.readlink()) for link in Path(f"/proc/{process.status.minder}/fd").iterdir()}
-    files = {link for link in links if link.startswith("/") and link != "/dev/null"}
+    process = await place.start("echo up; kill -STOP $$", id="web")
+    await until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
+    assert await process.logs() == ["up"]
+    files = {link for link in links(process.status.minder) if link.startswith("/") and link != "/dev/null"}
     assert {Path(file).suffix or Path(file).name for file in files} == {".log", "lock"}
-    mine = {str(link.readlink()) for link in Path(f"/proc/{process.pid}/fd").iterdir()}
+    mine = links(process.pid)
     assert len(mine) == 3 and "/dev/null" in mine
