@@ -44,11 +44,12 @@ async def main(folder: Path) -> None:
         connection = Connection(server, MemoryPins(), on_notice=notices.append)
         command = f"for i in {{1..{LINES}}}; do echo $i; sleep 1; done"
         process = await connection.start(Request(command=command))
-        got = b""
+        got, gone = b"", False
         async with asyncio.TaskGroup() as tasks:
             async for _, data in process.chunks():
                 got += data
-                if got.endswith(b"\n5\n"):
+                if not gone and b"\n5\n" in got:
+                    gone = True
                     tasks.create_task(cut())
         assert (await process.wait()).code == 0
         await connection.close()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from loopback import HOME, Loopback
-from running import alive, collect, run, until
+from running import alive, collect, run, until, until_there
 
 from pi_v_jupyter.errors import VMPausedError
 from pi_v_jupyter.remote.channel import Request
@@ -177,30 +177,35 @@ async def test_a_cell_on_a_paused_machine_is_refused_in_one_sentence(
     assert (await run(connection, command="echo there")).stdout == b"there\n"
 
 
-async def test_a_command_under_way_waits_through_a_pause(server: Loopback, connect: Connect) -> None:
+async def test_a_command_under_way_waits_through_a_pause(
+    server: Loopback, connect: Connect, tmp_path: Path
+) -> None:
     notices: list[str] = []
     box = Pausable(server)
     connection = connect(box, on_notice=notices.append)
-    process = await connection.start(Request(command="for i in {1..40}; do echo $i; sleep 0.01; done"))
+    counting = "for i in {1..40}; do echo $i; sleep 0.01; done"
+    process = await connection.start(Request(command=f"{counting}; {until_there(tmp_path / 'go')}; echo 41"))
     await anext(aiter(process.chunks()))
     box.paused = True
     await connection.suspend()
     await until(lambda: box.asked)
+    (tmp_path / "go").touch()
     box.paused = False
     await connection.resume()
     rest = (await collect(process)).stdout
-    assert rest.split()[-1] == b"40" and not notices
+    assert rest.split()[-1] == b"41" and not notices
 
 
 async def test_a_command_finds_out_that_somebody_else_paused_and_resumed(
-    own_server: Loopback, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    own_server: Loopback, connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("pi_v_jupyter.remote.connection.PAUSE_POLL", PAUSE_POLL / 100)
     box = Pausable(own_server)
     connection = connect(box)
-    process = await connection.start(Request(command="sleep 0.3; echo through"))
+    process = await connection.start(Request(command=f"{until_there(tmp_path / 'go')}; echo through"))
     box.paused = True
     await connection.suspend()
     await until(lambda: box.asked >= 3)
+    (tmp_path / "go").touch()
     box.paused = False
     assert (await collect(process)).stdout == b"through\n"

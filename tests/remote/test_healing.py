@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from loopback import Loopback, TLSFront
-from running import alive, collect, memory_mb, resident_pid, run, until, working
+from running import alive, collect, memory_mb, resident_pid, run, until, until_there, working
 
 from pi_v_jupyter.errors import ConnectionLostError
 from pi_v_jupyter.remote.channel import Request
@@ -26,20 +26,26 @@ def front(server: Loopback) -> TLSFront:
     return server.front
 
 
-async def test_output_survives_cuts_whole_and_in_order(own_server: Loopback, connect: Connect) -> None:
+async def test_output_survives_cuts_whole_and_in_order(
+    own_server: Loopback, connect: Connect, tmp_path: Path
+) -> None:
     connection = connect(own_server)
+    wait = f"[ $((i % 100)) = 0 ] && until [ -e {tmp_path}/$i ]; do sleep 0.01; done"  # for the cut
     process = await connection.start(
-        Request(command="for i in {1..400}; do echo $i; echo e$i >&2; sleep 0.003; done; exit 9")
+        Request(command=f"for i in {{1..400}}; do echo $i; echo e$i >&2; sleep 0.003; {wait}; done; exit 9")
     )
+    (tmp_path / "400").touch()
     out, err, cuts = b"", b"", 0
     async for stream, data in process.chunks():
         if stream == "stdout":
             out += data
         else:
             err += data
-        if out.count(b"\n") > 100 * (cuts + 1) and cuts < 3:
+        if out.count(b"\n") > 100 * cuts and cuts < 3:
             cuts += 1
             front(own_server).cut()
+            await until(lambda: not connection._resident.attached)
+            (tmp_path / f"{100 * cuts}").touch()
     assert out.split() == [b"%d" % i for i in range(1, 401)]
     assert err.split() == [b"e%d" % i for i in range(1, 401)]
     assert (await process.wait()).code == 9
@@ -108,13 +114,16 @@ async def test_commands_are_run_once_whatever_breaks(
     assert sorted(map(int, (tmp_path / "count").read_text().split())) == list(range(60))
 
 
-async def test_a_way_that_is_shut_for_a_while_is_waited_for(own_server: Loopback, connect: Connect) -> None:
+async def test_a_way_that_is_shut_for_a_while_is_waited_for(
+    own_server: Loopback, connect: Connect, tmp_path: Path
+) -> None:
     connection = connect(own_server)
-    process = await connection.start(Request(command="echo up; sleep 0.2; echo on"))
+    process = await connection.start(Request(command=f"echo up; {until_there(tmp_path / 'go')}; echo on"))
     await anext(process.chunks())
     front(own_server).refuse = True
     front(own_server).cut()
     await until(lambda: front(own_server).accepted > 3)
+    (tmp_path / "go").touch()
     front(own_server).refuse = False
     assert (await collect(process)).stdout == b"on\n"
 
@@ -138,7 +147,8 @@ async def test_a_signal_is_given_once_whatever_breaks(own_server: Loopback, conn
     connection = connect(own_server)
     process = await connection.start(
         Request(
-            command="trap 'n=$((n+1))' USR1; trap 'echo $n; exit' USR2; echo up; while :; do sleep 0.01; done"
+            command="trap 'n=$((n+1)); echo got' USR1; trap 'echo $n; exit' USR2; "
+            "echo up; while :; do sleep 0.01; done"
         )
     )
     chunks = process.chunks()
@@ -148,7 +158,10 @@ async def test_a_signal_is_given_once_whatever_breaks(own_server: Loopback, conn
         await asyncio.sleep(0)
         front(own_server).cut()
         await until(lambda n=n: connection._resident.attached and front(own_server).accepted == n)  # type: ignore[misc]
-        await run(connection, command="sleep 0.1")
+        while (told := await anext(chunks))[0] != "stdout":  # two that come at once are one to bash
+            continue
+        assert told[1] == b"got\n"
+        await run(connection, command="true")
     process.kill(signal.SIGUSR2)
     assert (await collect(process)).stdout == b"3\n"
 
@@ -181,7 +194,7 @@ async def test_a_program_that_is_killed_takes_its_commands_along_and_the_next_wo
     own_server: Loopback, connect: Connect
 ) -> None:
     connection = connect(own_server)
-    process = await connection.start(Request(command="echo $$; sleep 1"))
+    process = await connection.start(Request(command="echo up; cat", stdin=True))
     await anext(process.chunks())
     old, socket = resident_pid(connection), connection._resident.socket
     os.kill(old, signal.SIGKILL)
@@ -229,14 +242,17 @@ async def test_a_program_whose_idle_client_stays_away_ends(own_server: Loopback,
     await until(lambda: not any(map(alive, [program.pid, *spares])))
 
 
-async def test_a_client_that_comes_back_in_time_keeps_them(own_server: Loopback, connect: Connect) -> None:
-    connection = connect(own_server, linger=5)
-    process = await connection.start(Request(command="echo up; sleep 0.5; echo on"))
+async def test_a_client_that_comes_back_in_time_keeps_them(
+    own_server: Loopback, connect: Connect, tmp_path: Path
+) -> None:
+    connection = connect(own_server, linger=30)
+    process = await connection.start(Request(command=f"echo up; {until_there(tmp_path / 'go')}; echo on"))
     await anext(process.chunks())
     for _ in range(3):
         front(own_server).cut()
         await until(lambda: not connection._resident.attached)
         await until(lambda: connection._resident.attached)
+    (tmp_path / "go").touch()
     assert (await collect(process)).stdout == b"on\n"
 
 

@@ -48,7 +48,7 @@ async def test_many_first_users_share_one_program(here: HereConnection) -> None:
 
 
 async def test_a_program_that_ends_is_noticed_and_made_anew(here: HereConnection) -> None:
-    process = await here.start(Request(command="echo up; sleep 0.5"))
+    process = await here.start(Request(command="echo up; cat", stdin=True))
     await anext(process.chunks())
     os.kill(resident_pid(here), signal.SIGKILL)
     with pytest.raises(ConnectionLostError, match="this machine ended"):
