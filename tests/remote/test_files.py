@@ -20,8 +20,8 @@ from running import run, until
 from pi_v_jupyter.errors import ConnectionLostError, EditError, RemoteFileError, UsageError, VersError
 from pi_v_jupyter.machine import Command, Here, Machine
 from pi_v_jupyter.remote import files
-from pi_v_jupyter.remote._resident import writing
-from pi_v_jupyter.remote._resident.files import Call
+from pi_v_jupyter.remote._resident import editing, writing
+from pi_v_jupyter.remote._resident.files import Call, Refusal
 from pi_v_jupyter.remote.connection import Connection
 from pi_v_jupyter.remote.files import MOST, Change, Edited
 
@@ -488,16 +488,20 @@ async def test_bytes_that_are_no_text_survive_an_edit_beside_them(machine: Machi
     assert path.read_bytes() == b"\xff\0\r\nname = new\n\x81"
 
 
-async def test_a_file_that_changes_meanwhile_is_not_edited(machine: Machine, tmp_path: Path) -> None:
+async def test_a_file_that_changes_meanwhile_is_not_edited(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    path.write_bytes(b"old\n" + b"x\n" * 20_000_000)
-    editing = asyncio.create_task(machine.edit(path, "old", "new"))
-    await until(lambda: len(list(tmp_path.iterdir())) > 1)  # its successor is being written
-    with path.open("ab") as file:
-        file.write(b"more\n")
-    with pytest.raises(EditError, match="changed by somebody else meanwhile"):
-        await editing
-    assert path.read_bytes() == b"old\n" + b"x\n" * 20_000_000 + b"more\n"
+    path.write_bytes(b"old\n")
+
+    def changed() -> bool:
+        """Looked at while its successor is written."""
+        if len(list(tmp_path.iterdir())) > 1:
+            path.write_bytes(b"old and more\n")
+        return False
+
+    call = Call(str(tmp_path), stopped=changed, whole=lambda: True, opened=lambda: -1)
+    with pytest.raises(Refusal, match="changed by somebody else meanwhile"):
+        editing.edit(call, str(path), [[["old", "new"]]])
+    assert path.read_bytes() == b"old and more\n"
     assert list(tmp_path.iterdir()) == [path]
 
 
