@@ -189,6 +189,6 @@ def test_a_command_may_be_run_from_plain_code(server: Loopback, io_loop: asyncio
     results: list[str] = []
     thread = threading.Thread(target=lambda: results.append(loops.wait(machine.run("echo thread")).stdout))
     thread.start()
-    thread.join(20)
+    thread.join(60)
     assert results == ["thread\n"]
     loops.wait(machine.close())

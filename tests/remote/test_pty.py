@@ -37,7 +37,7 @@ class Screen:
 
     async def see(self, text: str) -> str:
         """Wait for `text`, and leave what follows for the next look."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while text not in self.text:
                 stream, data = await anext(self._chunks)
                 assert stream == "stdout"
