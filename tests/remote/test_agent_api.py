@@ -161,7 +161,7 @@ async def test_a_call_is_stopped_with_its_run(platform: Platform, home: Home, ag
     await until(lambda: platform.asked)
     assert (await agent.command(type="abort"))["success"]
     await until(platform.left.is_set, 15)  # its own deadline would be 30
-    assert home.status("lead")["status"] == "aborted"
+    await until(lambda: home.status("lead")["status"] == "aborted")
 
 
 async def test_what_others_say_is_bounded_and_marked(platform: Platform, home: Home, agent: Agent) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from loopback import Loopback, MemoryPins, loopback_sshd
 from machines import Reached
-from running import until
+from running import alive, until
 from served import clean
 
 from pi_v_jupyter.errors import KernelError, UsageError
@@ -75,7 +75,7 @@ async def asleep(kernel: Kernel) -> asyncio.Task[Message]:
     cell = asyncio.create_task(
         kernel.execute(code, lambda m: began.set() if m["msg_type"] == "stream" else None)
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         await began.wait()
     return cell
 
@@ -245,12 +245,7 @@ async def test_a_keeper_that_is_killed_takes_its_kernel_along(machine: Reached, 
     os.kill(keeper_pid, signal.SIGKILL)
     with pytest.raises(KernelError, match="ended"):
         await waiting
-    async with asyncio.timeout(20):
-        while (
-            Path(f"/proc/{kernel_pid}").exists()
-            and "Z" not in Path(f"/proc/{kernel_pid}/stat").read_text().split()[2]
-        ):
-            await asyncio.sleep(0.1)
+    await until(lambda: not alive(kernel_pid))
     assert texts((await run(kernel, "print('again')"))[1]) == "again\n"
 
 
@@ -319,9 +314,10 @@ async def test_one_that_does_not_answer_is_replaced(
     _, messages = await run(kernel, "import os\nprint(os.getppid())")
     os.kill(int(texts(messages)), signal.SIGSTOP)
     await kernel.close()
-    monkeypatch.setattr("pi_v_jupyter.remote.kernel.ANSWER_TIMEOUT", 1.0)
-    with pytest.raises(KernelError, match="does not answer"):
-        await run(kernel, "1")
+    with monkeypatch.context() as patched:  # the one that takes its place may be slow to begin
+        patched.setattr("pi_v_jupyter.remote.kernel.ANSWER_TIMEOUT", 1.0)
+        with pytest.raises(KernelError, match="does not answer"):
+            await run(kernel, "1")
     await kernel.restart()
     assert texts((await run(kernel, "print('again')"))[1]) == "again\n"
 

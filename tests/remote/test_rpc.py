@@ -57,6 +57,7 @@ for line in sys.stdin:
         sys.exit("cannot go on")
     if kind == "deaf":
         os.close(0)
+        say(type="deaf")
         time.sleep(300)
     if kind == "silent":
         continue
@@ -168,6 +169,10 @@ async def test_one_whose_minder_is_killed_is_lost(rpc: Rpc) -> None:
 async def test_one_that_listens_no_more_but_runs_is_told_as_it_is(rpc: Rpc) -> None:
     with pytest.raises(AgentTimeoutError):
         await rpc.command("deaf", timeout=1)
+    async with aclosing(rpc.events()) as found:
+        async for _, event in found:
+            if event["type"] == "deaf":
+                break
     with pytest.raises(StdinError, match="has closed its stdin"):
         await rpc.command("echo")
 

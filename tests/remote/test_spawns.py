@@ -22,7 +22,7 @@ Start = Callable[[], Awaitable[Vers]]
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a VM is logged in to as root")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(swarm, "PATIENCE", 0.5)  # for a pi that never says a word
 
@@ -179,6 +179,7 @@ async def test_a_stop_deletes_also_what_waited_for_its_turn(
     assert vms.vms == {} and vers.swarm.records.all() == {}
 
 
+@pytest.mark.usefixtures("_impatient")
 async def test_what_a_second_stop_leaves_is_shown_as_leaving_and_goes_at_a_later_look(
     vers: Vers, vms: Farm, start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -205,6 +206,7 @@ async def test_what_a_second_stop_leaves_is_shown_as_leaving_and_goes_at_a_later
     assert await later.swarm.agents() == [] and vms.vms == {} == later.swarm.records.all()
 
 
+@pytest.mark.usefixtures("_impatient")
 async def test_what_a_stopped_spawn_left_is_not_deleted_once_it_is_used_or_has_another_name(
     vers: Vers, vms: Farm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

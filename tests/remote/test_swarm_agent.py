@@ -7,14 +7,14 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from pi_tools import Home, Model, new_home, scripted
-from running import descriptors, until
+from running import sockets, until
 
 
 @pytest.fixture
@@ -24,13 +24,13 @@ def model(tmp_path: Path) -> Iterator[Model]:
 
 
 @pytest.fixture
-def home(tmp_path: Path, model: Model) -> Iterator[Home]:
+async def home(tmp_path: Path, model: Model) -> AsyncIterator[Home]:
     """A home without a pi that runs; what is started in it is ended."""
     home = new_home(tmp_path, model)
     home.identify(vmId="vm-1", agentId="one", rootVmId="vm-1")
     yield home
     call(home, "stop")
-    assert not [process for process in psutil.process_iter(["environ"]) if lives_in(process, home)]
+    await until(lambda: not any(lives_in(each, home) for each in psutil.process_iter(["environ"])))
 
 
 def lives_in(process: psutil.Process, home: Home) -> bool:
@@ -125,9 +125,10 @@ async def test_a_pi_that_is_gone_is_known_at_once(home: Home) -> None:
     pi.send_signal(signal.SIGSTOP)
     silent = await asyncio.to_thread(refusal, home, "send", "--timeout", "0.5", given={"type": "get_state"})
     assert "pi gave no answer to 'get_state' within 0.5 s" in silent
-    before = descriptors(pi.ppid())
+    minder = pi.ppid()
+    before = sockets(minder)
     waiting = asyncio.create_task(asyncio.to_thread(refusal, home, "send", given={"type": "get_state"}))
-    await until(lambda: descriptors(pi.ppid()) > before)  # its minder has another client
+    await until(lambda: sockets(minder) - before)  # it has another client
     os.kill(pi.pid, signal.SIGKILL)
     assert "pi ended before it answered (it ended: SIGKILL" in await waiting
     assert "No pi runs on this machine (it ended: SIGKILL" in refusal(home, "send", given={})

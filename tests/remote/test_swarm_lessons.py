@@ -73,12 +73,15 @@ async def test_no_more_are_made_ready_at_once_than_the_bound(
     vers: Vers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(provision, "AT_ONCE", 2)
-    begin, at_work, most = Agent.begin, set[str](), 0
+    begin, at_work, most, both = Agent.begin, set[str](), 0, asyncio.Event()
 
     async def counted(agent: Agent, model: Any) -> None:
         nonlocal most
         at_work.add(agent.label)
         most = max(most, len(at_work))
+        if most == 2:
+            both.set()
+        await both.wait()
         await begin(agent, model)
         at_work.discard(agent.label)
 
@@ -314,11 +317,13 @@ async def test_a_reconnect_remembers_history_and_state(vers: Vers, start: Start)
     agent = await one(vers)
     await done(agent, "say The first answer.", "write note.txt some")
     await done(agent, "say The second.", "fail and that is that")
-    for told in ("hold", None):
+    for told in ("say I wait.\nhold", None):
         if told:
             await agent.task(told)
+            await until(lambda: agent.result().text)  # it is past what it was asked
         else:
             await agent.abort()
+            await agent.finished()
         again = await (await start()).swarm.agent("a")
         assert again.state == agent.state == ("working" if told else "aborted")
         assert [(run.prompt, run.answers, run.outcome) for run in again.story.runs] == [
