@@ -63,10 +63,9 @@ def how(request: pytest.FixtureRequest) -> dict[str, Any]:
 @pytest.fixture
 def open_folder() -> Any:
     """A folder that everybody may write to, and that is no scratch."""
-    folder = Path("/var/lib/pi-v-open")
     if os.geteuid() != 0:
         pytest.skip("there is such a folder where root makes one")
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix="pi-v-open-", dir="/var/lib"))
     folder.chmod(0o777)
     (folder / "kept").write_text("kept\n")
     (folder / "kept").chmod(0o666)
@@ -106,9 +105,10 @@ def test_a_pipe_with_a_name_cannot_be_written_to(how: dict[str, Any], open_folde
 
 
 def test_nothing_it_has_started_is_left_and_its_end_is_told(how: dict[str, Any]) -> None:
-    out, _, code, _ = run("setsid sleep 4322 & sleep 4322 & echo begun; exit 7", **how)
+    long = f"sleep 4322.{os.getpid()}"
+    out, _, code, _ = run(f"setsid {long} & {long} & echo begun; exit 7", **how)
     assert (out, code) == ("begun\n", 7)
-    left = subprocess.run(["pgrep", "-fx", "sleep 4322"], capture_output=True, text=True, check=False)
+    left = subprocess.run(["pgrep", "-fx", long], capture_output=True, text=True, check=False)
     assert left.stdout == ""
     assert run("kill -9 $$", **how)[2] == 137
 
