@@ -70,14 +70,13 @@ class Pi:
         elif kind == "extension_ui_response":
             self.told.put(command)
             return
+        elif kind == "abort":
+            self.abort()
         about: dict[str, Any] = {"error": error} if error else {"data": data} if data else {}
         emit("response", id=command.get("id"), command=kind, success=not error, **about)
         if error:
             return
-        if kind == "abort":
-            self.stop.set()
-            self.told.put({"cancelled": True})
-        elif kind == "prompt" and self.busy.is_set():
+        if kind == "prompt" and self.busy.is_set():
             self.queued.append(command["message"])
             emit("queue_update", steering=[], followUp=self.queued)
             if command["streamingBehavior"] == "steer":
@@ -85,7 +84,16 @@ class Pi:
         elif kind == "prompt":
             self.busy.set()
             self.stop.clear()
-            threading.Thread(target=self.run, args=(command["message"],), daemon=True).start()
+            self.running = threading.Thread(target=self.run, args=(command["message"],), daemon=True)
+            self.running.start()
+
+    def abort(self) -> None:
+        """As pi does, which answers when it has stopped."""
+        self.stop.set()
+        if self.busy.is_set():
+            self.told.put({"cancelled": True})
+            self.running.join()
+            self.told = queue.SimpleQueue()  # what nobody took is not for whoever asks next
 
     def run(self, prompt: str) -> None:
         emit("agent_start")
@@ -94,8 +102,11 @@ class Pi:
             emit("message_end", message={"role": "user", "content": content, "timestamp": now()})
             for line in prompt.splitlines():
                 word, _, rest = line.strip().partition(" ")
-                if word in STEPS and not self.stop.is_set():
+                # An abort that comes before it holds ends it, too: there is no other sign that it was one.
+                if word in STEPS and (word == "hold" or not self.stop.is_set()):
                     getattr(self, f"do_{word}")(rest)
+                if word == "hold" and self.stop.is_set():
+                    break
             if self.stop.is_set() or not self.queued:
                 break
             prompt = self.queued.pop(0)
