@@ -81,8 +81,8 @@ def test_a_stop_ends_the_wait_for_a_vm_that_does_not_answer(
     emulator.suspend()
     try:
         loaded.run("await vm.close()")  # so that the next cell has to connect
-        cell = loaded.start("%vm echo never")
-        cell.wait_for(" … ")  # it waits, and says for what
+        cell = loaded.start("print('asking')\n%vm echo never")
+        cell.wait_for("asking")
         loaded.interrupt()
         shown = cell.finish(timeout=QUICK)
         assert shown.error == "CellInterrupted" and "nothing was started on victim" in shown.message
