@@ -6,7 +6,7 @@ import queue
 import re
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,14 +55,18 @@ class Cell:
 
     def wait_for(self, text: str, timeout: float = 60) -> None:
         """Until that was shown."""
-        self._follow(lambda: text in self.outputs.text, timeout)
+        self.until(lambda: text in self.outputs.text, timeout)
+
+    def until(self, holds: Callable[[], object], timeout: float = 60) -> None:
+        """Until what has been heard is so."""
+        self._follow(holds, timeout)
 
     def finish(self, timeout: float = 60) -> Outputs:
         """Until the kernel is idle again."""
         self._follow(lambda: False, timeout)
         return self.outputs
 
-    def _follow(self, enough: Any, timeout: float) -> None:
+    def _follow(self, enough: Callable[[], object], timeout: float) -> None:
         deadline = time.monotonic() + timeout
         while not self._idle and not enough():
             assert time.monotonic() < deadline, f"the cell is not over: {self.outputs}"
@@ -144,7 +148,7 @@ class Kernel:
         self.heard.clear()
         return Cell(self, code, answer)
 
-    def run(self, code: str, timeout: float = 30, answer: str | None = None) -> Outputs:
+    def run(self, code: str, timeout: float = 60, answer: str | None = None) -> Outputs:
         """A cell from its beginning to its end."""
         return self.start(code, answer).finish(timeout)
 
@@ -153,6 +157,24 @@ class Kernel:
         message = self.client.complete(code, len(code), reply=True, timeout=30)["content"]
         start, end = message["cursor_start"], message["cursor_end"]
         return [code[:start] + each + code[end:] for each in message["matches"]]
+
+    def offers(self, code: str, offered: Sequence[str] | Set[str]) -> None:
+        """Press Tab until it offers this, a set in any order: what comes too late is there at the next."""
+        deadline = time.monotonic() + 60
+        while True:
+            found = self.complete(code)
+            if (set(found) if isinstance(offered, Set) else found) == offered:
+                return
+            assert time.monotonic() < deadline, f"{code!r} becomes {found}, not {offered}"
+
+    def explains(self, code: str, cursor: int) -> dict[str, Any]:
+        """What is told of the name there, asked until it is found: what comes too late is not told."""
+        deadline = time.monotonic() + 60
+        while True:
+            told: dict[str, Any] = self.client.inspect(code, cursor, reply=True, timeout=60)["content"]
+            if told["found"]:
+                return dict(told["data"])
+            assert time.monotonic() < deadline, f"nothing is told of {code!r}"
 
     def value(self, code: str) -> Any:
         """The value of an expression there; it must be one that `repr` tells."""
@@ -169,7 +191,7 @@ class Kernel:
         self._manager.restart_kernel(now=True)
         self.client.wait_for_ready(timeout=60)
 
-    def status(self, timeout: float = 20) -> str:
+    def status(self, timeout: float = 60) -> str:
         """The status line of the last `%load_ext`, once the platform has answered."""
         deadline = time.monotonic() + timeout
         while not self.late and time.monotonic() < deadline:

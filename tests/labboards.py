@@ -11,7 +11,7 @@ from labs import SECOND
 from pages import SHOTS
 from playwright.sync_api import Browser, Locator, Page, expect
 
-WAIT = 30 * SECOND
+WAIT = 90 * SECOND
 VERS = "vers = get_ipython().find_line_magic('vers').__self__.vers"
 LEAVE_NOTHING = f"""{VERS}
 await vers.swarm.teardown()

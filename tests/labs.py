@@ -29,6 +29,7 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--disable-smooth-scrolling",  # or a test reads where something is while it is on its way
 ]
 TOKEN = "lab-test-token"
 SECOND = 1000  # milliseconds
@@ -102,6 +103,12 @@ def first(page: Page) -> Locator:
             expect(prompt).to_contain_text(re.compile(r"[*\d]"), timeout=10 * SECOND)
             return shown
     pytest.fail("JupyterLab takes no keys")
+
+
+def save(page: Page) -> None:
+    """Save the notebook, and wait until it is saved."""
+    page.locator("[data-command='docmanager:save']").first.click()
+    expect(page.locator(".jp-mod-current.jp-mod-dirty")).to_have_count(0, timeout=60 * SECOND)
 
 
 def finished(page: Page, number: int) -> Locator:

@@ -175,7 +175,7 @@ def dashboard(
     `theme`: "light", "dark", or "" for none; `clock`: the page's clock is moved by hand.
     """
     page = browser.new_page(viewport={"width": width, "height": 760})
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(30_000)
     if clock:
         page.clock.install()
     errors: list[str] = []

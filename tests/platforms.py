@@ -77,13 +77,15 @@ class Platform:
     def qemus(self) -> list[psutil.Process]:
         """The QEMU processes of this platform that are alive."""
         found = []
-        for process in psutil.process_iter(["environ", "name"]):
+        for process in psutil.process_iter(["environ", "name", "status"]):
+            told = process.info
             if (
-                "qemu" in process.info["name"]
-                and (process.info["environ"] or {}).get("HOME") == self.env["HOME"]
+                "qemu" in told["name"]
+                and (told["environ"] or {}).get("HOME") == self.env["HOME"]
+                and told["status"] != psutil.STATUS_ZOMBIE
             ):
                 found.append(process)
-        return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
+        return found
 
     def api(self) -> httpx.AsyncClient:
         """A client of its API that has the key."""

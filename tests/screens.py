@@ -37,6 +37,7 @@ class Terminal:
             env={**env, "TERM": "xterm-256color"},
             encoding="utf-8",
             dimensions=(LINES, COLUMNS),
+            timeout=60,
         )
         self.screen = _Screen(self.child.send)
         self._stream = pyte.Stream(self.screen)

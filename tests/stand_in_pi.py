@@ -70,14 +70,13 @@ class Pi:
         elif kind == "extension_ui_response":
             self.told.put(command)
             return
+        elif kind == "abort":
+            self.abort()
         about: dict[str, Any] = {"error": error} if error else {"data": data} if data else {}
         emit("response", id=command.get("id"), command=kind, success=not error, **about)
         if error:
             return
-        if kind == "abort":
-            self.stop.set()
-            self.told.put({"cancelled": True})
-        elif kind == "prompt" and self.busy.is_set():
+        if kind == "prompt" and self.busy.is_set():
             self.queued.append(command["message"])
             emit("queue_update", steering=[], followUp=self.queued)
             if command["streamingBehavior"] == "steer":
@@ -85,8 +84,16 @@ class Pi:
         elif kind == "prompt":
             self.busy.set()
             self.stop.clear()
+            self.running = threading.Thread(target=self.run, args=(command["message"],), daemon=True)
+            self.running.start()
+
+    def abort(self) -> None:
+        """As pi does, which answers when it has stopped."""
+        self.stop.set()
+        if self.busy.is_set():
+            self.told.put({"cancelled": True})
+            self.running.join()
             self.told = queue.SimpleQueue()  # what nobody waited for is nothing to the next run
-            threading.Thread(target=self.run, args=(command["message"],), daemon=True).start()
 
     def run(self, prompt: str) -> None:
         emit("agent_start")

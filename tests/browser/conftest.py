@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pages
 import pytest
-from labs import lab
+from labs import SECOND, lab
 from pages import Dashboard
 from platforms import Platform
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 from swarmpages import several, swarm
+
+expect.set_options(timeout=30 * SECOND)  # a computer that is busy with much else is slow to draw
 
 
 @pytest.fixture(scope="module")

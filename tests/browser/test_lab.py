@@ -50,8 +50,7 @@ def test_a_first_notebook(page: Page, tmp_path: Path) -> None:
     expect(shown.locator(".ansi-bold")).to_have_text("bold")
     expect(shown.locator("[data-mime-type='application/vnd.jupyter.stderr']")).to_have_text("problem\n")
 
-    shown = finished(page, PROGRESS)
-    assert shown.inner_text().strip() == "progress 100%"
+    expect(finished(page, PROGRESS)).to_have_text("progress 100%", use_inner_text=True)
 
     shown = run(page, SLEEP)
     expect(shown).to_contain_text("asleep", timeout=30 * SECOND)

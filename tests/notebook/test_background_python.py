@@ -41,16 +41,19 @@ def until(kernel: Kernel, condition: str) -> None:
     good(kernel, f"import asyncio\n{waits}")
 
 
-def test_callbacks_run_on_the_kernels_thread_while_a_cell_runs(where: Where) -> None:  # noqa: F811
-    kernel = where.kernel
+def test_callbacks_run_on_the_kernels_thread_while_a_cell_runs(where: Where, tmp_path: Path) -> None:  # noqa: F811
+    kernel, go = where.kernel, tmp_path / "go"
     where.start(f"web --wait 0 -- {COUNT.format(last=50)}; exit 3")
     good(
         kernel,
         "import threading\nhere, seen, ended = threading.get_ident(), [], []\n"
         "process.on_line('line', lambda line: seen.append((str(line), threading.get_ident())))\n"
-        "process.on_exit(lambda process: ended.append((process.outcome, threading.get_ident())))",
+        "def exited(process):\n"
+        "    ended.append((process.outcome, threading.get_ident()))\n"
+        f"    open({str(go)!r}, 'w').close()  # without this, the next cell does not end\n"
+        "process.on_exit(exited)",
     )
-    shown = good(kernel, "%%vm\nsleep 2; echo over")
+    shown = good(kernel, f"%%vm\nuntil [ -e {go} ]; do sleep 0.05; done; echo over")
     assert shown.stdout == "over\n"
     assert kernel.value("[line for line, _ in seen]") == [f"line {n}" for n in range(1, 51)]
     assert kernel.value("{*(thread for _, thread in [*seen, *ended])} == {here}")

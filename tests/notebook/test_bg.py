@@ -108,7 +108,7 @@ def test_variables_are_set_for_it(where: Where) -> None:
 
 
 def test_an_id_that_runs_is_refused_and_restart_replaces_it(where: Where) -> None:
-    where.start("web --wait 0 -- trap 'echo over; exit 5' TERM; echo first; while :; do sleep 0.1; done")
+    where.start("web --ready first -- trap 'echo over; exit 5' TERM; echo first; while :; do sleep 0.1; done")
     again = f"%bg start web {where.option} {{}} --wait 0 -- echo second; sleep 600"
     refused(where.kernel, again.format(""), "UsageError", f"web runs already on {where.label}.")
     good(where.kernel, again.format("--restart"))
@@ -211,9 +211,9 @@ def test_with_no_active_vm_it_is_here_and_says_so(beside: Kernel) -> None:
 
 def test_on_and_local_name_the_machine_whatever_is_active(beside: Kernel) -> None:
     good(beside, "%bg start web --local --restart -- echo one; sleep 600")
-    good(beside, "%%bg web --local --restart\necho here; sleep 600")
+    good(beside, "%%bg web --local --restart --ready here\necho here; sleep 600")
     good(beside, "%vers local")
-    good(beside, "%%bg web --on loopback --restart\necho there; sleep 600")
+    good(beside, "%%bg web --on loopback --restart --ready there\necho there; sleep 600")
     assert good(beside, "%bg logs web --local").stdout.endswith("here\n")
     assert good(beside, "%bg logs web --on loopback").stdout == "there\n"
     assert rows(good(beside, "%bg list --local"))["web"][0] == "this machine"
@@ -227,8 +227,11 @@ def test_on_and_local_name_the_machine_whatever_is_active(beside: Kernel) -> Non
 
 
 def test_a_cell_of_vm_becomes_a_background_process(beside: Kernel) -> None:
-    shown = good(beside, "%%vm --bg web --cwd / -e A=1\necho $A in $PWD; sleep 600")
-    assert shown.stdout.splitlines()[1:] == ["1 in /"]
+    good(beside, "%%vm --bg web --cwd / -e A=1\necho $A in $PWD; sleep 600")
+    following = beside.start("%bg logs web --on loopback --follow")
+    following.wait_for("1 in /\n")
+    beside.interrupt()
+    assert following.finish().stdout == "1 in /\n"
     for kind, body in (
         ("python", "import sys, time\nprint(sys.argv[0][:5])\ntime.sleep(600)"),
         ("sh", "echo sh; sleep 600"),
@@ -354,13 +357,13 @@ def test_a_machine_that_cannot_be_reached_is_named_and_hides_no_other(two_places
     with started({**two_places, "VERS_VM_PORT": str(free_port())}) as kernel:
         kernel.run("%load_ext pi_v_jupyter")
         kernel.status()
-        good(kernel, "from pi_v_jupyter.magics import background; background.PATIENCE = 0.5")
+        good(kernel, "from pi_v_jupyter.magics import background; background.PATIENCE = 5")
         good(kernel, "vers = get_ipython().magics_manager.registry['Extension'].vers")
         good(kernel, "vers.fleet._active = (await vers.list())[0]  # as if it had been reached once")
         good(kernel, "%bg start web --local --wait 0 -- sleep 600")
         try:
             shown = good(kernel, "%bg list")
-            assert shown.stdout == "loopback is left out: it did not answer within 0.5 s.\n"
+            assert shown.stdout == "loopback is left out: it did not answer within 5 s.\n"
             assert list(rows(shown)) == ["web"]
             good(kernel, "vers.fleet._active, vers.fleet._missing = None, ('a platform', 'deadbeef-1')")
             shown = good(kernel, "%bg list")
@@ -534,7 +537,7 @@ def test_tab_offers_processes_signals_and_what_a_shell_would(beside: Kernel) -> 
         ("%%bg web\ncat /etc/hostn", ["%%bg web\ncat /etc/hostname"]),
         ("%%vm --bg ov", ["%%vm --bg over"]),
     ):
-        assert beside.complete(code) == offered
+        beside.offers(code, offered)
 
 
 def test_help_begins_with_examples(beside: Kernel) -> None:

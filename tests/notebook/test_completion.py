@@ -28,12 +28,10 @@ def offered(kernel: Kernel, code: str) -> list[str]:
     return [each.rpartition("\n")[2].split(" ")[-1] for each in kernel.complete(code)]
 
 
-def soon(kernel: Kernel, code: str) -> list[str]:
-    """What Tab offers when it is pressed until there is something: the first may be too early."""
-    for _ in range(100):
-        if found := kernel.complete(code):
-            return [each.rpartition("\n")[2] for each in found]
-    pytest.fail(f"nothing was ever offered for {code!r}")
+def soon(kernel: Kernel, code: str, *lines: str) -> None:
+    """Tab is pressed until it makes these of the last line of `code`: the first may be too early."""
+    before = "".join(code.rpartition("\n")[:2])
+    kernel.offers(code, [before + line for line in lines])
 
 
 @pytest.fixture
@@ -62,7 +60,7 @@ def test_sub_commands_and_options_are_offered(kernel: Kernel) -> None:
 
 def test_vms_are_offered_by_name_id_and_variable(child: Kernel) -> None:
     vm_id = child.value("held.id")
-    assert soon(child, "%vers use ") == [f"%vers use {name}" for name in ("build", "child", "vm", "held")]
+    soon(child, "%vers use ", *(f"%vers use {name}" for name in ("build", "child", "vm", "held")))
     assert offered(child, "%vers use chi") == ["child"]
     assert offered(child, f"%vers info {vm_id[:6]}") == [vm_id]
     assert offered(child, "%vers rm child ") == ["build", "vm", "held"]
@@ -75,10 +73,8 @@ def test_vms_are_offered_by_name_id_and_variable(child: Kernel) -> None:
 def test_commits_and_tags_are_offered(kernel: Kernel) -> None:
     good(kernel, "kept = %vers commit --name nightly --tag first")
     try:
-        assert soon(kernel, "%vers restore ") == [
-            f"%vers restore {name}" for name in ("first", "nightly", "kept")
-        ]
-        assert soon(kernel, "%vers tag -d fi") == ["%vers tag -d first"]
+        soon(kernel, "%vers restore ", *(f"%vers restore {name}" for name in ("first", "nightly", "kept")))
+        soon(kernel, "%vers tag -d fi", "%vers tag -d first")
         assert offered(kernel, "%vers tag other nig") == ["nightly"]
         assert offered(kernel, "%vers commits -d ke") == ["kept"]
         assert offered(kernel, "%vers info fi") == ["first"]
@@ -88,9 +84,9 @@ def test_commits_and_tags_are_offered(kernel: Kernel) -> None:
 
 def test_kernels_variables_and_tunnels_are_offered(kernel: Kernel) -> None:
     good(kernel, "%%vm python\nonly_there = 1")
-    assert soon(kernel, "%vers kernels restart ") == ["%vers kernels restart python"]
+    soon(kernel, "%vers kernels restart ", "%vers kernels restart python")
     assert offered(kernel, "%%vm python --kernel py") == ["python"]
-    assert soon(kernel, "%vers pull only") == ["%vers pull only_there"]
+    soon(kernel, "%vers pull only", "%vers pull only_there")
     kernel.run("valuable = 1\ndef valueless(): pass")
     assert offered(kernel, "%vers push valu") == ["valuable"]
     assert offered(kernel, "%vm --out valu") == ["valuable"]
@@ -108,20 +104,18 @@ def test_a_shell_cell_knows_what_its_session_knows(kernel: Kernel) -> None:
         "printf '#!/bin/sh\\n' > /srv/tools/tool_of_mine; chmod +x /srv/tools/tool_of_mine; cd /srv\n"
         "export PATH=$PATH:/srv/tools; tool_function() { :; }; alias tool_alias=ls; TOOL_VARIABLE=1",
     )
-    assert soon(kernel, "%%vm\ncd /\ntool_o") == ["tool_of_mine"]
-    assert sorted(soon(kernel, "%vm tool_")) == [
-        f"%vm tool_{name}" for name in ("alias", "function", "of_mine")
-    ]
-    assert soon(kernel, "%%vm\necho $TOOL_V") == ["echo $TOOL_VARIABLE"]
+    soon(kernel, "%%vm\ncd /\ntool_o", "tool_of_mine")
+    kernel.offers("%vm tool_", {f"%vm tool_{name}" for name in ("alias", "function", "of_mine")})
+    soon(kernel, "%%vm\necho $TOOL_V", "echo $TOOL_VARIABLE")
     assert offered(kernel, "%%vm\necho ${TOOL_V") == ["${TOOL_VARIABLE}"]
-    assert soon(kernel, "%%vm bash\nls tool") == ["ls tools/"]
-    assert soon(kernel, "%%vm\ncat my\\ fi") == ["cat my\\ files/"]
-    assert soon(kernel, "%%vm\ncat 'my files/o") == ["cat my\\ files/one"]
-    assert soon(kernel, "%vm --cwd too") == ["%vm --cwd tools/"]
-    assert soon(kernel, "%vm --cwd tools cat not") == ["%vm --cwd tools cat not_a_tool"]
-    assert soon(kernel, "%%vm sh\nbase6") == ["base64"]
+    soon(kernel, "%%vm bash\nls tool", "ls tools/")
+    soon(kernel, "%%vm\ncat my\\ fi", "cat my\\ files/")
+    soon(kernel, "%%vm\ncat 'my files/o", "cat my\\ files/one")
+    soon(kernel, "%vm --cwd too", "%vm --cwd tools/")
+    soon(kernel, "%vm --cwd tools cat not", "%vm --cwd tools cat not_a_tool")
+    soon(kernel, "%%vm sh\nbase6", "base64")
     assert offered(kernel, "%%vm sh\ntool_o") == [], "which is no cell of the session"
-    assert soon(kernel, "%vm --fresh ls /srv/too") == ["%vm --fresh ls /srv/tools/"]
+    soon(kernel, "%vm --fresh ls /srv/too", "%vm --fresh ls /srv/tools/")
 
 
 def test_nothing_that_is_typed_is_run(kernel: Kernel) -> None:
@@ -136,7 +130,9 @@ def test_nothing_that_is_typed_is_run(kernel: Kernel) -> None:
         kernel.complete(f"%vers read {typed}")
         kernel.complete(f"%vm --cwd {typed}")
     assert good(kernel, "%vm ls") == "$(touch ran) `touch ran`\n"
-    (line,) = soon(kernel, "%vm ls \\$")
+    while not (lines := kernel.complete("%vm ls \\$")):
+        pass  # the first may be too early
+    (line,) = lines
     assert good(kernel, line) == "$(touch ran) `touch ran`\n"
     assert good(kernel, "%vm ls") == "$(touch ran) `touch ran`\n"
 
@@ -145,8 +141,8 @@ def test_a_session_that_is_busy_is_not_disturbed(kernel: Kernel) -> None:
     good(kernel, "%%vm\ncd /srv; rm -f gate; mkfifo gate; kept=here")
     good(kernel, BUSY)
     try:
-        assert soon(kernel, "%%vm\nbase6") == ["base64"]
-        assert soon(kernel, "%%vm\nls ga") == ["ls gate"]
+        soon(kernel, "%%vm\nbase6", "base64")
+        soon(kernel, "%%vm\nls ga", "ls gate")
     finally:
         good(kernel, "result = await vm.run('echo > /srv/gate')\nended = running.result(30)")
     assert kernel.value("ended.code") == 0
@@ -168,9 +164,9 @@ def test_the_other_cells_get_no_names_of_this_notebook(kernel: Kernel) -> None:
 def test_paths_of_this_computer_are_offered_for_copies(kernel: Kernel, tmp_path: Path) -> None:
     (tmp_path / "my file").touch()
     (tmp_path / "folder").mkdir()
-    assert kernel.complete(f"%vers cp {tmp_path}/m") == [f"%vers cp {tmp_path}/my\\ file"]
-    assert kernel.complete(f"%vers cp {tmp_path}/f") == [f"%vers cp {tmp_path}/folder/"]
-    assert soon(kernel, "%vers cp buil") == ["%vers cp build:"]
+    soon(kernel, f"%vers cp {tmp_path}/m", f"%vers cp {tmp_path}/my\\ file")
+    soon(kernel, f"%vers cp {tmp_path}/f", f"%vers cp {tmp_path}/folder/")
+    soon(kernel, "%vers cp buil", "%vers cp build:")
 
 
 def test_a_vm_that_stands_still_has_nothing_to_offer_and_says_nothing(
@@ -178,7 +174,7 @@ def test_a_vm_that_stands_still_has_nothing_to_offer_and_says_nothing(
 ) -> None:
     kernel = child
     good(kernel, "%vers use child")
-    soon(kernel, "%vm base6")
+    soon(kernel, "%vm base6", "%vm base64")
     vm_id = kernel.value("held.id")
 
     async def put(state: str) -> None:
@@ -197,14 +193,14 @@ def test_a_vm_that_stands_still_has_nothing_to_offer_and_says_nothing(
     finally:
         asyncio.run(put("Running"))
     assert good(kernel, "%vm echo again") == "again\n"
-    assert soon(kernel, "%vm base6") == ["%vm base64"]
+    soon(kernel, "%vm base6", "%vm base64")
 
 
 def test_without_a_vm_this_machine_is_completed(kernel: Kernel, tmp_path: Path) -> None:
     (tmp_path / "a_file").touch()
     kernel.run("%vers local")
-    assert soon(kernel, f"%%vm\nls {tmp_path}/a_") == [f"ls {tmp_path}/a_file"]
-    assert soon(kernel, "%%vm\nbase6") == ["base64"]
+    soon(kernel, f"%%vm\nls {tmp_path}/a_", f"ls {tmp_path}/a_file")
+    soon(kernel, "%%vm\nbase6", "base64")
 
 
 def test_what_a_vm_says_of_a_cell_never_changes_more_than_the_word_at_the_cursor(kernel: Kernel) -> None:
@@ -225,7 +221,7 @@ def test_what_a_vm_says_of_a_cell_never_changes_more_than_the_word_at_the_cursor
             assert asked["status"] == "ok" and asked["matches"] == [], answer
         true = {"status": "ok", "matches": ["known"], "cursor_start": 10, "cursor_end": 13, "metadata": [1]}
         good(kernel, f"%%vm python\nget_ipython().kernel.do_complete = lambda code, at: {true!r}")
-        assert soon(kernel, cell) == ["known"]
+        soon(kernel, cell, "known")
     finally:
         good(kernel, "%%vm python\nget_ipython().kernel.do_complete = own")
 

@@ -12,7 +12,7 @@ from typing import Any
 import nbformat
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
-from kernels import Kernel, started
+from kernels import WAIT, Kernel, started
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 
@@ -93,8 +93,9 @@ def opened(kernel: Kernel, page: Page) -> str:
 
 
 def bundles(kernel: Kernel) -> list[dict[str, Any]]:
-    """What the latest cell has displayed."""
-    return [each["content"]["data"] for each in kernel.heard if each["msg_type"] == "display_data"]
+    """What the latest cell has displayed, but for what it waited for."""
+    shown = [each["content"]["data"] for each in kernel.heard if each["msg_type"] == "display_data"]
+    return [each for each in shown if not WAIT.search(each["text/plain"])]
 
 
 def test_a_cell_that_shows_it_has_the_widget_and_tables_of_the_same(fresh: Kernel) -> None:

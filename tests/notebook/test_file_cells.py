@@ -131,12 +131,13 @@ def test_tab_completes_paths_there(kernel: Kernel) -> None:
     kernel.run(
         "%%vm\ncd /srv; mkdir -p 'tab here/inner'\ntouch 'tab here/'{one,two}.txt tabular $'tab\\nbroken'"
     )
-    assert kernel.complete("%vers read /srv/ta") == ["%vers read /srv/tab\\ here/", "%vers read /srv/tabular"]
-    assert kernel.complete("%vers read tabu") == ["%vers read tabular"]
-    assert kernel.complete("x = %vers read /srv/tab\\ here/o") == ["x = %vers read /srv/tab\\ here/one.txt"]
-    assert kernel.complete("%%vm write /srv/tab\\ here/") == [
-        f"%%vm write /srv/tab\\ here/{name}" for name in ("inner/", "one.txt", "two.txt")
-    ]
-    assert kernel.complete("%vers cp :/srv/tabu") == ["%vers cp :/srv/tabular"]
-    assert kernel.complete("%vers cp x build:/srv/tabu") == ["%vers cp x build:/srv/tabular"]
+    kernel.offers("%vers read /srv/ta", ["%vers read /srv/tab\\ here/", "%vers read /srv/tabular"])
+    kernel.offers("%vers read tabu", ["%vers read tabular"])
+    kernel.offers("x = %vers read /srv/tab\\ here/o", ["x = %vers read /srv/tab\\ here/one.txt"])
+    kernel.offers(
+        "%%vm write /srv/tab\\ here/",
+        [f"%%vm write /srv/tab\\ here/{name}" for name in ("inner/", "one.txt", "two.txt")],
+    )
+    kernel.offers("%vers cp :/srv/tabu", ["%vers cp :/srv/tabular"])
+    kernel.offers("%vers cp x build:/srv/tabu", ["%vers cp x build:/srv/tabular"])
     assert kernel.complete(f"%vers cp {__file__[:-1]}") == [f"%vers cp {__file__}"]  # IPython's own

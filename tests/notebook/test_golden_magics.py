@@ -34,7 +34,8 @@ def test_the_golden_image_is_built_shown_and_built_from(tidied: Kernel) -> None:
     tidied.run("from pi_v_jupyter.magics import waiting; waiting.SLOW = 0  # of any wait")
     made = tidied.run("cold = %vers golden build --cold --keep", timeout=400)
     assert made.error is None, made.traceback
-    assert made.waits == ["building the golden image … 0 s"], "and that it goes on"
+    (wait,) = made.waits
+    assert wait.startswith("building the golden image … "), "and that it goes on"
     assert re.search(r"^making a machine$", made.stdout, re.MULTILINE), "it says what it does"
     assert re.search(r"^✓ rg \d+\.\d+", made.stdout, re.MULTILINE)
     last = made.stdout.splitlines()[-1]

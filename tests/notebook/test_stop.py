@@ -7,10 +7,9 @@ from kernels import Kernel
 
 pytestmark = pytest.mark.vm
 
-# Looks at the VM from outside the cells' own shell, for a second at most; prints what is left.
+# Looks at the VM from outside the cells' own shell, for a while; prints what is left.
 LEFT = (
-    "%vm --fresh for i in 1 2 3 4 5 6 7 8 9 10; do "
-    "pgrep -f '{what}' >/dev/null || exit 0; sleep 0.1; done; echo left"
+    "%vm --fresh for i in $(seq 100); do pgrep -f '{what}' >/dev/null || exit 0; sleep 0.1; done; echo left"
 )
 
 # Says so once the next command is well under way.

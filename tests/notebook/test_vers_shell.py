@@ -20,6 +20,13 @@ def test_a_notebook_that_is_read_without_its_kernel_says_what_was_there(kernel: 
     assert kernel.value("t.label") == "terminal on build"
 
 
+def runs(kernel: Kernel, what: str) -> None:
+    """Until the VM has a process whose command line matches `what`."""
+    looked = f"%vm --fresh until pgrep -f '[{what[0]}]{what[1:]}' >/dev/null; do sleep 0.1; done"
+    shown = kernel.run(looked)
+    assert shown.error is None, shown.traceback
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
@@ -30,7 +37,7 @@ def test_a_notebook_that_is_read_without_its_kernel_says_what_was_there(kernel: 
 def test_it_runs_a_command_until_it_is_closed(kernel: Kernel, line: str, words: str) -> None:
     opened = kernel.run(f"t = {line}")
     assert opened.error is None, opened.traceback
-    assert not is_gone(kernel, words)
+    runs(kernel, words)
     kernel.run("t.close()")
     assert is_gone(kernel, words)
 
@@ -65,7 +72,7 @@ def own(shared_platform: Platform) -> Iterator[Kernel]:
 def test_unloading_hangs_up(own: Kernel, kernel: Kernel) -> None:
     opened = own.run("t = %vers shell build -- sleep 403.5")
     assert opened.error is None, opened.traceback
-    assert not is_gone(kernel, "sleep 403.5")
+    runs(kernel, "sleep 403.5")
     unloaded = own.run("%unload_ext pi_v_jupyter")
     assert unloaded.error is None, unloaded.traceback
     assert is_gone(kernel, "sleep 403.5")

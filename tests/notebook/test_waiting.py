@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,17 @@ import pytest
 from kernels import Cell, Kernel, started
 from test_terminal import Terminal
 
-WAITS = (
-    "import asyncio\n"
+WAITS = (  # for a file, which is there when the test has seen enough
+    "import asyncio, os\n"
     "extension = get_ipython().magics_manager.registry['Extension']\n"
-    "async def work(seconds):\n"
-    "    await asyncio.sleep(seconds)\n"
+    "async def work(gate):\n"
+    "    while not os.path.exists(gate): await asyncio.sleep(0.02)\n"
     "    return 'done'\n"
-    "async def broken(seconds):\n"
-    "    await asyncio.sleep(seconds)\n"
+    "async def broken(gate):\n"
+    "    await work(gate)\n"
     "    raise ValueError('it broke')\n"
-    "async def interrupted(seconds):\n"
-    "    await asyncio.sleep(seconds)\n"
+    "async def interrupted(gate):\n"
+    "    await work(gate)\n"
     "    extension.notice('by the way')\n"
     "    await asyncio.sleep(0.2)\n"
 )
@@ -60,8 +61,14 @@ def rising(lines: list[str], doing: str) -> bool:
     return len(seconds) > 1 and seconds[0] >= 2 and seconds == sorted(seconds)
 
 
-def test_a_long_wait_is_one_line_that_counts_and_stays_with_its_whole_time(kernel: Kernel) -> None:
-    shown = kernel.run("print(extension.wait(work(3.5), 'creating build'))")
+def test_a_long_wait_is_one_line_that_counts_and_stays_with_its_whole_time(
+    kernel: Kernel, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    cell = kernel.start(f"print(extension.wait(work({str(gate)!r}), 'creating build'))")
+    cell.until(lambda: len(states(kernel.heard)) > 1)
+    gate.touch()
+    shown = cell.finish()
     *counted, last = states(kernel.heard)
     assert rising(counted, "creating build")
     assert re.fullmatch(r"creating build: \d\.\d s", last)
@@ -69,40 +76,63 @@ def test_a_long_wait_is_one_line_that_counts_and_stays_with_its_whole_time(kerne
 
 
 def test_a_short_wait_shows_nothing(kernel: Kernel) -> None:
-    shown = kernel.run("extension.wait(work(0), 'creating build');")
+    shown = kernel.run("extension.wait(work('/'), 'creating build');")
     assert (shown.data, shown.waits) == ([], [])
 
 
-def test_what_fails_leaves_a_final_line_too(kernel: Kernel) -> None:
-    assert kernel.run("extension.wait(broken(2.3), 'creating build')").error == "ValueError"
+def test_what_fails_leaves_a_final_line_too(kernel: Kernel, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    cell = kernel.start(f"extension.wait(broken({str(gate)!r}), 'creating build')")
+    cell.wait_for("creating build … ")
+    gate.touch()
+    assert cell.finish().error == "ValueError"
     assert re.fullmatch(r"creating build: \d\.\d s", states(kernel.heard)[-1])
 
 
 def test_what_is_stopped_leaves_a_final_line_too(kernel: Kernel) -> None:
-    cell: Cell = kernel.start("extension.wait(work(600), 'creating build')")
+    cell: Cell = kernel.start("extension.wait(work('/never'), 'creating build')")
     cell.wait_for("creating build … ")
     kernel.interrupt()
     assert cell.finish().error == "CellInterrupted"
     assert states(kernel.heard)[-1].startswith("creating build: ")
-    assert kernel.run("extension.wait(work(0), 'x')").data == ["'done'"]
+    assert kernel.run("extension.wait(work('/'), 'x')").data == ["'done'"]
 
 
-def test_captured_output_has_no_such_line(kernel: Kernel) -> None:
-    kernel.run("%%capture caught\nprint(extension.wait(work(3.2), 'creating build'))")
+def test_captured_output_has_no_such_line(kernel: Kernel, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    cell = kernel.start(f"%%capture caught\nprint(extension.wait(work({str(gate)!r}), 'creating build'))")
+    time.sleep(3)  # in which there would be one
+    gate.touch()
+    assert cell.finish().error is None
     assert states(kernel.heard) == []
     assert kernel.value("(caught.stdout, caught.stderr, caught.outputs)") == ("done\n", "", [])
 
 
-def test_it_belongs_to_the_cell_that_started_the_task(kernel: Kernel) -> None:
+def test_it_belongs_to_the_cell_that_started_the_task(kernel: Kernel, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
     kernel.strays.clear()
     kernel.run(
         "async def later():\n"
-        "    return extension.wait(work(2.5), 'in a task')\n"
+        f"    return extension.wait(work({str(gate)!r}), 'in a task')\n"
         "task = asyncio.ensure_future(later())"
     )
-    assert kernel.run("await task").data == ["'done'"]
+    cell = kernel.start("await task")
+    cell.until(lambda: states(kernel.strays))
+    gate.touch()
+    assert cell.finish().data == ["'done'"]
     *counted, last = states(kernel.strays)
     assert counted and counted[0].startswith("in a task … ") and last.startswith("in a task: ")
+
+
+def waited(terminal: Terminal, line: str, gate: Path) -> str:
+    """What a line shows that waits for that file, which is there once its wait has been drawn twice."""
+    terminal.child.sendline(line.format(str(gate)))
+    before = ""
+    for _ in range(2):
+        terminal.child.expect(r" … \d+ s")
+        before += terminal.child.before + terminal.child.after
+    gate.touch()
+    return (before + terminal.rest()).strip()
 
 
 def test_a_terminal_has_it_no_longer_when_the_wait_ends(environment: dict[str, str], tmp_path: Path) -> None:
@@ -112,12 +142,12 @@ def test_a_terminal_has_it_no_longer_when_the_wait_ends(environment: dict[str, s
     try:
         terminal.run("%load_ext pi_v_jupyter")
         terminal.run(f"%run -i {script}")
-        shown = terminal.run("print(extension.wait(work(3.2), 'creating build'))")
+        shown = waited(terminal, "print(extension.wait(work({!r}), 'creating build'))", tmp_path / "one")
         *drawn, last = [part.strip() for part in shown.split("\r") if part.strip()]
         assert rising(drawn, "creating build") and last == "done"
         assert shown.endswith(f"{drawn[-1]}\r{' ' * len(drawn[-1])}\rdone")
-        noticed = terminal.run("extension.wait(interrupted(2.3), 'creating build')")
+        noticed = waited(terminal, "extension.wait(interrupted({!r}), 'creating build')", tmp_path / "other")
         assert re.search(r"creating build … \d s\r +\rby the way$", noticed)
-        assert "… " not in terminal.run("print(extension.wait(work(0), 'creating build'))")
+        assert "… " not in terminal.run("print(extension.wait(work('/'), 'creating build'))")
     finally:
         terminal.close()

@@ -46,9 +46,11 @@ async def test_agents_of_one_commit_each_do_their_task_and_leave_nothing(
         await agent.rehearse()
         await agent.command("set_model", provider="scripted", modelId="rehearsal")
         call = {"call": "bash", "with": {"command": f"echo made by {agent.label} > made.txt"}}
-        await follow(agent, {"content": [{"say": "I make it."}, call]}, f"{agent.label} has made it.")
+        held = {"content": [{"say": "I make it."}, {"hold": "/run/go"}, call]}
+        await follow(agent, held, f"{agent.label} has made it.")
     runs = await asyncio.gather(*(agent.task(f"Make it, {agent.label}.") for agent in agents))
     assert [agent.state for agent in agents] == ["working"] * 4
+    await asyncio.gather(*(agent.vm.write("/run/go", "") for agent in agents))
     waited = await vers.swarm.wait(timeout=200)
     assert (waited.ending, waited.unfinished) == ("finished", ())
     assert [result.state for result in waited.results] == ["done"] * 4

@@ -14,9 +14,11 @@ from platforms import Platform
 
 pytestmark = pytest.mark.vm
 
+# It has counted when this returns.
 COUNT = """\
 setsid sh -c 'i=0; while :; do i=$((i+1)); echo $i >> /root/count; sleep 0.02; done' \\
   >/dev/null 2>&1 </dev/null & echo $!
+until [ -s /root/count ]; do sleep 0.05; done
 """
 
 
@@ -53,7 +55,6 @@ async def restore(platform: Platform, commit_id: str) -> str:
 
 async def test_a_process_goes_on_in_both_from_the_same_number(platform: Platform, source: str) -> None:
     pid = (await platform.shell(source, COUNT)).strip()
-    await platform.shell(source, "until [ -s /root/count ]; do sleep 0.05; done")
     (twin,) = await branch(platform, source)
     for vm in (source, twin):
         before = int(await platform.shell(vm, "tail -n1 /root/count"))

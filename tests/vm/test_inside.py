@@ -105,7 +105,15 @@ async def test_a_command_whose_answer_was_lost_with_the_daemon_is_not_run_again(
 ) -> None:
     own_platform.up()
     vm_id = await own_platform.create()
-    asked = {"json": {"command": ["sh", "-c", "echo x >> /root/runs; sleep 2; echo done"]}}
+    asked = {
+        "json": {
+            "command": [
+                "sh",
+                "-c",
+                "echo x >> /root/runs; until [ -e /run/go ]; do sleep 0.1; done; echo done",
+            ]
+        }
+    }
     async with own_platform.api() as api:
         api.headers["X-Idempotency-Key"] = "once"
         lost = asyncio.create_task(api.post(f"/vm/{vm_id}/exec", **asked))
@@ -116,6 +124,7 @@ async def test_a_command_whose_answer_was_lost_with_the_daemon_is_not_run_again(
         with pytest.raises(httpx.TransportError):
             await lost
     own_platform.up()
+    await own_platform.inside(vm_id, "touch /run/go")
     async with own_platform.api() as api:
         api.headers["X-Idempotency-Key"] = "once"
         answer = await api.post(f"/vm/{vm_id}/exec", **asked)

@@ -26,7 +26,7 @@ ASK = """
 import json, socket, sys
 for host, port in json.loads(sys.argv[1]):
     try:
-        with socket.create_connection((host, port), timeout=2) as s:
+        with socket.create_connection((host, port), timeout=float(sys.argv[2])) as s:
             print(host, s.recv(100).decode())
     except OSError:
         print(host, "nothing")
@@ -136,10 +136,15 @@ async def inside() -> AsyncIterator[Server]:
         yield server
 
 
-async def asked(platform: Platform, vm: str, *targets: tuple[str, int]) -> list[str]:
-    """What the VM gets from each of `targets`."""
-    command = f"python3 -c {shlex.quote(ASK)} {shlex.quote(json.dumps(targets))}"
+async def asked(platform: Platform, vm: str, *targets: tuple[str, int], seconds: float = 2) -> list[str]:
+    """What the VM gets from each of `targets`, for which it waits so long."""
+    command = f"python3 -c {shlex.quote(ASK)} {shlex.quote(json.dumps(targets))} {seconds}"
     return [line.partition(" ")[2] for line in (await platform.shell(vm, command)).splitlines()]
+
+
+async def welcomed(platform: Platform, vm: str, server: Server) -> bool:
+    """Is the VM greeted by it?"""
+    return await asked(platform, vm, (server.address, server.port), seconds=60) == ["welcome"]
 
 
 @pytest.fixture
@@ -153,7 +158,7 @@ async def vm(platform: Platform) -> Any:
 async def test_the_outside_is_reached_from_the_first_moment(
     platform: Platform, vm: str, outside: Server
 ) -> None:
-    assert await asked(platform, vm, (outside.address, outside.port)) == ["welcome"]
+    assert await welcomed(platform, vm, outside)
 
 
 async def test_a_large_transfer_arrives_whole_both_ways(platform: Platform, vm: str, outside: Server) -> None:
@@ -267,7 +272,7 @@ async def test_without_its_daemon_nothing_gets_out_of_a_vm_and_with_the_next_all
     vm = await platform.create()
     async with platform.api() as api:
         await api.post(f"/vm/{vm}/api_key")
-    assert await asked(platform, vm, (outside.address, outside.port)) == ["welcome"]
+    assert await welcomed(platform, vm, outside)
     key = asyncssh.import_private_key((await platform.get(f"/vm/{vm}/ssh_key"))["ssh_private_key"])
     (qemu,) = platform.qemus()
     (ssh_port,) = (c.laddr.port for c in qemu.net_connections() if c.status == psutil.CONN_LISTEN)
@@ -286,7 +291,7 @@ async def test_without_its_daemon_nothing_gets_out_of_a_vm_and_with_the_next_all
         config=None,
         agent_path=None,
     ) as straight:
-        done = await straight.run(f"python3 -c {shlex.quote(ASK)} {targets}", check=True)
+        done = await straight.run(f"python3 -c {shlex.quote(ASK)} {targets} 2", check=True)
         datagrams = (
             "import socket\nwith socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:\n"
             f"    for _ in range(5000): s.sendto(b'flood', ({outside.address!r}, {outside.port}))"
@@ -299,7 +304,7 @@ async def test_without_its_daemon_nothing_gets_out_of_a_vm_and_with_the_next_all
     assert kept < 100_000  # whatever QEMU has to say about each of them
 
     platform.up()
-    assert await asked(platform, vm, (outside.address, outside.port)) == ["welcome"]
+    assert await welcomed(platform, vm, outside)
     api_port = int(platform.description.base_url.split(":")[2].split("/")[0])
     told = await platform.shell(vm, f"curl -s -w ' %{{http_code}}' http://10.0.3.2:{api_port}/api/v1/vm")
     assert told.endswith(" 401")  # what was opened for it is so again

@@ -55,7 +55,7 @@ async def test_snapshots_and_restores_work_where_no_process_may_be_read(
         source = fleet.create(VMConfig())
         await fleet.started(source.vm_id)
         await sh(fleet, source.vm_id, "echo in memory > /run/note; setsid sleep 1000 >/dev/null 2>&1 &")
-        pid = await sh(fleet, source.vm_id, "pgrep -x sleep")
+        pid = await sh(fleet, source.vm_id, "until pgrep -x sleep; do :; done")
         commit = await fleet.commit(source.vm_id, name=None, description=None, keep_paused=False)
         made = [
             *await fleet.restore(commit.commit_id),
