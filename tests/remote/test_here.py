@@ -42,6 +42,23 @@ async def test_commands_have_the_notebooks_own_environment(
     assert (await run(here, command="echo $PATH $OWN")).stdout.startswith(b"/own/bin:")
 
 
+async def test_commands_can_be_interrupted_whatever_the_notebook_itself_ignores() -> None:
+    """A kernel ignores SIGINT between its cells, and nohup leaves programs that ignore SIGHUP."""
+    numbers = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    here = HereConnection()
+    try:
+        ignored = await run(here, command="grep SigIgn /proc/self/status")
+        in_shell = await run(here, shell="s", code="sh -c 'kill -INT $$; echo not interrupted'")
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+        await here.close()
+    mask = int(ignored.stdout.split()[1], 16)
+    assert not [number for number in numbers if mask >> (number - 1) & 1]
+    assert in_shell.stdout == b""
+
+
 async def test_many_first_users_share_one_program(here: HereConnection) -> None:
     outcomes = await asyncio.gather(*(run(here, command="echo $PPID") for _ in range(20)))
     assert {int(outcome.stdout) for outcome in outcomes} == {resident_pid(here)}

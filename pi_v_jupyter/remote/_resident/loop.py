@@ -46,7 +46,8 @@ class Loop:
         self.wake.setblocking(False)
         self.wake_writer.setblocking(False)
         signal.signal(signal.SIGCHLD, lambda *_: None)  # a handler, or the wake-up descriptor stays silent
-        signal.signal(signal.SIGHUP, lambda *_: None)  # not SIG_IGN, which commands would inherit
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):  # a kernel, or nohup, had them ignored
+            signal.signal(number, lambda *_: None)  # not SIG_IGN, which commands would inherit
         signal.set_wakeup_fd(self.wake_writer.fileno(), warn_on_full_buffer=False)
         self.watch(self.wake.fileno(), selectors.EVENT_READ, self.woken)
 
