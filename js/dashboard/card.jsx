@@ -60,7 +60,7 @@ export function Trouble({ card }) {
   );
 }
 
-/** `choose(id, range)`: it is to be selected, or not any more; `range`: all from the last one on; `drafts` as `Questions`. */
+/** `choose(id, on, range)`: it is to be selected, or not any more; `range`: all from the last one on; `drafts` as `Questions`. */
 export const Card = memo(({ id, card, selected, choose, open, drafts }) => (
   <article class={`pi-v-card pi-v-tone-${tone(card.state)}`} data-agent={id} aria-label={card.label}>
     <header>
@@ -69,7 +69,7 @@ export const Card = memo(({ id, card, selected, choose, open, drafts }) => (
         checked={selected}
         aria-label={`Select ${card.label}`}
         title="With Shift, all from the last one on"
-        onClick={(event) => choose(id, event.shiftKey)}
+        onClick={(event) => choose(id, event.target.checked, event.shiftKey)}
       />
       <h3>
         <button type="button" class="pi-v-open" title={`Open ${card.label}`} onClick={() => open(id)}>

@@ -25,14 +25,20 @@ export function whyNotAbort(ids, agents) {
   return ids.some((id) => busy(agents[id])) ? "" : "Nothing is being done that could be aborted.";
 }
 
+// A button may be drawn still while its agent is gone, or has nothing to do any more.
+const those = (ids, { agents }) => ids.filter((id) => id in agents);
+
 /** Abort those of `ids` that work. */
 export function abort(ids, { store, act }) {
-  return act("abort", { agents: ids.filter((id) => busy(store.state.agents[id])) });
+  const working = those(ids, store.state).filter((id) => busy(store.state.agents[id]));
+  if (working.length) act("abort", { agents: working });
 }
 
 /** Start their pis anew; asks, if one is there still. */
-export async function restart(ids, { store, act, ask }) {
+export async function restart(drawn, { store, act, ask }) {
   const { agents } = store.state;
+  const ids = those(drawn, store.state);
+  if (ids.length === 0) return;
   const alive = ids.filter((id) => agents[id].state !== "lost" && !over(agents[id]));
   const sure =
     alive.length === 0 ||
@@ -42,11 +48,13 @@ export async function restart(ids, { store, act, ask }) {
       yes: "Restart",
       danger: true,
     }));
-  return sure && act("restart", { agents: ids });
+  if (sure) act("restart", { agents: ids });
 }
 
-/** Delete them with their VMs, when that was asked. Was it done? */
-export async function teardown(ids, { store, act, ask }) {
+/** Delete them with their VMs, when that was asked. */
+export async function teardown(drawn, { store, act, ask }) {
+  const ids = those(drawn, store.state);
+  if (ids.length === 0) return;
   const one = ids.length === 1;
   const whose = one ? "its VM" : "their VMs";
   const from = offspring(ids, store.state);
@@ -58,6 +66,5 @@ export async function teardown(ids, { store, act, ask }) {
   if (from.commits.length) text.push(`Commits of them stay: ${from.commits.join(", ")}.`);
   const title = `Delete ${several(ids.length, "agent")} with ${whose}?`;
   const yes = `Delete ${several(ids.length, "VM")}`;
-  if (!(await ask({ title, text, yes, danger: true }))) return false;
-  return (await act("teardown", { agents: ids })).ok;
+  if (await ask({ title, text, yes, danger: true })) act("teardown", { agents: ids });
 }

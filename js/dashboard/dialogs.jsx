@@ -92,17 +92,24 @@ export function Form({ title, text = [], fields = [], yes, danger = false, inten
   );
 }
 
+/** Why the answer `failure`, if there is one, was no. */
+export function Refused({ failure }) {
+  return (
+    <div role="alert">
+      {failure && (
+        <p class="pi-v-refused">
+          <Code text={failure.text} /> <Code text={failure.hint} />
+        </p>
+      )}
+    </div>
+  );
+}
+
 /** What came of what the form sent. */
 function Outcome({ failure, waits }) {
   return (
     <>
-      <div role="alert">
-        {failure && (
-          <p class="pi-v-refused">
-            <Code text={failure.text} /> <Code text={failure.hint} />
-          </p>
-        )}
-      </div>
+      <Refused failure={failure} />
       <div role="status">{waits && <p class="pi-v-dim">It will be done when the cell has ended, also if this is closed.</p>}</div>
     </>
   );

@@ -58,7 +58,7 @@ export function machineActions({ store, act, fill }, ids, show) {
     const further = descendants(machines, commits, ids);
     const values = await fill({
       title: ids.length === 1 ? `Delete ${called}?` : `Delete ${several(ids.length, "machine")}?`,
-      text: goes(store.state, ids, further),
+      text: goes({ machines, commits }, ids, further),
       fields: further.length ? [{ name: "branches", label: `Delete ${further.length === 1 ? "that one" : "those"} too`, type: "checkbox" }] : [],
       yes: "Delete",
       danger: true,
@@ -83,18 +83,25 @@ export function machineActions({ store, act, fill }, ids, show) {
 /** What goes with machines, and what came from them. */
 function goes({ machines, commits }, ids, further) {
   const it = ids.length === 1 ? "it" : "them";
-  const agents = ids.map((id) => machines[id].agent).filter(Boolean);
+  const agents = working(machines, ids);
+  const too = working(machines, further);
   const active = ids.find((id) => machines[id].active);
+  const next = further.find((id) => machines[id].active);
   const kept = Object.values(commits).filter(({ parent }) => ids.includes(parent));
   return [
     ids.length > 1 && `${names(labels(machines, ids))} go.`,
     `What is on ${it} and was not committed is lost.`,
     active && `Cells run on ${machines[active].label} now: afterwards they run on this computer, until another is chosen.`,
-    agents.length > 0 && `${agents.length === 1 ? "An agent works" : `${agents.length} agents work`} there: ${names(agents)}.`,
+    agents.length > 0 && `${agentsWork(agents)} there: ${names(agents)}.`,
     kept.length > 0 && `${several(kept.length, "commit")} of ${it} will stay: ${names(kept.map(({ label }) => label))}.`,
     further.length > 0 && `${several(further.length, "machine")} came from ${it}: ${names(labels(machines, further))}.`,
+    too.length > 0 && `${agentsWork(too)} on ${further.length === 1 ? "that one" : "those"}: ${names(too)}.`,
+    next && `Cells run on ${machines[next].label} now.`,
   ].filter(Boolean);
 }
+
+const working = (machines, ids) => ids.map((id) => machines[id].agent).filter(Boolean);
+const agentsWork = (agents) => (agents.length === 1 ? "An agent works" : `${agents.length} agents work`);
 
 const labels = (items, ids) => ids.map((id) => items[id].label);
 

@@ -82,9 +82,9 @@ const Section = memo(({ machines, commits, model }) => {
 
 /** What can be done with what is chosen. */
 function Actions({ frame, selection: { chosen }, show }) {
-  const { machines } = frame.store.state;
+  const { machines, commits: there } = frame.store.state;
   const vms = [...chosen].filter((id) => id in machines);
-  const commits = [...chosen].filter((id) => !(id in machines));
+  const commits = [...chosen].filter((id) => id in there); // what has just gone, its row goes with the next frame
   return (
     <div class="pi-v-actions">
       {(vms.length > 0 || commits.length === 0) && (

@@ -73,5 +73,5 @@ function walk(event, choose) {
   const next = key === "ArrowDown" ? row.nextElementSibling : row.previousElementSibling;
   if (!next) return;
   next.querySelector("input").focus();
-  if (shiftKey) choose(next.dataset.id, true);
+  if (shiftKey) choose(next.dataset.id, true, true);
 }

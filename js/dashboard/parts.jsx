@@ -15,6 +15,7 @@
 // <Menu label title? kind? actions why?>          a button with actions: a list of {label, onClick, why?, danger?},
 //                                                 or a function that tells it when the menu opens
 // <Said answer onDismiss?>                        the answer of an intent
+// <Refused failure>                               likewise in a dialog, of one that failed; null: none did
 // <Code text>                                     `code` in backquotes
 // <Age at>                                        how long ago, ticking; `at` in seconds since the epoch
 // <Empty>                                         what stands where there is nothing: a sentence and a button
@@ -25,7 +26,7 @@ import { Component } from "preact";
 import { Button, Code } from "./controls.jsx";
 import { useFrame, useTicking } from "./frame.js";
 
-export { Modal } from "./dialogs.jsx";
+export { Modal, Refused } from "./dialogs.jsx";
 export { Menu } from "./menu.jsx";
 export { Button, Code, useFrame };
 

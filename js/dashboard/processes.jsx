@@ -1,7 +1,7 @@
 // Background processes: what runs, where, what it takes, and what it has written.
 
 import { useCallback, useLayoutEffect, useRef, useState } from "preact/hooks";
-import { Age, Button, Code, Empty, memo, Modal, useFrame } from "./parts.jsx";
+import { Age, Button, Code, Empty, memo, Modal, Refused, useFrame } from "./parts.jsx";
 import { names } from "./words.js";
 import "./processes.css";
 
@@ -20,12 +20,20 @@ function size(bytes) {
 
 export function Processes({ store }) {
   const { processes, machines } = store.state;
-  const [read, setRead] = useState(null); // {key, text}: a log that is shown
+  const [read, setRead] = useState(null); // {key, text, failure}: a log that is shown; `text`: null until it is read
+  const shown = useRef("");
   const { act } = useFrame();
   const show = useCallback(async (key) => {
-    const { ok, text } = await act("logs", { process: key, last: LINES }, { quiet: true });
-    if (ok) setRead({ key, text });
+    shown.current = key;
+    setRead((before) => ({ key, text: before?.key === key ? before.text : null, failure: null }));
+    const told = () => shown.current === key;
+    const answer = await act("logs", { process: key, last: LINES }, { quiet: true, told });
+    if (told()) setRead((before) => (answer.ok ? { key, text: answer.text, failure: null } : { ...before, failure: answer }));
   }, []);
+  const close = () => {
+    shown.current = "";
+    setRead(null);
+  };
   const latest = Object.keys(processes).sort((one, other) => processes[other].started - processes[one].started);
   const running = latest.filter((key) => processes[key].state === "running");
   const rest = latest.filter((key) => processes[key].state !== "running");
@@ -61,7 +69,7 @@ export function Processes({ store }) {
         </tbody>
       </table>
       <NotLooked machines={machines} />
-      {read && <Log read={read} name={processes[read.key]?.id ?? read.key} again={() => show(read.key)} onClose={() => setRead(null)} />}
+      {read && <Log read={read} name={processes[read.key]?.id ?? read.key} again={() => show(read.key)} onClose={close} />}
     </div>
   );
 }
@@ -158,8 +166,9 @@ function Log({ read, name, again, onClose }) {
   return (
     <Modal title={`Log of ${name}`} onClose={onClose} wide>
       <pre class="pi-v-log" ref={box} onScroll={scrolled} tabIndex={0} role="region" aria-label={`The last ${LINES} lines of ${name}`}>
-        {read.text || "Nothing was written."}
+        {read.text === null ? !read.failure && "Reading…" : read.text || "Nothing was written."}
       </pre>
+      <Refused failure={read.failure} />
       <footer>
         <Button onClick={again}>Read again</Button>
       </footer>

@@ -1,6 +1,7 @@
 // The box in which one tells agents something.
 
 import { useId, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useSending } from "./drafts.js";
 import { Button, useFrame } from "./parts.jsx";
 import { names } from "./words.js";
 import "./telling.css";
@@ -9,13 +10,14 @@ const LINES = 8; // a box grows to as many
 
 /**
  * Tells `agents`, a list of ids. `works`: does one of them work, so that it has to be said when it is told?
- * `drafts`, a Map, keeps what was typed and not sent, as `draft`.
+ * `drafts` (see drafts.js) keep what was typed and not sent, as `draft`.
  */
 export function Prompt({ agents, works, drafts, draft, label, focus = false }) {
   const { act } = useFrame();
-  const [text, setText] = useState(drafts.get(draft) ?? "");
+  const { typed } = drafts;
+  const [text, setText] = useState(typed.get(draft) ?? "");
   const [how, choose] = useState("steer");
-  const [sending, setSending] = useState(false);
+  const { sending, send } = useSending(drafts, draft, () => setText(typed.get(draft) ?? ""));
   const box = useRef(null);
   const id = useId();
   useLayoutEffect(() => {
@@ -23,20 +25,20 @@ export function Prompt({ agents, works, drafts, draft, label, focus = false }) {
   }, []);
 
   function write(next) {
-    drafts.set(draft, next);
+    typed.set(draft, next);
     setText(next);
   }
-  async function send() {
-    if (text.trim() === "" || sending) return;
-    setSending(true);
+  async function tell() {
     const { ok } = await act(works ? how : "task", { agents, text });
-    setSending(false);
-    if (ok && drafts.get(draft) === text) write("");
+    if (ok && typed.get(draft) === text) typed.delete(draft);
+  }
+  function submit() {
+    if (text.trim() !== "" && !sending) send(tell());
   }
   function key(event) {
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
     event.preventDefault();
-    if (!event.repeat) send(); // a key still held from before says nothing
+    if (!event.repeat) submit(); // a key still held from before says nothing
   }
   const lines = Math.min(LINES, Math.max(2, text.split("\n").length));
   const why = sending ? "It is being sent." : text.trim() === "" ? "Nothing is written yet." : "";
@@ -66,7 +68,7 @@ export function Prompt({ agents, works, drafts, draft, label, focus = false }) {
         )}
         <span class="pi-v-telling-send">
           <small id={`${id}-keys`}>Enter sends, Shift+Enter begins a line</small>
-          <Button kind="main" onClick={send} why={why}>
+          <Button kind="main" onClick={submit} why={why}>
             Send
           </Button>
         </span>

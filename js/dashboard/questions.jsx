@@ -1,12 +1,13 @@
 // Questions of agents, which go no further until they are answered.
 
 import { useId, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useSending } from "./drafts.js";
 import { Button, memo, useFrame } from "./parts.jsx";
 import "./telling.css";
 
 const BUTTONS = 6; // options up to which each is a button
 
-/** All that an agent asks; `focus`: begin there; `drafts`, a Map, keeps what was typed and not sent. */
+/** All that an agent asks; `focus`: begin there; `drafts` (see drafts.js) keep what was typed and not sent. */
 export const Questions = memo(({ agent, label, asks, drafts, focus = false }) => (
   <>
     {asks.map((asked, at) => (
@@ -17,21 +18,22 @@ export const Questions = memo(({ agent, label, asks, drafts, focus = false }) =>
 
 function Question({ agent, label, asked, drafts, focus }) {
   const { act } = useFrame();
-  const [sending, setSending] = useState(false);
   const form = useRef(null);
   const id = useId();
   const draft = `${agent} ${asked.id}`;
-  const [typed] = useState(drafts.get(draft));
+  const [typed] = useState(drafts.typed.get(draft));
+  const { sending, send } = useSending(drafts, draft, () => {});
   useLayoutEffect(() => {
     const first = form.current.querySelector("[data-first]") ?? form.current.querySelector("p"); // no button that answers
     if (focus) first.focus({ preventScroll: true });
   }, []);
-  async function answer(given) {
-    if (sending) return;
-    setSending(true);
+  async function say(given) {
     const { ok } = await act("answer", { agent, dialog: asked.id, ...given });
-    if (ok) drafts.delete(draft); // and it goes with the next snapshot
-    else setSending(false);
+    if (ok) drafts.typed.delete(draft);
+    return ok; // it goes with the next snapshot
+  }
+  function answer(given) {
+    if (!sending) send(say(given));
   }
   // A key that is held since before the question was there answers nothing.
   function key(event) {
@@ -58,7 +60,7 @@ function Question({ agent, label, asked, drafts, focus }) {
         <span class="pi-v-aside">{label} asks: </span>
         <strong>{asked.title}</strong>
       </p>
-      <Kind asked={asked} answer={answer} why={why} label={asked.title} typed={typed} write={(text) => drafts.set(draft, text)} />
+      <Kind asked={asked} answer={answer} why={why} label={asked.title} typed={typed} write={(text) => drafts.typed.set(draft, text)} />
       <LeftOut asked={asked} label={label} />
     </form>
   );

@@ -105,7 +105,7 @@ function Row({ id, called, chosen, choose, actions, graph, name, children }) {
           type="checkbox"
           aria-label={`Choose ${called}`}
           checked={chosen}
-          onClick={(event) => choose(id, event.shiftKey)}
+          onClick={(event) => choose(id, event.target.checked, event.shiftKey)}
         />
       </td>
       <th role="rowheader" scope="row">

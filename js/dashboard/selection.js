@@ -2,24 +2,21 @@
 
 import { useMemo, useRef, useState } from "preact/hooks";
 
-/** {chosen: Set of ids, choose(id, range), chooseAll(on)}; `order` is that of the rows; what is gone is not chosen. */
+/** {chosen: Set of ids, choose(id, on, range), chooseAll(on)}; `order` is that of the rows; what is gone is not chosen. */
 export function useSelection(order) {
   const [picked, pick] = useState(new Set());
   const latest = useRef(order);
   latest.current = order;
   const anchor = useRef("");
-  const choose = useRef((id, range) => {
+  const choose = useRef((id, on, range) => {
     const from = latest.current.indexOf(anchor.current);
     const to = latest.current.indexOf(id);
-    if (range && from >= 0) {
-      const between = latest.current.slice(Math.min(from, to), Math.max(from, to) + 1);
-      pick((before) => new Set([...before, ...between]));
-      return;
-    }
-    anchor.current = id;
+    const ranges = range && from >= 0;
+    if (!ranges) anchor.current = id;
+    const those = ranges ? latest.current.slice(Math.min(from, to), Math.max(from, to) + 1) : [id];
     pick((before) => {
       const after = new Set(before);
-      if (!after.delete(id)) after.add(id);
+      for (const one of those) on ? after.add(one) : after.delete(one);
       return after;
     });
   }).current;

@@ -4,6 +4,7 @@ import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Agent } from "./agent.jsx";
 import { Card, Cost } from "./card.jsx";
 import { abort, restart, teardown, whyNotAbort } from "./deeds.js";
+import { makeDrafts } from "./drafts.js";
 import { Button, Code, Empty, useFrame } from "./parts.jsx";
 import { NotReady, Prompt } from "./prompt.jsx";
 import { useSelection } from "./selection.js";
@@ -25,7 +26,7 @@ export function Swarm({ store }) {
   const selection = useSelection(shown);
   const box = useRef(null);
   const back = useRef(""); // the agent whose card the focus goes back to
-  const { current: drafts } = useRef(new Map());
+  const [drafts] = useState(makeDrafts);
   const there = opened in agents;
   useLayoutEffect(() => {
     const reading = there ? opened : "";

@@ -4,6 +4,8 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { Pane } from "./panes.jsx";
 import { useFrame } from "./parts.jsx";
 
+const TYPED = "input, textarea, select";
+
 /** {all, manager, open(vm), close(vm)}: one per machine; what runs in one that is closed is hung up on. */
 export function useTerminals(model) {
   const { act, store } = useFrame();
@@ -44,6 +46,14 @@ export function Terminals({ terminals: { all, manager, close } }) {
   ));
 }
 
+/** Give it the focus, if it is there, unless somebody has gone on to do something else. */
+function take(box) {
+  if (!box) return;
+  const { activeElement } = box.getRootNode();
+  const left = document.activeElement !== document.body && !box.closest(".pi-v-dashboard").contains(activeElement);
+  if (!left && !activeElement?.matches(TYPED)) box.focus();
+}
+
 /** The widget whose model has this id, with the focus on it as soon as it takes keys, and whenever it is asked for. */
 function Widget({ id, manager, times }) {
   const place = useRef(null);
@@ -55,7 +65,7 @@ function Widget({ id, manager, times }) {
       const box = place.current.querySelector("textarea");
       if (!box) return;
       arrival.disconnect();
-      box.focus();
+      take(box);
     });
     arrival.observe(place.current, { childList: true, subtree: true });
     async function put() {
@@ -71,7 +81,7 @@ function Widget({ id, manager, times }) {
       view?.remove();
     };
   }, [id]);
-  useEffect(() => place.current.querySelector("textarea")?.focus(), [times]);
+  useEffect(() => take(place.current.querySelector("textarea")), [times]);
   return (
     <>
       {trouble && <p role="alert">{trouble}</p>}

@@ -266,6 +266,32 @@ def test_escape_goes_back_to_the_card_and_what_was_typed_is_still_there_next_tim
     expect(card(shown, "alpha").get_by_role("button", name="alpha", exact=True)).to_be_focused()
 
 
+def test_what_is_being_sent_is_sent_once_also_where_the_agent_is_opened_again_meanwhile(
+    shown: Dashboard,
+) -> None:
+    opened(shown)
+    for text, ok, left in (("Look.", False, "Look."), ("Look.", True, "")):
+        box(shown).fill(text)
+        box(shown).press("Enter")
+        shown.page.keyboard.press("Escape")
+        opened(shown)
+        box(shown).press("Enter")
+        expect(shown.page.get_by_role("button", name="Send")).to_have_attribute("title", "It is being sent.")
+        shown.answer("alpha", ok=ok)
+        expect(box(shown)).to_have_value(left)
+    assert shown.intents == [("steer", {"agents": ["vm-a"], "text": "Look."})] * 2
+
+
+def test_a_question_that_is_being_answered_is_answered_once_wherever_it_is_shown(shown: Dashboard) -> None:
+    shown.patch({"agents": {"vm-a": {"asks": [asked("confirm", "Delete build/?")]}}})
+    for _ in range(2):
+        opened(shown).get_by_role("button", name="Yes").click(
+            force=True
+        )  # also where it says that it is sent
+        shown.page.keyboard.press("Escape")
+    assert [name for name, _ in shown.intents] == ["answer"]
+
+
 def test_an_opened_agent_that_is_deleted_makes_room_for_the_others(shown: Dashboard) -> None:
     view = opened(shown)
     shown.page.evaluate(

@@ -113,8 +113,9 @@ def test_a_section_that_cannot_be_drawn_says_so_until_it_can_and_the_others_go_o
 
 def test_the_log_of_a_process_is_shown_as_text_and_read_again(lists: Dashboard) -> None:
     row(lists, "web").get_by_role("button", name="Log").click()
-    lists.answer("line 1\n<img src=x onerror=alert(1)>")
     log = lists.page.get_by_role("dialog", name="Log of web")
+    expect(log.locator("pre")).to_have_text("Reading…")
+    lists.answer("line 1\n<img src=x onerror=alert(1)>")
     expect(log.locator("pre")).to_have_text("line 1\n<img src=x onerror=alert(1)>")
     log.get_by_role("button", name="Read again").click()
     lists.answer("line 2")
@@ -122,6 +123,26 @@ def test_the_log_of_a_process_is_shown_as_text_and_read_again(lists: Dashboard) 
     assert lists.intents == [("logs", {"process": "vm-a web", "last": 200})] * 2
     lists.page.keyboard.press("Escape")
     expect(log).to_have_count(0)
+
+
+def test_why_a_log_cannot_be_read_is_told_in_its_place(lists: Dashboard) -> None:
+    row(lists, "web").get_by_role("button", name="Log").click()
+    lists.answer("alpha does not answer.", ok=False, hint="`%vers doctor` looks for the cause.")
+    log = lists.page.get_by_role("dialog", name="Log of web")
+    expect(log.get_by_role("alert")).to_have_text("alpha does not answer. %vers doctor looks for the cause.")
+    lists.press("Read again")
+    lists.answer("line 1")
+    expect(log.locator("pre")).to_have_text("line 1")
+    expect(log.get_by_role("alert")).to_have_text("")
+    lists.page.keyboard.press("Escape")
+    expect(lists.page.get_by_text("alpha does not answer.")).to_have_count(0)
+
+
+def test_a_log_that_comes_after_it_was_closed_opens_nothing(lists: Dashboard) -> None:
+    row(lists, "web").get_by_role("button", name="Log").click()
+    lists.page.keyboard.press("Escape")
+    lists.answer("line 1")
+    expect(lists.page.get_by_role("dialog")).to_have_count(0)
 
 
 def test_a_log_that_is_read_again_stays_where_one_looks_and_at_its_end_if_that_was_there(

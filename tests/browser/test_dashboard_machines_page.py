@@ -88,6 +88,15 @@ def test_deleting_tells_what_goes_and_what_came_from_it_and_asks(dash: Dashboard
     assert dash.intents == [("delete", {"vms": ["vm-base", "vm-review"]})]
 
 
+def test_what_works_on_branches_that_could_go_too_is_told(dash: Dashboard) -> None:
+    dash.patch({"machines": {"vm-base": {"active": False}, "vm-left": {"active": True, "agent": "fixer"}}})
+    dash.pick("base")
+    dash.press("Delete…")
+    dialog = dash.page.get_by_role("dialog", name="Delete base?")
+    expect(dialog).to_contain_text("An agent works on those: fixer.")
+    expect(dialog).to_contain_text("Cells run on left now.")
+
+
 def test_branches_go_too_only_if_one_says_so(dash: Dashboard) -> None:
     dash.pick("base")
     dash.press("Delete…")
@@ -129,6 +138,9 @@ def test_a_range_and_all_can_be_chosen_by_mouse_and_keys(dash: Dashboard) -> Non
     dash.pick("left")
     dash.page.get_by_label("Choose reviewer-1").click(modifiers=["Shift"])
     assert chosen() == ORDER[1:5]
+    dash.page.get_by_label("Choose 3f9a2c1e").click(modifiers=["Shift"])
+    assert chosen() == ORDER[4:5]
+    expect(dash.page.get_by_role("group", name="Actions for 1 machine", exact=True)).to_be_visible()
     everything = dash.page.get_by_label("Choose all")
     everything.click()
     assert chosen() == ORDER
@@ -145,6 +157,22 @@ def test_what_is_gone_is_not_chosen_any_more(dash: Dashboard) -> None:
     dash.pick("left", "right")
     dash.patch({"machines": {"vm-left": None}})
     expect(dash.page.get_by_role("group", name="Actions for 1 machine", exact=True)).to_be_visible()
+
+
+@pytest.mark.parametrize("gone", [{"machines": {"vm-left": None}}, {"commits": {"c-first": None}}])
+def test_choosing_while_something_that_is_chosen_goes_leaves_the_rest_chosen(
+    dash: Dashboard, gone: dict[str, Any]
+) -> None:
+    """A click draws at once, and what has come meanwhile a moment later."""
+    dash.pick("base", "left", "first", "3f9a2c1e")
+    patch = {"kind": "patch", "seq": dash.seq + 1, "now": pages.NOW, "patch": gone}
+    dash.page.get_by_label("Choose right", exact=True).evaluate(
+        "(it, patch) => { deliver(patch); it.click() }", patch
+    )
+    machines, commits = (2, 2) if "machines" in gone else (3, 1)
+    for group in (f"{machines} machines", "1 commit" if commits == 1 else "2 commits"):
+        expect(dash.page.get_by_role("group", name=f"Actions for {group}", exact=True)).to_be_visible()
+    expect(dash.page.get_by_role("alert")).to_have_count(0)
 
 
 def test_a_row_has_a_menu_for_it_alone(dash: Dashboard) -> None:
@@ -216,6 +244,23 @@ def test_a_machine_has_one_terminal_which_stays_until_it_is_ended(dash: Dashboar
     dash.press("End the terminal on base")
     expect(box).to_have_count(0)
     assert dash.intents[2:] == [("close_terminal", {"vm": "vm-base"})]
+
+
+@pytest.mark.parametrize("place", ["a cell", "Choose left"])
+def test_a_terminal_that_comes_late_takes_no_keys_from_where_one_has_gone_on(
+    dash: Dashboard, place: str
+) -> None:
+    dash.page.evaluate(
+        "document.body.append(Object.assign(document.createElement('textarea'), {ariaLabel: 'a cell'}))"
+    )
+    dash.pick("base")
+    for _ in range(2):
+        dash.press("Terminal")
+        dash.page.get_by_label(place, exact=True).focus()
+        dash.answer("model-7")
+        expect(dash.page.get_by_label("widget model-7")).to_be_visible()
+        dash.page.evaluate("new Promise((done) => setTimeout(done))")
+        expect(dash.page.get_by_label(place, exact=True)).to_be_focused()
 
 
 def test_without_machines_there_is_a_sentence_and_a_button(dash: Dashboard) -> None:

@@ -132,6 +132,10 @@ def test_all_that_are_shown_can_be_selected_aborted_and_restarted(shown: Dashboa
     shown.page.get_by_label("Select eta").click()
     shown.page.get_by_label("Select theta").click(modifiers=["Shift"])
     expect(chosen).to_contain_text("3 selected")
+    shown.page.get_by_label("Select theta").click(modifiers=["Shift"])
+    expect(chosen).to_have_count(0)
+    shown.page.get_by_label("Select theta").click(modifiers=["Shift"])
+    expect(chosen).to_contain_text("3 selected")
     shown.page.get_by_label("Select gamma").click()
     opened(shown).page.keyboard.press("Escape")  # and they are selected still
     expect(chosen).to_contain_text("2 selected")
@@ -139,6 +143,17 @@ def test_all_that_are_shown_can_be_selected_aborted_and_restarted(shown: Dashboa
     expect(abort).to_have_attribute("title", "Nothing is being done that could be aborted.")
     chosen.get_by_role("button", name="Restart").click()
     assert shown.intents[1:] == [("restart", {"agents": ["vm-g", "vm-h"]})]
+
+
+@pytest.mark.parametrize("button", ["Abort", "Restart", "Tear down…"])
+def test_what_has_nothing_to_do_any_more_or_is_gone_is_asked_nothing(shown: Dashboard, button: str) -> None:
+    patch = {"agents": {"vm-a": {"state": "done"} if button == "Abort" else None}}
+    told = {"kind": "patch", "seq": shown.seq + 1, "now": NOW, "patch": patch}
+    it = opened(shown).get_by_role("button", name=button)
+    it.evaluate("(it, told) => { deliver(told); it.click() }", told)  # in one frame
+    shown.deliver(kind="patch", seq=shown.seq + 1, now=NOW, patch={})
+    assert shown.intents == []
+    expect(shown.page.get_by_role("dialog")).to_have_count(0)
 
 
 def test_a_pi_that_is_there_is_restarted_only_when_that_was_asked(shown: Dashboard) -> None:
