@@ -55,6 +55,7 @@ class Board:
         self._snapshots = Snapshots()
         self._last: Snapshot | None = None
         self._known: set[str] = set()  # the sections of which the last snapshot had all there was
+        self._seen: set[str] = set()  # those that had been looked for by then, since anybody looks
         self._changed = asyncio.Event()
         self._looks: Looks | None = None
         self._pulse: asyncio.Task[None] | None = None
@@ -171,16 +172,14 @@ class Board:
         self._terminals.setdefault(viewer, Terminals(viewer.screen))
 
     def _watch(self) -> None:
-        """Look if anybody does: at once, if nobody did before."""
+        """Look if anybody does."""
         if self._looks is None:
             return
-        if not self._viewers.watched:
-            self._looks.watched.clear()
-        else:
-            if not self._looks.watched.is_set():
-                self._looks.watched.set()
-                self._looks.wake()
+        self._looks.watch(anybody=self._viewers.watched)
+        if self._viewers.watched:
             self._changed.set()
+        else:
+            self._seen.clear()
 
     def _started(self) -> Looks:
         if self._looks is None:
@@ -203,7 +202,7 @@ class Board:
             except Exception:
                 log.exception("The dashboard could not be told.")
             if not self._viewers.watched:  # a page has vanished without a word
-                looks.watched.clear()
+                self._watch()
             pause = rest(time.perf_counter() - began)
             await asyncio.sleep(pause)
             with contextlib.suppress(TimeoutError):
@@ -222,12 +221,11 @@ class Board:
         about |= {"plans": self.vers.swarm.plans, "looking": self.vers.plan.is_on}
         now = self._snapshots.make(*parts, self._events.all, **about)
         if self._last is not None:
-            found = [*compare(self._last, now, self._known & looks.known)]
-            for event in found:
-                self._events.add(time.time(), *event)
+            found = [*compare(self._last, now, self._known & looks.known, self._seen)]
             if found:
+                self._events.found(found)
                 now = {**now, "events": self._events.all}
-        self._last, self._known = now, {*looks.known}
+        self._last, self._known, self._seen = now, {*looks.known}, {*looks.seen}
         self._viewers.tell(now, beat=BEAT)
         return now
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from typing import Literal
+import time
+from collections.abc import Callable, Collection, Iterator
+from typing import Literal, NamedTuple
 
 from pi_v_jupyter.dashboard.shape import Event, Snapshot
 from pi_v_jupyter.texts import short
@@ -13,26 +14,34 @@ LONGEST = 400  # characters of one
 
 Kind = Literal["machine", "commit", "agent", "process", "connection", "done", "notice"]
 Level = Literal["info", "warning", "error"]
-Found = tuple[Kind, str, str, Level]
 LEVELS: dict[str, Level] = {"error": "error", "lost": "error", "waiting": "warning", "retrying": "warning"}
 QUIET = ("starting", "")  # states of an agent that are no news: it is looked for
+UNSEEN = "while nobody looked"
 
 
-def compare(old: Snapshot, new: Snapshot, known: Collection[str]) -> Iterator[Found]:
+class Found(NamedTuple):
+    """What has happened. `at` is in seconds since the epoch; 0: that is not known."""
+
+    kind: Kind
+    about: str
+    text: str
+    level: Level = "info"
+    at: float = 0.0
+
+
+def compare(old: Snapshot, new: Snapshot, known: Collection[str], seen: Collection[str]) -> Iterator[Found]:
     """What has happened in between. `known`: the sections of which the old one knew all there was: whatever
-    comes up in another one was there before.
+    comes up in another one was there before. `seen`: those that it had as they were at its time; what has
+    happened in another one may be long ago.
     """
     if new["connection"]["url"] != old["connection"]["url"]:
         return  # another platform has all of its own
     yield from _connection(old, new)
-    if "machines" in known:
-        yield from _machines(old, new)
-    if "commits" in known:
-        yield from _commits(old, new)
-    if "agents" in known:
-        yield from _agents(old, new)
-    if "processes" in known:
-        yield from _processes(old, new)
+    for section, look in SECTIONS.items():
+        if section in known:
+            for found in look(old, new):
+                dated = section in seen or found.at
+                yield found if dated else found._replace(text=f"{found.text}, {UNSEEN}")
 
 
 def _connection(old: Snapshot, new: Snapshot) -> Iterator[Found]:
@@ -40,39 +49,39 @@ def _connection(old: Snapshot, new: Snapshot) -> Iterator[Found]:
     if after["state"] == before["state"]:
         return
     if after["state"] == "trouble":
-        yield "connection", after["label"], after["reason"], "error"
+        yield Found("connection", after["label"], after["reason"], "error")
     elif before["state"] == "trouble":
-        yield "connection", after["label"], "The platform answers again.", "info"
+        yield Found("connection", after["label"], "The platform answers again.", "info")
 
 
 def _machines(old: Snapshot, new: Snapshot) -> Iterator[Found]:
     for id, vm in new["machines"].items():
         before = old["machines"].get(id)
         if before is None:
-            yield "machine", vm["label"], f"is there, {vm['state']}", "info"
+            yield Found("machine", vm["label"], f"is there, {vm['state']}", "info")
             continue
         if vm["label"] != before["label"] and before["name"]:  # new ones are named a moment later
-            yield "machine", vm["label"], f"was called {before['label']} before", "info"
+            yield Found("machine", vm["label"], f"was called {before['label']} before", "info")
         if vm["state"] != before["state"]:
             level: Level = "error" if vm["state"] == "dead" else "info"
-            yield "machine", vm["label"], f"{before['state']} → {vm['state']}", level
+            yield Found("machine", vm["label"], f"{before['state']} → {vm['state']}", level)
         if vm["link"] != before["link"] and "away" in (vm["link"], before["link"]):
             if vm["link"] == "away":
-                yield "machine", vm["label"], "its connection is lost", "warning"
+                yield Found("machine", vm["label"], "its connection is lost", "warning")
             elif vm["link"] == "connected":
-                yield "machine", vm["label"], "is connected again", "info"
+                yield Found("machine", vm["label"], "is connected again", "info")
     for id, vm in old["machines"].items():
         if id not in new["machines"]:
-            yield "machine", vm["label"], "is gone", "info"
+            yield Found("machine", vm["label"], "is gone", "info")
 
 
 def _commits(old: Snapshot, new: Snapshot) -> Iterator[Found]:
     for id, commit in new["commits"].items():
         if id not in old["commits"]:
-            yield "commit", commit["label"], "was made", "info"
+            yield Found("commit", commit["label"], "was made", "info")
     for id, commit in old["commits"].items():
         if id not in new["commits"]:
-            yield "commit", commit["label"], "is gone", "info"
+            yield Found("commit", commit["label"], "is gone", "info")
 
 
 def _agents(old: Snapshot, new: Snapshot) -> Iterator[Found]:
@@ -83,7 +92,7 @@ def _agents(old: Snapshot, new: Snapshot) -> Iterator[Found]:
             continue
         asks = agent["asks"][0]["title"] if state == "waiting" and agent["asks"] else ""
         why = "" if state == "aborted" else agent["detail"] or asks
-        yield "agent", agent["label"], f"{state}: {why}" if why else state, LEVELS.get(state, "info")
+        yield Found("agent", agent["label"], f"{state}: {why}" if why else state, LEVELS.get(state, "info"))
 
 
 def _processes(old: Snapshot, new: Snapshot) -> Iterator[Found]:
@@ -92,7 +101,16 @@ def _processes(old: Snapshot, new: Snapshot) -> Iterator[Found]:
         about = f"{process['id']} on {process['machine']}"
         if before is not None and before["state"] == "running" and process["state"] != "running":
             fine = process["outcome"] == "exit code 0"
-            yield "process", about, f"has ended: {process['outcome']}", "info" if fine else "warning"
+            level: Level = "info" if fine else "warning"
+            yield Found("process", about, f"has ended: {process['outcome']}", level, process["ended"])
+
+
+SECTIONS: dict[str, Callable[[Snapshot, Snapshot], Iterator[Found]]] = {
+    "machines": _machines,
+    "commits": _commits,
+    "agents": _agents,
+    "processes": _processes,
+}
 
 
 class Events:
@@ -101,6 +119,12 @@ class Events:
     def __init__(self) -> None:
         self.all: dict[str, Event] = {}
         self._count = 0
+
+    def found(self, several: Collection[Found]) -> None:
+        """These, which were found now, in the order in which they have happened."""
+        now = time.time()
+        for each in sorted(several, key=lambda each: each.at or now):
+            self.add(min(each.at or now, now), each.kind, each.about, each.text, each.level)
 
     def add(self, at: float, kind: Kind, about: str, text: str, level: Level = "info") -> None:
         """One more; `at` is in seconds since the epoch."""

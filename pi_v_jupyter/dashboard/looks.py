@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from weakref import WeakSet
 
 from pi_v_jupyter.commits import Commit
+from pi_v_jupyter.dashboard import snapshot
 from pi_v_jupyter.dashboard.shape import Connection
 from pi_v_jupyter.errors import VersError
 from pi_v_jupyter.machine import Machine
@@ -50,6 +51,7 @@ class Looks:
     def __init__(self, vers: Vers, changed: Callable[[], object]) -> None:
         self.vers, self._changed = vers, changed
         self.watched = asyncio.Event()
+        self.seen: set[Section] = set()  # what was looked for since then
         self.vms: VMs = VMs([])
         self.commits: list[Commit] = []
         self.known: set[Section] = set()  # of which all is found that there was
@@ -79,7 +81,7 @@ class Looks:
 
     @property
     def processes(self) -> list[BackgroundProcess]:
-        """Those of machines to which there is a connection; what runs an agent is shown as that."""
+        """Those of machines to which there is a connection, or was; what runs an agent is shown as that."""
         agents = self.labels()
         return [
             process
@@ -90,6 +92,15 @@ class Looks:
     def labels(self) -> dict[str, str]:
         """Those of agents by the ids of their VMs, met or not."""
         return self._said | {agent.vm.id: agent.label for agent in self.agents}
+
+    def watch(self, *, anybody: bool) -> None:
+        """Does anybody look? At once, if nobody did before."""
+        if not anybody:
+            self.watched.clear()
+            self.seen.clear()
+        elif not self.watched.is_set():
+            self.watched.set()
+            self.wake()
 
     def wake(self, *sections: Section) -> None:
         """Look again now, for these, or for all."""
@@ -155,7 +166,7 @@ class Looks:
         if connection["url"] != self.connection["url"]:
             self._elsewhere()
         self.vms, self.connection, self.renamed = vms, connection, True
-        self.known.add("machines")
+        self._found("machines")
         if came:
             self.wake("commits")
         if any(vm.id not in self._sized for vm in vms):
@@ -167,6 +178,11 @@ class Looks:
             self._wakes["agents"].set()
         self._enrolled |= self._said.keys()
         return VMS
+
+    def _found(self, section: Section) -> None:
+        self.known.add(section)
+        if self.watched.is_set():
+            self.seen.add(section)
 
     def _elsewhere(self) -> None:
         """The settings name another platform by now."""
@@ -206,7 +222,7 @@ class Looks:
     async def _look_for_commits(self) -> float:
         began = time.perf_counter()
         self.commits = await self.vers.commits()
-        self.known.add("commits")
+        self._found("commits")
         return max(COMMITS, LONG * (time.perf_counter() - began))
 
     async def _look_for_agents(self) -> float:
@@ -215,7 +231,7 @@ class Looks:
             found = await self.vers.swarm.agents()
         except VersError:
             return AGENTS
-        self.known.add("agents")
+        self._found("agents")
         unheard = any(not agent.ready or (agent.trouble and agent.state == "starting") for agent in found)
         self._unheard = self._unheard + 1 if unheard else 0
         return min(SOON * self._unheard, AGENTS) if unheard else AGENTS
@@ -238,10 +254,11 @@ class Looks:
                 return machine, None
 
         found = await asyncio.gather(*map(look, machines))
+        found += [(vm, None) for vm in self.vms if snapshot.away(vm) and vm not in machines]
         self._processes = {
             place: process for machine, told in found for place, process in self._told(machine, told)
         }
-        self.known.add("processes")
+        self._found("processes")
         return max(PROCESSES, EACH * len(machines))
 
     def _told(

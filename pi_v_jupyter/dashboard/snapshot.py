@@ -73,6 +73,11 @@ class Memo(Generic[T]):
         self._made = {id: (None, made) for id, (_, made) in self._made.items()}
 
 
+def away(vm: VM) -> bool:
+    """Is it to be connected, and is not?"""
+    return vm.away and vm.state is not VMState.PAUSED
+
+
 def tunnels(vm: VM) -> list[str]:
     """Such as "8000 → 80": a port of this computer, and where on the VM it leads."""
     return [f"{tunnel.local_port} → {tunnel.remote_port}" for tunnel in vm.tunnels]
@@ -81,7 +86,6 @@ def tunnels(vm: VM) -> list[str]:
 def machine(vm: VM, agent: str, *, active: bool, there: Collection[str]) -> shape.Machine:
     """A VM; `there`: the ids of what it may have come from."""
     info = vm.info
-    away = vm.away and vm.state is not VMState.PAUSED
     return {
         "name": vm.name,
         "label": vm.label,
@@ -91,7 +95,7 @@ def machine(vm: VM, agent: str, *, active: bool, there: Collection[str]) -> shap
         "disk": sizes.mebibytes(info.fs_size_mib) if info.fs_size_mib else "",
         "parent": lineage.origin(vm, there),
         "active": active,
-        "link": "connected" if vm.connected else "away" if away else "",
+        "link": "connected" if vm.connected else "away" if away(vm) else "",
         "agent": agent,
         "tunnels": tunnels(vm),
         "aside": vm.aside,
@@ -108,6 +112,11 @@ def commit(item: Commit, there: Collection[str]) -> shape.Commit:
         "parent": lineage.origin(item, there),
         "golden": golden.TAG in item.tags or golden.read(item) is not None,
     }
+
+
+def sound(id: str) -> bool:
+    """May that be told to pages as it is? An agent's machine can write any."""
+    return len(id) <= ID and id.isprintable()
 
 
 def asked(dialog: Dialog) -> shape.Asked:
@@ -171,7 +180,7 @@ def card(agent: Agent, progress: Progress | None = None) -> shape.AgentCard:
         "queued": len(story.steering) + len(story.follow_up),
         "model": short(story.model, LINE),
         "plan": plan(progress),
-        "asks": [asked(dialog) for dialog in story.dialogs[:ASKS] if len(dialog.id) <= ID],
+        "asks": [asked(dialog) for dialog in story.dialogs[:ASKS] if sound(dialog.id)],
     }
 
 

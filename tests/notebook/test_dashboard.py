@@ -183,6 +183,17 @@ def test_a_view_is_told_all_there_is_and_then_what_changes_while_a_cell_runs(
     assert cell.finish().error == "KeyboardInterrupt"
 
 
+def test_one_that_could_not_be_told_something_is_live_again_when_it_is_shown_again(
+    fresh: Kernel, page: Page
+) -> None:
+    model = opened(fresh, page)
+    fresh.run("def broken(message): raise OSError('gone')\nx._carrier.send = broken")
+    fresh.run("import time\nwhile x._carrier in x._board._viewers._viewers: time.sleep(0.05)")
+    assert fresh.run("del x._carrier.send\nx").error is None
+    page.say(model, kind="opened", view="v2")
+    assert [*page.custom(model, "snapshot", to="v2")["all"]["machines"]] == ["loopback"]
+
+
 def test_what_is_wanted_is_done_while_a_cell_runs(fresh: Kernel, page: Page) -> None:
     model = opened(fresh, page)
     cell = fresh.start(SLEEP)

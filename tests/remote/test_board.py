@@ -147,11 +147,18 @@ async def test_the_image_that_agents_start_from_is_shown_as_such(page: Page) -> 
 
 async def test_a_connection_that_is_lost_and_comes_back_is_told(page: Page, vms: Farm) -> None:
     a = vms.make()
-    assert (await page.act("exec", vms=[a], command="true"))["ok"]
-    await page.sees(lambda seen: seen["machines"].get(a, {}).get("link") == "connected")
     vm = await page.board.vers.vm(a)
+    await vm.start("exec sleep 1000", id="web")
+    await page.sees(lambda seen: seen["machines"].get(a, {}).get("link") == "connected")
+    await page.sees(lambda seen: f"{a} web" in seen["processes"])
     vm._open._ssh.abort()
     await page.sees(lambda seen: seen["machines"][a]["link"] == "away")
+    board = page.board
+    for _ in range(2):
+        board._looks.seen.clear()
+        board._looks.wake("processes")
+        await page.until(lambda: "processes" in board._looks.seen)
+        assert page.state["processes"][f"{a} web"]["state"] == "running", "what was known stays"
     assert (await page.act("exec", vms=[a], command="true"))["ok"]
     await page.sees(lambda seen: seen["machines"][a]["link"] == "connected")
     lost, again = page.events("machine")[-2:]

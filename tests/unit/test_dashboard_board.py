@@ -90,6 +90,10 @@ async def test_while_all_are_hidden_nothing_is_asked_and_nothing_sent(
     assert (len(platform.asked), len(page.messages)) == (asked, told)
     page.say("visible", visible=True)
     await page.sees(lambda seen: len(seen["machines"]) == 2)
+    assert page.events("machine") == ["new: is there, running, while nobody looked"]
+    platform.make("aaaa9999-0010", labels={"name": "next"})
+    await page.sees(lambda seen: len(seen["machines"]) == 3)
+    assert page.events("machine")[1:] == ["next: is there, running"]
 
 
 async def test_a_view_that_was_hidden_while_others_looked_is_told_all_when_it_looks_again(

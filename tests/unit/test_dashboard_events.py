@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 from tellings import LONG
 
-from pi_v_jupyter.dashboard.events import EVENTS, Events, compare
+from pi_v_jupyter.dashboard.events import EVENTS, Events, Found, compare
 
 
 def seen(**sections: Any) -> Any:
@@ -50,23 +51,43 @@ CARD: dict[str, Any] = {"label": "a", "state": "working", "detail": "", "asks": 
 )
 def test_what_has_happened_is_what_is_another(section: str, before: Any, after: Any, events: Any) -> None:
     old, new = seen(**{section: before}), seen(**{section: after})
-    assert [*compare(old, new, ALL)] == events
-    assert [*compare(old, new, ())] == [], "what is found later was there before"
+    assert [found[:4] for found in compare(old, new, ALL, ALL)] == events
+    assert [*compare(old, new, (), ())] == [], "what is found later was there before"
+    unseen = [found.text for found in compare(old, new, ALL, ())]
+    assert unseen == [f"{text}, while nobody looked" for _, _, text, _ in events]
 
 
 def test_a_process_that_ends_is_an_event() -> None:
     runs = {"id": "web", "machine": "build", "state": "running", "outcome": "running"}
-    over = runs | {"state": "ended", "outcome": "exit code 1"}
-    assert [*compare(seen(processes={"x": runs}), seen(processes={"x": over}), ALL)] == [
-        ("process", "web on build", "has ended: exit code 1", "warning")
-    ]
-    assert [*compare(seen(processes={"x": runs}), seen(), ALL)] == []
+    over = runs | {"state": "ended", "outcome": "exit code 1", "ended": 99.0}
+    for looked in (ALL, ()):
+        assert [*compare(seen(processes={"x": runs}), seen(processes={"x": over}), ALL, looked)] == [
+            ("process", "web on build", "has ended: exit code 1", "warning", 99.0)
+        ]
+    assert [*compare(seen(processes={"x": runs}), seen(), ALL, ALL)] == []
 
 
 def test_another_platform_is_no_trouble_of_this_one() -> None:
     away = {"state": "trouble", "reason": "It refused."}
-    assert [*compare(seen(), seen(connection=away), ALL)] == [("connection", "here", "It refused.", "error")]
-    assert [*compare(seen(connection=away), seen(connection={"url": "other"}), ALL)] == []
+    assert [*compare(seen(), seen(connection=away), ALL, ALL)] == [
+        ("connection", "here", "It refused.", "error", 0.0)
+    ]
+    assert [*compare(seen(connection=away), seen(connection={"url": "other"}), ALL, ALL)] == []
+
+
+def test_what_is_found_at_once_is_told_in_the_order_in_which_it_has_happened() -> None:
+    events, now = Events(), time.time()
+    events.found(
+        [
+            Found("machine", "build", "is gone"),
+            Found("process", "late", "has ended", at=now - 10),
+            Found("process", "early", "has ended", at=now - 99),
+            Found("process", "of a clock that is ahead", "has ended", at=now + 9999),
+        ]
+    )
+    told = [(event["about"], event["at"]) for event in events.all.values()]
+    assert told[:2] == [("early", now - 99), ("late", now - 10)]
+    assert all(now <= at <= time.time() for _, at in told[2:])
 
 
 def test_only_the_last_events_are_kept_and_their_numbers_go_on() -> None:

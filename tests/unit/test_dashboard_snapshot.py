@@ -110,10 +110,13 @@ def test_whatever_an_agent_writes_its_card_is_short_and_steers_nothing() -> None
     call = {"toolCallId": "1", "toolName": LONG, "args": {"command": LONG}}
     begun = ({"type": "agent_start"}, told(LONG), said(LONG), delta(LONG))
     endless = asks | {"id": LONG}
-    story = fed(*begun, {"type": "tool_execution_start", **call}, asks | {"options": [LONG] * 999}, endless)
+    unsayable = asks | {"id": "\ud800"}
+    many = asks | {"options": [LONG] * 999}
+    story = fed(*begun, {"type": "tool_execution_start", **call}, many, endless, unsayable)
     card = snapshot.card(agent(story, trouble=LONG, label="a\x1b[31m"))
     for text in texts(card):
         assert all(char.isprintable() or char in "\n\t" for char in text)
+    assert [ask["id"] for ask in card["asks"]] == ["q"]
     assert len(json.dumps(card)) < 40_000 and len(card["words"]) <= 600 and len(card["task"]) <= 200
 
 

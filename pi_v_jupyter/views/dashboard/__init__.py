@@ -95,6 +95,7 @@ class DashboardView(anywidget.AnyWidget):
 
     def _ipython_display_(self) -> None:
         if not self.closed:
+            self._board.attach(self._carrier)  # it may have been given up as one that cannot be told
             bundle = self._repr_mimebundle_()
             assert bundle is not None  # noqa: S101  it has a view
             data, metadata = bundle
