@@ -1,7 +1,7 @@
 // Agents spawned: from which commit, how many, called what.
 
 const MODEL =
-  "PROVIDER/ID; pi's own choice if left empty. Its key is the one in the provider's usual variable, such as " +
+  "PROVIDER/ID; the golden image's if left empty. Its key is the one in the provider's usual variable, such as " +
   "`ANTHROPIC_API_KEY`, where Jupyter was started.";
 
 /** The commits as options of a list, golden ones first, and then the latest. */

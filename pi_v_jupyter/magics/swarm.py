@@ -60,7 +60,7 @@ def swarm(context: click.Context) -> Any:
 @click.option(
     "--model",
     metavar="PROVIDER/ID",
-    help="Which model, else pi's own choice; scripted/rehearsal needs no key.",
+    help="Which model, else the golden image's; scripted/rehearsal needs no key.",
 )
 @click.option(
     "--key-env",
