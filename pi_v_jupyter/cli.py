@@ -220,9 +220,7 @@ def doctor(as_json: bool) -> None:
         sys.exit(1)
 
 
-_GOLDEN = click.option(
-    "--golden", "name", flag_value="golden", default="default", help="The one that agents start from."
-)
+_GOLDEN = click.option("--golden", is_flag=True, help="The one that agents start from.")
 
 
 @main.group()
@@ -233,24 +231,25 @@ def image() -> None:
 @image.command("build")
 @click.option("--force", is_flag=True, help="Build it anew, as for Debian's latest updates.")
 @_GOLDEN
-def image_build(force: bool, name: str) -> None:
+def image_build(force: bool, golden: bool) -> None:
     """Build the VM image, unless it is there."""
     from pi_v_jupyter.local import image as images
 
     with _ended_like_ctrl_c():
-        built = images.ensure(_progress, name, force=force)
+        built = images.ensure(_progress, images.GOLDEN if golden else images.DEFAULT, force=force)
     click.echo(f"{built.digest}  Debian {built.suite}, Linux {built.kernel_version}")
 
 
 @image.command("info")
 @_GOLDEN
-def image_info(name: str) -> None:
+def image_info(golden: bool) -> None:
     """Say which image VMs start from."""
     from pi_v_jupyter.local import image as images
 
+    name = images.GOLDEN if golden else images.DEFAULT
     current = images.current(name)
     if current is None:
-        words = " --golden" if name == images.GOLDEN else ""
+        words = " --golden" if golden else ""
         raise click.ClickException(
             f"There is no {name} VM image yet.  `pi-v-jupyter image build{words}` makes it."
         )

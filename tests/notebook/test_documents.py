@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from documents import WRITTEN, executed
 from fenced import Block
@@ -101,6 +102,15 @@ def test_nothing_of_ours_is_left_after_uninstalling(tmp_path: Path) -> None:
     env = {name: value for name, value in os.environ.items() if not name.startswith(known)}
     env |= {"HOME": str(tmp_path), "PWD": str(tmp_path)}
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
+    with started(env) as kernel:
+        kernel.run("%load_ext pi_v_jupyter\nweb = %bg start web --local -- exec sleep 1000")
+        assert kernel.value("web.state") == "running"
+        pid = kernel.value("web.pid")
+        for block in executed(UNINSTALL):
+            if block.language == "python":
+                type_in_notebook(block, kernel)
+    assert not psutil.pid_exists(pid)
     for block in executed(UNINSTALL):
-        type_in_shell(block, env)
+        if block.language == "bash":
+            type_in_shell(block, env)
     assert not any(folder.exists() for folder in kept)

@@ -41,7 +41,7 @@ def _row(option: click.Option) -> tuple[str, str, str]:
     names = ", ".join([*option.opts, *option.secondary_opts])
     told = option.to_info_dict()
     takes = "" if option.is_flag or option.count else f" {option.metavar or _kind(told)}"
-    default = None if option.flag_value and option.is_flag else told["default"]
+    default = told["default"]
     shown = "" if default in (None, False, (), []) or callable(default) else code(str(default))
     return code(names + takes), (option.help or ""), shown
 
