@@ -43,9 +43,13 @@ export function Form({ title, text = [], fields = [], yes, danger = false, inten
   const { store, act } = useFrame();
   const id = useId();
   const there = useRef(true);
+  const form = useRef(null);
   const [sending, setSending] = useState(false);
   const [failure, setFailure] = useState(null);
-  useLayoutEffect(() => () => (there.current = false), []);
+  useLayoutEffect(() => {
+    form.current.querySelector("input:focus")?.select(); // what is there already is typed over
+    return () => (there.current = false);
+  }, []);
   async function submit(event) {
     event.preventDefault();
     if (sending) return;
@@ -69,7 +73,7 @@ export function Form({ title, text = [], fields = [], yes, danger = false, inten
   }
   return (
     <Modal title={title} onClose={() => onDone(null)}>
-      <form onSubmit={submit} onKeyDown={key}>
+      <form ref={form} onSubmit={submit} onKeyDown={key}>
         {[text].flat().map((paragraph) => (
           <p key={paragraph}>
             <Code text={paragraph} />

@@ -11,9 +11,8 @@ export function useSelection(order) {
   const choose = useRef((id, on, range) => {
     const from = latest.current.indexOf(anchor.current);
     const to = latest.current.indexOf(id);
-    const ranges = range && from >= 0;
-    if (!ranges) anchor.current = id;
-    const those = ranges ? latest.current.slice(Math.min(from, to), Math.max(from, to) + 1) : [id];
+    anchor.current = id;
+    const those = range && from >= 0 ? latest.current.slice(Math.min(from, to), Math.max(from, to) + 1) : [id];
     pick((before) => {
       const after = new Set(before);
       for (const one of those) on ? after.add(one) : after.delete(one);

@@ -46,12 +46,14 @@ export function Terminals({ terminals: { all, manager, close } }) {
   ));
 }
 
-/** Give it the focus, if it is there, unless somebody has gone on to do something else. */
+/** Give it the focus, and show all of it, if it is there, unless somebody has gone on to do something else. */
 function take(box) {
   if (!box) return;
   const { activeElement } = box.getRootNode();
   const left = document.activeElement !== document.body && !box.closest(".pi-v-dashboard").contains(activeElement);
-  if (!left && !activeElement?.matches(TYPED)) box.focus();
+  if (left || activeElement?.matches(TYPED)) return;
+  box.focus();
+  box.closest(".pi-v-panel").scrollIntoView({ block: "nearest" });
 }
 
 /** The widget whose model has this id, with the focus on it as soon as it takes keys, and whenever it is asked for. */

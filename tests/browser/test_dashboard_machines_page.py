@@ -59,6 +59,14 @@ def test_an_action_asks_what_it_has_to_and_says_what_is_wanted(
     assert dash.intents == [intent]
 
 
+def test_the_name_that_something_has_is_typed_over(dash: Dashboard) -> None:
+    dash.pick("base")
+    dash.press("Rename…")
+    dash.page.keyboard.type("root")
+    dash.page.keyboard.press("Enter")
+    assert dash.intents == [("rename", {"vm": "vm-base", "name": "root"})]
+
+
 def test_a_form_that_lacks_something_is_not_sent(dash: Dashboard) -> None:
     dash.pick("base")
     dash.press("Tunnel…")
@@ -139,8 +147,8 @@ def test_a_range_and_all_can_be_chosen_by_mouse_and_keys(dash: Dashboard) -> Non
     dash.page.get_by_label("Choose reviewer-1").click(modifiers=["Shift"])
     assert chosen() == ORDER[1:5]
     dash.page.get_by_label("Choose 3f9a2c1e").click(modifiers=["Shift"])
-    assert chosen() == ORDER[4:5]
-    expect(dash.page.get_by_role("group", name="Actions for 1 machine", exact=True)).to_be_visible()
+    assert chosen() == ORDER[1:3], "Shift goes on from the last click, and does what that click does"
+    expect(dash.page.get_by_role("group", name="Actions for 1 commit", exact=True)).to_be_visible()
     everything = dash.page.get_by_label("Choose all")
     everything.click()
     assert chosen() == ORDER
@@ -229,6 +237,7 @@ def test_the_output_of_a_command_is_shown_until_it_is_closed(dash: Dashboard) ->
 
 
 def test_a_machine_has_one_terminal_which_stays_until_it_is_ended(dash: Dashboard) -> None:
+    dash.page.add_style_tag(content="div:has(> [aria-label='widget model-7']) { height: 400px }")
     dash.pick("base")
     for _ in range(2):
         dash.press("Terminal")
@@ -237,6 +246,7 @@ def test_a_machine_has_one_terminal_which_stays_until_it_is_ended(dash: Dashboar
     box = dash.page.get_by_label("widget model-7")
     expect(box).to_have_count(1)
     expect(box).to_be_focused()
+    expect(dash.page.get_by_role("region", name="Terminal on base")).to_be_in_viewport(ratio=1)
     box.fill("still here")
     dash.tab("Events")
     dash.tab("Machines")

@@ -133,7 +133,7 @@ def test_all_that_are_shown_can_be_selected_aborted_and_restarted(shown: Dashboa
     shown.page.get_by_label("Select theta").click(modifiers=["Shift"])
     expect(chosen).to_contain_text("3 selected")
     shown.page.get_by_label("Select theta").click(modifiers=["Shift"])
-    expect(chosen).to_have_count(0)
+    expect(chosen).to_contain_text("2 selected")
     shown.page.get_by_label("Select theta").click(modifiers=["Shift"])
     expect(chosen).to_contain_text("3 selected")
     shown.page.get_by_label("Select gamma").click()
