@@ -6,8 +6,8 @@ import { useLayoutEffect, useState } from "preact/hooks";
 export const makeDrafts = () => ({ typed: new Map(), sent: new Map() });
 
 /**
- * {sending, send(promise)}: is something being sent from the box `draft`? The promise tells whether the box goes with
- * it; if it stays, `done` is called then.
+ * {sending, send(say)}: is something being sent from the box `draft`? `say` does it, unless that goes on already; its
+ * promise tells whether the box goes with it; if it stays, `done` is called then.
  */
 export function useSending({ sent }, draft, done) {
   const [sending, setSending] = useState(sent.has(draft));
@@ -17,10 +17,9 @@ export function useSending({ sent }, draft, done) {
     setSending(false);
     done();
   }
-  function send(promise) {
-    const ended = promise.finally(() => sent.delete(draft));
-    sent.set(draft, ended);
-    follow(ended);
+  function send(say) {
+    if (!sent.has(draft)) sent.set(draft, say().finally(() => sent.delete(draft))); // by whichever box of it
+    follow(sent.get(draft));
   }
   useLayoutEffect(() => {
     if (sent.has(draft)) follow(sent.get(draft));

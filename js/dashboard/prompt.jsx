@@ -33,7 +33,7 @@ export function Prompt({ agents, works, drafts, draft, label, focus = false }) {
     if (ok && typed.get(draft) === text) typed.delete(draft);
   }
   function submit() {
-    if (text.trim() !== "" && !sending) send(tell());
+    if (text.trim() !== "" && !sending) send(tell);
   }
   function key(event) {
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;

@@ -33,7 +33,7 @@ function Question({ agent, label, asked, drafts, focus }) {
     return ok; // it goes with the next snapshot
   }
   function answer(given) {
-    if (!sending) send(say(given));
+    if (!sending) send(() => say(given));
   }
   // A key that is held since before the question was there answers nothing.
   function key(event) {

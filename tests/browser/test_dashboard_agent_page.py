@@ -289,6 +289,7 @@ def test_a_question_that_is_being_answered_is_answered_once_wherever_it_is_shown
             force=True
         )  # also where it says that it is sent
         shown.page.keyboard.press("Escape")
+    card(shown, "alpha").get_by_role("button", name="Yes").click()  # which was there all the time
     assert [name for name, _ in shown.intents] == ["answer"]
 
 
