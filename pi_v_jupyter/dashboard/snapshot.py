@@ -251,6 +251,7 @@ class Snapshots:
     ) -> shape.Snapshot:
         """All of it. `labels`: those of agents, by the ids of VMs; `looking`: is plan mode on?"""
         there = {*(vm.id for vm in vms), *(each.id for each in commits)}
+        kept = plans.kept()
 
         def of_vm(vm: VM) -> tuple[str, object, Callable[[], shape.Machine]]:
             agent = labels.get(vm.id, "")
@@ -269,9 +270,9 @@ class Snapshots:
                 agent.caught_up,
                 agent.trouble,
                 agent.member,
-                plans.kept(agent),
+                kept.get(agent.vm.id),
             )
-            return agent.vm.id, key, lambda: card(agent, plans.of(agent))
+            return agent.vm.id, key, lambda: card(agent, plans.of(agent, kept))
 
         def of_process(item: BackgroundProcess) -> tuple[str, object, Callable[[], shape.Process]]:
             key = (item.status, item.cpu_percent, item.machine.label)

@@ -7,7 +7,7 @@ and what was ticked by hand.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -87,10 +87,13 @@ class Plans:
         self._fleet = fleet
         self.home = fleet.home
 
-    def of(self, agent: Agent) -> Progress | None:
-        """How far it is, as far as it was heard; None when there never was a plan, nor is one asked for."""
+    def of(self, agent: Agent, kept: Mapping[str, str] | None = None) -> Progress | None:
+        """How far it is, as far as it was heard; None when there never was a plan, nor is one asked for.
+
+        `kept`: as `kept` has just told it, for who asks about many.
+        """
         runs = agent.story.runs
-        plan, since = self._plan(agent)
+        plan, since = self._plan(agent, kept)
         asked = next((run for run in reversed(runs[since:]) if run.looking), None)
         if plan is None and asked is None:
             return None
@@ -112,9 +115,12 @@ class Plans:
             tuple(dict.fromkeys(_changed(work)))[:FILES],
         )
 
-    def kept(self, agent: Agent) -> str:
-        """What is kept of its plan; `of` gives the same as long as this and the agent's news are the same."""
-        return self._fleet.state.get(self._fleet.settings.base_url, KIND, agent.vm.id) or ""
+    def kept(self) -> dict[str, str]:
+        """What is kept of plans, by the ids of the agents' VMs.
+
+        `of` gives the same as long as this and the agent's news are the same.
+        """
+        return self._fleet.state.all(self._fleet.settings.base_url, KIND)
 
     @at_home
     async def run(self, agent: Agent) -> Run | None:
@@ -167,9 +173,9 @@ class Plans:
         self._keep(agent, Kept.of(plan, _id_before(agent, len(agent.story.runs))))
         return self.of(agent)
 
-    def _plan(self, agent: Agent) -> tuple[Plan | None, int]:
+    def _plan(self, agent: Agent, all_kept: Mapping[str, str] | None = None) -> tuple[Plan | None, int]:
         """Its plan with all that is ticked, and which is the first run behind the one that it is from."""
-        runs, kept = agent.story.runs, self._read(agent)
+        runs, kept = agent.story.runs, _read(agent, self.kept() if all_kept is None else all_kept)
         # A story that does not have that run any more began anew after it.
         since = next((at for at, run in enumerate(runs, 1) if kept and run.id and run.id == kept.since), 0)
         plan = kept.plan if kept is not None else None
@@ -200,15 +206,16 @@ class Plans:
             raise AgentError(f"{label} has no plan{why}.", f"`%%task {label} --plan` asks it for one.")
         return plan, since
 
-    def _read(self, agent: Agent) -> Kept | None:
-        text = self.kept(agent)
-        try:
-            return KEPT.validate_json(text) if text else None
-        except ValidationError:  # damaged: steps can be written again
-            return None
-
     def _keep(self, agent: Agent, kept: Kept) -> None:
         self._fleet.state.set(self._fleet.settings.base_url, KIND, agent.vm.id, KEPT.dump_json(kept).decode())
+
+
+def _read(agent: Agent, kept: Mapping[str, str]) -> Kept | None:
+    text = kept.get(agent.vm.id)
+    try:
+        return KEPT.validate_json(text) if text else None
+    except ValidationError:  # damaged: steps can be written again
+        return None
 
 
 def _carries_out(run: Run) -> bool:

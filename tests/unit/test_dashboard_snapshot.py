@@ -201,7 +201,7 @@ def test_a_commit_is_golden_by_its_tag_or_by_what_it_says_of_itself() -> None:
 def test_snapshots_of_things_that_have_not_changed_are_the_same_objects() -> None:
     snapshots, one, busy = Snapshots(), vm(), agent(fed({"type": "agent_start"}))
     connection: Any = {"state": "ok"}
-    plans: Any = Mock(**{"of.return_value": None, "kept.return_value": ""})
+    plans: Any = Mock(**{"of.return_value": None, "kept.return_value": {}})
 
     def make() -> Any:
         about: dict[str, Any] = {"active": None, "labels": {}, "plans": plans, "looking": False}
@@ -212,7 +212,7 @@ def test_snapshots_of_things_that_have_not_changed_are_the_same_objects() -> Non
     assert second["agents"][VM_ID] is first["agents"][VM_ID]
     plans.of.return_value = Progress("a", "planned", Plan((Step(1, "Look."),)))
     assert make()["agents"][VM_ID] is first["agents"][VM_ID], "nothing was heard that could have changed it"
-    plans.kept.return_value = "written"
+    plans.kept.return_value = {VM_ID: "written"}
     assert make()["agents"][VM_ID]["plan"]["total"] == 1
     snapshots.renew()
     assert make()["machines"][VM_ID] is first["machines"][VM_ID], "its name was read again, and is the same"
