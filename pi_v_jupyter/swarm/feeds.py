@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
+from pydantic_core import from_json
+
 from pi_v_jupyter.remote.journals import Rows
 
-SPACE = " \t\r\n"
-decode = json.JSONDecoder().raw_decode
 OURS = "process_"  # so begin the types of records that are none of pi's
 QUEUED = 10_000  # events that wait for one who reads them late; the next are read again later
 
@@ -30,16 +31,20 @@ def events(rows: Rows, cursor: int) -> list[Event]:
         if row.stream == "again":
             found.append((row.cursor, {"type": "process_again", "text": row.text}))
             continue
-        try:
-            text = row.text.strip(SPACE)  # json's own look for it takes a tenth of hearing many agents
-            record, end = decode(text)
-            record = record if end == len(text) else None
-        except (ValueError, RecursionError):
-            record = None
+        record = _decoded(row.text)
         if not _is_pis(record):
             record = {"type": "process_noise", "text": row.text}
         found.append((row.cursor, record))
     return found
+
+
+def _decoded(line: str) -> Any:
+    """What a line says in JSON; None: it says nothing."""
+    with contextlib.suppress(ValueError):
+        return from_json(line)  # half the time of json's, which was a sixth of hearing many agents
+    with contextlib.suppress(ValueError, RecursionError):
+        return json.loads(line)  # knows half of a character, with which a piece of an answer may end
+    return None
 
 
 def _is_pis(record: Any) -> bool:

@@ -10,6 +10,8 @@ import pytest
 from pi_v_jupyter.remote.journals import Row, Rows
 from pi_v_jupyter.swarm.feeds import QUEUED, Event, Feed, events
 
+DEEP = 300 * "[" + 300 * "]"
+
 
 def numbered(*cursors: int) -> list[Event]:
     return [(cursor, {"type": "number"}) for cursor in cursors]
@@ -61,6 +63,8 @@ def test_rows_are_records_or_told_for_what_they_are() -> None:
             Row(14, "stdout", '{"type": 5}'),
             Row(15, "stdout", ' {"type": "a"}'),
             Row(16, "stdout", '{"type": "a"} b'),
+            Row(17, "stdout", '{"type": "a", "half": "\\ud83d"}'),
+            Row(18, "stdout", '{"type": "a", "deep": ' + DEEP + "}"),
             Row(20, "again", "— started again —"),
         ]
     )
@@ -72,6 +76,8 @@ def test_rows_are_records_or_told_for_what_they_are() -> None:
         (14, {"type": "process_noise", "text": '{"type": 5}'}),
         (15, {"type": "a"}),
         (16, {"type": "process_noise", "text": '{"type": "a"} b'}),
+        (17, {"type": "a", "half": "\ud83d"}),
+        (18, {"type": "a", "deep": json.loads(DEEP)}),
         (20, {"type": "process_again", "text": "— started again —"}),
     ]
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl
 MUCH = 32 << 10  # bytes read at once, after which more is read at once
 BRIEF = 0.05  # seconds between two reads of little
-HOLD = 0.2  # seconds until what wrote alone is read again: less for whoever follows a hundred of these
+HOLD = 0.25  # seconds until what wrote alone is read again: less for whoever follows a hundred of these
 AGAIN = 1.0  # seconds between two tries to write to a full disk
 LOOK = 0.05  # seconds between two rounds of SIGKILL: what is killed may just have started more
 CHASE = 0.05  # seconds of one round
