@@ -78,40 +78,38 @@ class Intents(AgentIntents, ProcessIntents):
         return Answer(ok=True, text=f"{_label(vm)} was made.")
 
     async def _branch(self, args: given.Branch) -> Answer:
-        vms = await self.found(args.vms)
-        if args.name is not None and len(vms) > 1:
+        if args.name is not None and len({*args.vms}) > 1:
             raise UsageError("Branches of several VMs cannot have one name.", "Leave it out, or branch one.")
 
         async def branch(vm: VM) -> str:
             made = await vm.branch(args.n, name=args.name)
             return f"branched as {', '.join(map(_label, made))}"
 
-        return answer(await each(vms, _label, branch))
+        return await self.with_each(args.vms, branch)
 
     async def _commit(self, args: given.Keep) -> Answer:
-        vms = await self.found(args.vms)
-        if args.tag is not None and len(vms) > 1:
+        if args.tag is not None and len({*args.vms}) > 1:
             raise UsageError("A tag names one commit.", "Leave it out, or commit one VM.")
 
         async def keep(vm: VM) -> str:
             made = await vm.commit(name=args.name, tag=args.tag)
             return f"kept as {shown(made.label)}"
 
-        return answer(await each(vms, _label, keep))
+        return await self.with_each(args.vms, keep)
 
     async def _pause(self, args: given.VMs) -> Answer:
         async def pause(vm: VM) -> str:
             await vm.pause()
             return "paused"
 
-        return answer(await each(await self.found(args.vms), _label, pause))
+        return await self.with_each(args.vms, pause)
 
     async def _resume(self, args: given.VMs) -> Answer:
         async def resume(vm: VM) -> str:
             await vm.resume()
             return "goes on"
 
-        return answer(await each(await self.found(args.vms), _label, resume))
+        return await self.with_each(args.vms, resume)
 
     async def _rename(self, args: given.Rename) -> Answer:
         vm = await self.find(args.vm)
@@ -125,7 +123,7 @@ class Intents(AgentIntents, ProcessIntents):
             return "deleted"
 
         active = self.vers.fleet.current
-        told = answer(await each(await self.found(args.vms), _label, delete))
+        told = await self.with_each(args.vms, delete, gone="was deleted before")
         if active is not None and self.vers.fleet.current is None:
             told = replace(told, text=f"{told.text} Cells run on this computer now.")
         return told

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 
 from pi_v_jupyter.dashboard import arguments as given
@@ -37,18 +37,42 @@ class MachineIntents:
 
     async def found(self, ids: Sequence[str]) -> list[VM]:
         """Those of these ids, each once, or none."""
-        there = {vm.id: vm for vm in await self.vers.fleet.all()}
+        there = await self._there()
         for id in ids:
             if id not in there:
-                raise UnknownVMError(f"VM {shown(id[:8])} is not there any more.", "Choose again.")
+                raise _gone(id)
         return [there[id] for id in dict.fromkeys(ids)]
+
+    async def with_each(
+        self, ids: Sequence[str], act: Callable[[VM], Awaitable[str]], gone: str = ""
+    ) -> Answer:
+        """Do it with each, and say what came of it; one that has gone meanwhile spares the others.
+
+        `gone`: a word or two for those, where it is as good that they have gone.
+        """
+        there = await self._there()
+
+        def label(id: str) -> str:
+            return shown(there[id].label) if id in there else shown(id[:8]) if gone else ""
+
+        async def one(id: str) -> str:
+            if id in there:
+                return await act(there[id])
+            if not gone:
+                raise _gone(id)
+            return gone
+
+        return answer(await each(dict.fromkeys(ids), label, one))
+
+    async def _there(self) -> dict[str, VM]:
+        return {vm.id: vm for vm in await self.vers.fleet.all()}
 
     async def _connect(self, args: given.VMs) -> Answer:
         async def connect(vm: VM) -> str:
             await vm.connect()
             return "connected"
 
-        return answer(await each(await self.found(args.vms), lambda vm: shown(vm.label), connect))
+        return await self.with_each(args.vms, connect)
 
     async def _terminal(self, args: given.OneVM) -> Answer:
         screen = await self.terminals.open(await self.find(args.vm))
@@ -86,6 +110,10 @@ class MachineIntents:
         hints = (outcome.error.hint for outcome in outcomes if outcome.error is not None)
         ok = all(outcome.error is None for outcome in outcomes)
         return Answer(ok, "\n".join(told), next(filter(None, hints), ""))
+
+
+def _gone(id: str) -> UnknownVMError:
+    return UnknownVMError(f"VM {shown(id[:8])} is not there any more.", "Choose again.")
 
 
 def _told(outcome: Outcome, output: str, *, alone: bool) -> str:

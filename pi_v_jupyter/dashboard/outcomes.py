@@ -72,7 +72,9 @@ async def each(
 
 
 def answer(outcomes: Sequence[Outcome]) -> Answer:
-    """One sentence for all that came to the same; an error of one alone needs no name before it."""
+    """One sentence for all that came to the same; an error of one alone needs no name before it, nor does one
+    without a label.
+    """
     said: dict[str, list[str]] = {}
     for outcome in outcomes:
         word = outcome.word if outcome.error is None else outcome.error.message
@@ -80,5 +82,6 @@ def answer(outcomes: Sequence[Outcome]) -> Answer:
     errors = [outcome.error for outcome in outcomes if outcome.error is not None]
     if len(outcomes) == 1 and errors:
         return Answer(ok=False, text=errors[0].message, hint=errors[0].hint)
-    text = " ".join(f"{', '.join(labels)}: {word}." for word, labels in said.items())
+    heads = {word: ", ".join(filter(None, labels)) for word, labels in said.items()}
+    text = " ".join(f"{head}: {word}." if head else f"{word}." for word, head in heads.items())
     return Answer(not errors, text, next((error.hint for error in errors if error.hint), ""))

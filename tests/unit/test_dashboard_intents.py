@@ -138,6 +138,14 @@ async def test_one_intent_is_done_once_and_no_more_than_a_hundred_at_a_time(
     assert len(answers) == len({*answers})
 
 
+async def test_one_that_has_gone_meanwhile_spares_the_others(page: Page) -> None:
+    """Somebody else deleted it, or another dashboard did."""
+    told = await page.act("pause", vms=["ffff", ROOT])
+    assert (told["ok"], told["text"]) == (False, "VM ffff is not there any more. build: paused.")
+    told = await page.act("delete", vms=[ROOT, "ffff"])
+    assert (told["ok"], told["text"]) == (True, "build: deleted. ffff: was deleted before.")
+
+
 async def test_an_answer_says_whether_it_is_an_event_which_tells_what_to_do_as_well(page: Page) -> None:
     await page.act("check")
     await page.act("pause", vms=["ffff"])
