@@ -177,6 +177,7 @@ class Loopback:
     key: str = field(repr=False)
     front: TLSFront | None = None
     vm_id: str = "loopback"
+    label: str = "build"
     username: str = field(default_factory=getpass.getuser)
 
     async def address(self) -> tuple[str, int, str | None]:

@@ -96,7 +96,7 @@ class Connection:
                 await self._attach(self._ssh)
         if self._plain is not None:
             raise ConnectError(
-                f"VM {self._endpoint.vm_id} has no usable python3: "
+                f"VM {self._endpoint.label} has no usable python3: "
                 "its files, kernels and background processes are out of reach.",
                 "Install it there: `%vm apt-get install -y python3`, or as its system does it.",
             )
@@ -118,7 +118,7 @@ class Connection:
                     await self._connect()
         except TimeoutError:
             raise ConnectError(
-                f"VM {self._endpoint.vm_id} could not be reached within {timeout:g} s{self._cause()}.",
+                f"VM {self._endpoint.label} could not be reached within {timeout:g} s{self._cause()}.",
                 "`%vers ls` shows its state; `%vers doctor` looks at the way there.",
             ) from None
 
@@ -130,12 +130,12 @@ class Connection:
         """
         await self.open()
         if self._ssh is None:
-            raise ConnectionLostError(f"The connection to VM {self._endpoint.vm_id} broke just now.")
+            raise ConnectionLostError(f"The connection to VM {self._endpoint.label} broke just now.")
         return self._ssh
 
     def _ready(self) -> bool:
         if self._closed:
-            raise ConnectError(f"The connection to VM {self._endpoint.vm_id} was closed.")
+            raise ConnectError(f"The connection to VM {self._endpoint.label} was closed.")
         return self.up
 
     @property
@@ -168,11 +168,11 @@ class Connection:
                     await self._attempt()
         except asyncssh.PermissionDenied:
             raise ConnectError(
-                f"VM {self._endpoint.vm_id} refused the login key.",
+                f"VM {self._endpoint.label} refused the login key.",
                 "Its authorized_keys may have been changed; the key is the one the platform gives.",
             ) from None
         except (asyncssh.Error, asyncssh.KeyImportError) as error:
-            raise ConnectError(f"VM {self._endpoint.vm_id} cannot be logged in to: {error}.") from None
+            raise ConnectError(f"VM {self._endpoint.label} cannot be logged in to: {error}.") from None
 
     def _passing(self, error: BaseException) -> bool:
         # Where commands wait over there, a platform that is down is waited for as well.
@@ -234,7 +234,7 @@ class Connection:
             why = "No python3" if missing else "No usable python3 (3.8 or newer)"
             reason = "." if missing else session.reason()
             self._on_notice(
-                f"{why} on VM {self._endpoint.vm_id}{reason} Each command takes a channel of its own, and "
+                f"{why} on VM {self._endpoint.label}{reason} Each command takes a channel of its own, and "
                 "nothing of a cell's shell lasts to the next."
             )
         self._plain = PlainRunner(ssh)
@@ -259,7 +259,7 @@ class Connection:
                     continue
                 if self._plain is not None:
                     raise ConnectionLostError(
-                        f"VM {self._endpoint.vm_id} came back without python3, and its commands are lost."
+                        f"VM {self._endpoint.label} came back without python3, and its commands are lost."
                     )
         except VersError as error:
             if not isinstance(error, ConnectError) or type(error) is ConnectError:
@@ -271,7 +271,7 @@ class Connection:
     def _tell_broken(self) -> None:
         if not self._suspended:
             self._on_notice(
-                f"The connection to VM {self._endpoint.vm_id} broke; what it runs goes on. Reconnecting …"
+                f"The connection to VM {self._endpoint.label} broke; what it runs goes on. Reconnecting …"
             )
 
     async def suspend(self) -> None:

@@ -20,6 +20,10 @@ class Endpoint(Protocol):
 
     vm_id: str
 
+    @property
+    def label(self) -> str:
+        """What its user calls it."""
+
     async def address(self) -> tuple[str, int, str | None]:
         """Host name, TLS port, CA file (None: the system's)."""
 

@@ -80,7 +80,7 @@ async def test_another_host_key_is_refused_at_once(server: Loopback, connect: Co
 async def test_a_refused_key_is_told_at_once(server: Loopback, connect: Connect) -> None:
     key = asyncssh.generate_private_key("ssh-ed25519").export_private_key().decode()
     error = await refused_at_once(
-        connect(dataclasses.replace(server, key=key)), ConnectError, "refused the login key"
+        connect(dataclasses.replace(server, key=key)), ConnectError, "VM build refused the login key."
     )
     assert error.hint  # type: ignore[attr-defined]
 

@@ -78,7 +78,7 @@ async def test_it_says_so_once(plain: Connection, notices: list[str], bare: Loop
     await until(lambda: plain._ssh is None or plain._ssh.is_closed())
     assert (await run(plain, command="echo back")).stdout == b"back\n"
     (notice,) = notices
-    assert notice.startswith("No python3 on VM loopback.")
+    assert notice.startswith("No python3 on VM build.")
 
 
 async def test_how_commands_end(plain: Connection) -> None:
