@@ -176,7 +176,7 @@ class Fleet(Roster):
     async def close(self) -> None:
         """Close every connection; the VMs go on. Cells are refused until a machine is chosen again."""
         if self._active is not None:
-            self._missing, self._active = (self.settings.base_url, self._active.vm_id), None
+            self._missing, self._active = (self._active.platform, self._active.vm_id), None
         await asyncio.gather(*(vm.close() for vm in self._known.values()))
         self._known.clear()
 

@@ -89,6 +89,11 @@ class VM(KernelHost, Machine):
         return self.vm_id
 
     @property
+    def platform(self) -> str:
+        """Base URL of the API of the platform that has it."""
+        return self._platform
+
+    @property
     def name(self) -> str:
         """The name given to it here or by a label; empty when it has none."""
         name = self._state.get(self._platform, "names", self.vm_id) or self.info.labels.get("name", "")
@@ -315,7 +320,8 @@ class VM(KernelHost, Machine):
             await connection.close()
             if self._seated:
                 self._seated = False
-                self._state.leave_seat(self._platform, self.vm_id)
+                with contextlib.suppress(SettingsError):  # as where it is taken
+                    self._state.leave_seat(self._platform, self.vm_id)
 
     # What the connection asks of its endpoint, and where host keys are pinned.
 

@@ -5,6 +5,7 @@ What has not changed is the same object as before, so that a difference is found
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Generic, TypeVar
@@ -13,6 +14,7 @@ from pi_v_jupyter import golden, lineage, sizes
 from pi_v_jupyter.api.models import VMState
 from pi_v_jupyter.commits import Commit
 from pi_v_jupyter.dashboard import shape
+from pi_v_jupyter.errors import VersError
 from pi_v_jupyter.names import shown
 from pi_v_jupyter.remote.background import BackgroundProcess
 from pi_v_jupyter.swarm.agent import Agent
@@ -230,6 +232,7 @@ class Snapshots:
         self._commits = Memo[shape.Commit]()
         self._cards = Memo[shape.AgentCard]()
         self._processes = Memo[shape.Process]()
+        self._kept: dict[str, str] = {}  # of plans
 
     def renew(self) -> None:
         """Names may be others by now: these are read from a file."""
@@ -251,7 +254,8 @@ class Snapshots:
     ) -> shape.Snapshot:
         """All of it. `labels`: those of agents, by the ids of VMs; `looking`: is plan mode on?"""
         there = {*(vm.id for vm in vms), *(each.id for each in commits)}
-        kept = plans.kept()
+        with contextlib.suppress(VersError):  # `connection` tells what is wrong; what was known stays
+            self._kept = plans.kept()
 
         def of_vm(vm: VM) -> tuple[str, object, Callable[[], shape.Machine]]:
             agent = labels.get(vm.id, "")
@@ -270,9 +274,9 @@ class Snapshots:
                 agent.caught_up,
                 agent.trouble,
                 agent.member,
-                kept.get(agent.vm.id),
+                self._kept.get(agent.vm.id),
             )
-            return agent.vm.id, key, lambda: card(agent, plans.of(agent, kept))
+            return agent.vm.id, key, lambda: card(agent, plans.of(agent, self._kept))
 
         def of_process(item: BackgroundProcess) -> tuple[str, object, Callable[[], shape.Process]]:
             key = (item.status, item.cpu_percent, item.machine.label)

@@ -11,6 +11,7 @@ up to `LONGEST` old in the branch.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import time
@@ -19,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 import psutil
 
 from pi_v_jupyter.api.exchange import new_key
-from pi_v_jupyter.errors import NotFoundError, VersError
+from pi_v_jupyter.errors import NotFoundError, SettingsError, VersError
 from pi_v_jupyter.fleet import Fleet
 from pi_v_jupyter.owners import host, runs
 from pi_v_jupyter.vm import VM
@@ -158,7 +159,8 @@ class Asides:
         """Delete all of this process; what cannot be deleted stays on record."""
         self._there.clear()
         await asyncio.gather(*self._ending)
-        await self._delete_all([record for record in self._records() if record.ours])
+        with contextlib.suppress(SettingsError):  # the platform is no longer up, and nothing runs there
+            await self._delete_all([record for record in self._records() if record.ours])
 
     async def sweep(self) -> None:
         """Delete those that kernels have left which are no more."""

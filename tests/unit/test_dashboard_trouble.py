@@ -12,6 +12,7 @@ from test_fleet_branching import ROOT
 
 from pi_v_jupyter.dashboard import looks, snapshot
 from pi_v_jupyter.dashboard.board import Board
+from pi_v_jupyter.settings import state_dir
 
 
 async def test_while_the_platform_is_away_that_is_told_with_the_remedy_and_it_is_asked_on(
@@ -29,6 +30,26 @@ async def test_while_the_platform_is_away_that_is_told_with_the_remedy_and_it_is
     assert [event.rpartition(": ")[2] for event in page.events("connection")][
         -1
     ] == "The platform answers again."
+
+
+async def test_an_embedded_platform_that_was_ended_elsewhere_is_told_with_the_remedy(
+    page: Page, board: Board
+) -> None:
+    board.vers.settings.session["platform"] = "embedded"
+    seen = await page.sees(lambda seen: seen["connection"]["state"] == "trouble")
+    assert seen["connection"]["reason"] == "The embedded platform is no longer up."
+    assert "%vers up" in seen["connection"]["remedy"]
+    assert seen["machines"], "what was known stays"
+    assert (await board.look())["machines"]
+
+
+async def test_a_damaged_state_file_does_not_stop_what_is_told(page: Page, platform: Flaky) -> None:
+    file = state_dir() / "state.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("{")
+    platform.away = True
+    seen = await page.sees(lambda seen: seen["connection"]["state"] == "trouble")
+    assert seen["machines"], "what was known stays"
 
 
 async def test_a_platform_that_does_not_answer_is_in_trouble_too(

@@ -17,6 +17,7 @@ from pi_v_jupyter.doctor import examine
 from pi_v_jupyter.errors import (
     AmbiguousVMError,
     ApiError,
+    SettingsError,
     UnknownVMError,
     UsageError,
     VersError,
@@ -99,6 +100,21 @@ async def session(
     yield start
     for vers in made:
         await vers.close()
+
+
+async def test_a_session_of_a_platform_that_was_ended_elsewhere_can_be_closed(
+    session: Callable[..., Vers],
+) -> None:
+    vers = session()
+    vers.fleet._active = await vers.vm("build")
+    assert not vers.plan.is_on
+    vers.settings.session["platform"] = "embedded"
+    with pytest.raises(SettingsError):
+        await vers.list()
+    fleet = vers.fleet
+    await vers.close()
+    with pytest.raises(VMGoneError, match="http://127.0.0.1:9/api/v1"):
+        _ = fleet.active
 
 
 async def test_vms_are_listed_oldest_first(session: Callable[..., Vers]) -> None:
