@@ -37,7 +37,8 @@ class State:
 
     def all(self, platform: str, kind: str) -> dict[str, str]:
         """All values of a kind."""
-        return dict(self._read().get(platform, {}).get(kind, {}))
+        values = self._read().get(platform, {}).get(kind, {})
+        return {key: value for key, value in values.items() if isinstance(value, str)}
 
     def where(self, kind: str, key: str) -> tuple[str, str] | None:
         """The platform that has a value for `key`, and the value."""

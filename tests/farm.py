@@ -34,7 +34,6 @@ COMMIT = "c0ffee00-0000-4000-8000-000000000001"
 TAG = "golden"
 LONG_AGO = "2026-01-01T00:00:00Z"
 Answer = tuple[int, Any]
-GROUP = "/proc/self/autogroup"  # Linux may weigh sessions against each other: then niceness is for within one
 
 
 @dataclass
@@ -51,7 +50,6 @@ class Farm:
     telling: threading.Event = field(default_factory=threading.Event)  # of which VMs it makes
     withheld: threading.Event = field(default_factory=threading.Event)  # that was, of some
     unready: int = 0  # of the next that are made, so many cannot be logged in to
-    niceness: int = 0  # of what runs on them: at 19 all else here goes first, as if they were elsewhere
 
     def make(self) -> str:
         """One more, of the commit."""
@@ -60,8 +58,7 @@ class Farm:
         (home / "bin").mkdir(parents=True)
         (home / "workspace").mkdir()
         for name, words in (("python3", sys.executable), ("pi", self.pi)):
-            nice = f"[ ! -e {GROUP} ] || echo {self.niceness} > {GROUP}\nexec nice -n {self.niceness} {words}"
-            (home / "bin" / name).write_text(f'#!/bin/sh\n{nice} "$@"\n')
+            (home / "bin" / name).write_text(f'#!/bin/sh\nexec {words} "$@"\n')
             (home / "bin" / name).chmod(0o755)
         for name, text in self.config.items():
             file = home / ".pi" / "agent" / name
@@ -110,6 +107,14 @@ class Farm:
         end_background(self.home(vm_id) / ".local" / "share")
         end_those_of(self.home(vm_id))
         shutil.rmtree(self.home(vm_id), ignore_errors=True)
+
+    def put_last(self) -> None:
+        """Have all else here go before what runs on them now, as if they were elsewhere."""
+        for process in those_of(self.folder / "homes"):
+            with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
+                process.nice(19)
+                # Where Linux weighs sessions against each other (sched(7), autogroup), it is for within one.
+                Path(f"/proc/{process.pid}/autogroup").write_text("19")
 
     def answer(self, method: str, path: str, query: str, body: Any) -> Answer:
         """What the platform says."""
@@ -164,16 +169,19 @@ def until(holds: Callable[[], object], seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
+def those_of(home: Path) -> list[psutil.Process]:
+    """All that runs with a home at or below that."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if Path(process.environ().get("HOME", "/")).is_relative_to(home):
+                found.append(process)
+    return found
+
+
 def end_those_of(home: Path) -> None:
-    """Kill all that runs with a home at or below that."""
-    while True:
-        found = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                if Path(process.environ().get("HOME", "/")).is_relative_to(home):
-                    found.append(process)
-        if not found:
-            return
+    """Kill all that."""
+    while found := those_of(home):
         for process in found:
             with contextlib.suppress(psutil.Error):
                 process.kill()
@@ -201,7 +209,7 @@ def answers_of(farm: Farm) -> Callable[[BaseHTTPRequestHandler, Any], answers.An
 
 
 @contextlib.contextmanager
-def farm(folder: Path, pi: str, niceness: int = 0) -> Iterator[tuple[Farm, dict[str, str]]]:
+def farm(folder: Path, pi: str) -> Iterator[tuple[Farm, dict[str, str]]]:
     """One, and what a kernel needs in its environment to use it. `pi`: the shell words that start a pi."""
     asyncssh.generate_private_key("ssh-ed25519").write_private_key(folder / "host_key")
     (folder / "host_key").chmod(0o600)
@@ -209,7 +217,7 @@ def farm(folder: Path, pi: str, niceness: int = 0) -> Iterator[tuple[Farm, dict[
     server, port = start_sshd(folder, 500, "PermitUserEnvironment yes")
     certificate, key = make_certificate(folder, f"*.{DOMAIN}")
     front = TLSFront(certificate, key, port)
-    made = Farm(folder, pi, niceness=niceness)
+    made = Farm(folder, pi)
     made.telling.set()
     own = {name: str(folder / name) for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME")}
     own["PI_CODING_AGENT_DIR"] = str(folder / "pi")  # the user's own configuration of pi

@@ -40,7 +40,8 @@ def show(extension: Extension, label: str | None) -> Progress | Progresses | Non
     if label is not None:
         agent = tasks.single(extension, label, "show")
         return plans.of(agent) or Progresses()
-    found = (plans.of(agent) for agent in extension.wait(extension.vers.swarm.agents(), "looking for plans"))
+    agents, kept = extension.wait(extension.vers.swarm.agents(), "looking for plans"), plans.kept()
+    found = (plans.of(agent, kept) for agent in agents)
     return Progresses(progress for progress in found if progress is not None)
 
 
@@ -114,8 +115,8 @@ def _one(extension: Extension, label: str | None, command: str) -> Agent:
     if label is not None:
         return tasks.single(extension, label, command)
     swarm = extension.vers.swarm
-    agents = extension.wait(swarm.agents(), "looking for plans")
-    having = [agent for agent in agents if swarm.plans.of(agent) is not None]
+    agents, kept = extension.wait(swarm.agents(), "looking for plans"), swarm.plans.kept()
+    having = [agent for agent in agents if swarm.plans.of(agent, kept) is not None]
     if not having:
         raise UsageError(*NONE)
     if len(having) > 1:

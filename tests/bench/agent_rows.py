@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import psutil
-from farm import farm
+from farm import Farm, farm
 
 from bench.background_rows import Execute, a_kernel
 from bench.figures import Figure
@@ -90,25 +90,26 @@ async def spawn4_cold_s() -> Figure:
 
 
 @contextlib.contextmanager
-def many() -> Iterator[tuple[Path, dict[str, str]]]:
-    """A folder, and what a kernel needs in its environment to spawn such agents."""
+def many() -> Iterator[tuple[Farm, dict[str, str]]]:
+    """Their machines, and what a kernel needs in its environment to spawn such agents."""
     replayed = Path(__file__).with_name("replayed_pi.py")
     with (
         tempfile.TemporaryDirectory() as folder,
-        farm(Path(folder), f"{sys.executable} -I -S {replayed} {RATE}", niceness=19) as (_, env),
+        farm(Path(folder), f"{sys.executable} -I -S {replayed} {RATE}") as (machines, env),
     ):
         env["ANTHROPIC_API_KEY"] = "not-a-key"
-        yield Path(folder), env
+        yield machines, env
 
 
 @contextlib.asynccontextmanager
 async def heard() -> AsyncIterator[tuple[Execute, psutil.Process]]:
     """A kernel that hears many agents, all of which work; they are in its `agents`, its session in `vers`."""
-    with many() as (_, env):
+    with many() as (machines, env):
         async with a_kernel(env) as (execute, process):
             await execute("team = []")
             for _ in range(HEARD // 10):
                 await execute(f"team += {SPAWN}")
+            machines.put_last()
             await execute(FOLLOW)
             assert await execute("", "len(agents)") == str(HEARD)
             yield execute, process

@@ -78,17 +78,24 @@ def slowest(page: Page, seconds: float) -> list[float]:
 
 def measured() -> Figure:
     """Each run is the slowest click of a round."""
-    with many() as (folder, env), lab(env, folder, CELLS) as address, browsing(address, len(CELLS)) as page:
+    with (
+        many() as (machines, env),
+        lab(env, machines.folder, CELLS) as address,
+        browsing(address, len(CELLS)) as page,
+    ):
         received = Received()
         page.on("websocket", received.hear)
         page.reload()
         first(page)
-        for number in [SPAWNS] * (HEARD // 10) + [FOLLOWS, SHOWS]:
+        for number in [SPAWNS] * (HEARD // 10):
+            finished(page, number)
+        machines.put_last()
+        for number in (FOLLOWS, SHOWS):
             finished(page, number)
         page.evaluate(TIMING)
         devtools = page.context.new_cdp_session(page)
         devtools.send("Performance.enable")
-        kernel = psutil.Process(int((folder / "kernel").read_text()))
+        kernel = psutil.Process(int((machines.folder / "kernel").read_text()))
         slowest(page, WARM)
 
         runs: list[float] = []

@@ -38,7 +38,7 @@ def turn(number: int) -> Iterator[dict[str, Any]]:
     yield {"type": "tool_execution_start", **about}
     lines = ""
     for line in range(UPDATES):
-        lines += f"tests/unit/test_{line}.py ........ passed\n"
+        lines += f"✓ tests/unit/test_{line}.py ........ passed\n"
         partial = {"content": [{"type": "text", "text": lines}]}
         yield {"type": "tool_execution_update", **about, "partialResult": partial}
     result = {"content": [{"type": "text", "text": lines}], "details": {}}
@@ -47,7 +47,8 @@ def turn(number: int) -> Iterator[dict[str, Any]]:
 
 def say(record: dict[str, Any]) -> None:
     """Write a record."""
-    sys.stdout.buffer.write(json.dumps(record, separators=(",", ":")).encode() + b"\n")
+    line = json.dumps(record, separators=(",", ":"), ensure_ascii=False)
+    sys.stdout.buffer.write(line.encode() + b"\n")
     sys.stdout.buffer.flush()
 
 

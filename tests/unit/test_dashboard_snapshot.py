@@ -214,5 +214,6 @@ def test_snapshots_of_things_that_have_not_changed_are_the_same_objects() -> Non
     assert make()["agents"][VM_ID] is first["agents"][VM_ID], "nothing was heard that could have changed it"
     plans.kept.return_value = {VM_ID: "written"}
     assert make()["agents"][VM_ID]["plan"]["total"] == 1
+    plans.of.assert_called_with(busy, {VM_ID: "written"})
     snapshots.renew()
     assert make()["machines"][VM_ID] is first["machines"][VM_ID], "its name was read again, and is the same"

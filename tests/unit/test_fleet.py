@@ -113,7 +113,7 @@ async def test_a_session_of_a_platform_that_was_ended_elsewhere_can_be_closed(
         await vers.list()
     fleet = vers.fleet
     await vers.close()
-    with pytest.raises(VMGoneError, match="http://127.0.0.1:9/api/v1"):
+    with pytest.raises(VMGoneError, match=r"of http://127\.0\.0\.1:9/api/v1"):
         _ = fleet.active
 
 

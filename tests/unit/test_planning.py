@@ -255,6 +255,8 @@ async def test_what_is_kept_is_of_one_vm_and_may_be_damaged(ann: Any, plans: Pla
     for text in ("{", "[]", '{"steps": 1}'):
         state.set(URL, KIND, VM_ID, text)
         assert plans.of(ann) is None
+    state.set(URL, KIND, VM_ID, 5)  # type: ignore[arg-type]
+    assert plans.of(ann) is None and plans.kept() == {}
     await plans.write(ann, "1. Mine.")
     state.forget_vm(URL, VM_ID)
     assert plans.of(ann) is None
