@@ -71,8 +71,7 @@ function Output({ output, onClose }) {
   useLayoutEffect(() => {
     if (follows.current) box.current.scrollTop = box.current.scrollHeight;
   });
-  function look() {
-    const { scrollTop, scrollHeight, clientHeight } = box.current;
+  function look({ currentTarget: { scrollTop, scrollHeight, clientHeight } }) {
     follows.current = scrollHeight - scrollTop - clientHeight <= NEAR;
   }
   async function stop() {

@@ -128,16 +128,15 @@ export function Transcript({ transcript, label }) {
     last.current = box.current.scrollTop;
     follow(true);
   }
-  function look() {
-    const { scrollTop, scrollHeight, clientHeight } = box.current;
+  // Both events may come when the view has gone: then only they still know the box.
+  function look({ currentTarget: { scrollTop, scrollHeight, clientHeight } }) {
     if (clientHeight === 0) return; // hidden
     if (scrollHeight - scrollTop - clientHeight <= NEAR) follow(true);
     else if (scrollTop < last.current) follow(false);
     last.current = scrollTop;
   }
   // What somebody opens is to stay where it is.
-  function opened() {
-    const { scrollTop, scrollHeight, clientHeight } = box.current;
+  function opened({ currentTarget: { scrollTop, scrollHeight, clientHeight } }) {
     follow(scrollHeight - scrollTop - clientHeight <= NEAR);
   }
   useLayoutEffect(() => {

@@ -308,7 +308,9 @@ def test_an_opened_agent_that_is_deleted_makes_room_for_the_others(shown: Dashbo
 def test_a_page_that_is_left_with_an_agent_open_says_and_draws_nothing_more(shown: Dashboard) -> None:
     opened(shown)
     tell(shown, "vm-a", 0, conversation())
+    shown.page.evaluate("window.box = document.querySelector('.pi-v-transcript')")
     shown.page.evaluate("leave()")
+    shown.page.evaluate("for (const late of ['scroll', 'toggle']) box.dispatchEvent(new Event(late))")
     shown.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     assert shown.sent[-1]["kind"] == "left"
     expect(shown.page.locator(".pi-v-dashboard > *")).to_have_count(0)
