@@ -32,7 +32,7 @@ log = logging.getLogger("pi_v_jupyter")
 
 BEAT = 1.5  # seconds at most between two patches, while anybody looks
 GAP = 0.1  # seconds at least between two patches
-LOAD = 20  # so many times as long as it took to make one, nothing is made after it
+LOAD = 25  # so many times as long as it took to make one, nothing is made after it
 CANCEL = "cancel"
 MOST = 100  # intents at once: a view of ours has one for each thing that somebody has clicked at
 BUSY = Answer(ok=False, text=f"{MOST} things are being done.", hint="Wait until one of them is.")

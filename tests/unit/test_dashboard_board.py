@@ -136,7 +136,7 @@ async def test_no_more_than_ten_patches_a_second_are_sent_however_much_changes(
 
 
 def test_a_snapshot_that_took_long_is_followed_by_a_longer_rest() -> None:
-    assert [boards.rest(took) for took in (0.0, 0.001, 0.02, 0.05, 9.0)] == [0.1, 0.1, 0.4, 1.0, 1.5]
+    assert [boards.rest(took) for took in (0.0, 0.001, 0.02, 0.05, 9.0)] == [0.1, 0.1, 0.5, 1.25, 1.5]
 
 
 async def test_a_view_that_lost_something_is_given_its_last_answers_again(page: Page) -> None:
