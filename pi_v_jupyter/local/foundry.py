@@ -30,6 +30,7 @@ from pi_v_jupyter.local.memory import Pages
 from pi_v_jupyter.local.problems import NotPossibleError
 from pi_v_jupyter.local.record import VMRecord
 from pi_v_jupyter.local.snapshots import Snapshot
+from pi_v_jupyter.threads import to_its_end
 
 log = logging.getLogger(__name__)
 
@@ -171,14 +172,14 @@ class Foundry:
         """
         wiring = vm.wiring(restored=material.devices is not None)
         if not wiring.layers[-1].exists():
-            await asyncio.to_thread(disks.overlay, wiring.layers[-1], wiring.layers[-2], vm.size.disk_mib)
+            await to_its_end(disks.overlay, wiring.layers[-1], wiring.layers[-2], vm.size.disk_mib)
         folder = store.locate(f"ground/{vm.image}")
         image = replace(self._grounds[DEFAULT].image, folder=folder, digest=vm.image)
         running = await Machine.start(image, vm.size, self._accelerator, wiring, name=vm.process_name)
         try:
             if material.devices is not None:
                 if material.pages is not None:
-                    await asyncio.to_thread(material.pages.put, running.pid, wiring.memory)
+                    await to_its_end(material.pages.put, running.pid, wiring.memory)
                 await running.load(material.devices)
         except BaseException:
             await running.end()

@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import psutil
 
@@ -25,6 +25,7 @@ from pi_v_jupyter.fleet import Fleet
 from pi_v_jupyter.owners import SKEW, host, runs
 from pi_v_jupyter.swarm import membership
 from pi_v_jupyter.swarm.membership import Membership, Records
+from pi_v_jupyter.threads import to_its_end
 from pi_v_jupyter.vm import VM
 
 KIND = "intents"  # in our state
@@ -32,19 +33,7 @@ SETTLED = 300.0  # seconds after which a call that nobody waits for has come to 
 SURE_NOT = {*range(400, 500)} - {408, 409}  # answers which say that nothing was made
 # The labels of new agents, from the agents on record by their VMs and the labels of those being made.
 Choose = Callable[[Mapping[str, Membership], Sequence[str]], Sequence[str]]
-P = ParamSpec("P")
-T = TypeVar("T")
 _here: set[str] = set()  # keys of calls that this process waits for
-
-
-async def to_its_end(what: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Do what waits for a file's lock aside from the loop, and all of it, also when this is cancelled."""
-    doing = asyncio.ensure_future(asyncio.to_thread(what, *args, **kwargs))
-    try:
-        return await asyncio.shield(doing)
-    except asyncio.CancelledError:
-        await asyncio.wait([doing])
-        raise
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,12 @@ from pi_v_jupyter.fleet import Fleet
 from pi_v_jupyter.swarm import identity
 from pi_v_jupyter.swarm.agent import Agent
 from pi_v_jupyter.swarm.agentskills import AgentSkills
-from pi_v_jupyter.swarm.intents import Choose, Intents, to_its_end
+from pi_v_jupyter.swarm.intents import Choose, Intents
 from pi_v_jupyter.swarm.membership import Membership, Records
 from pi_v_jupyter.swarm.piconfig import PiConfig
 from pi_v_jupyter.swarm.secrets import Secrets
 from pi_v_jupyter.swarm.undoing import Undoing
+from pi_v_jupyter.threads import to_its_end
 from pi_v_jupyter.vm import VM
 
 AT_ONCE = 16  # VMs that are made ready at the same time

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, replace
 from pi_v_jupyter.errors import NotFoundError, SettingsError, VersError
 from pi_v_jupyter.fleet import Fleet
 from pi_v_jupyter.swarm import membership
-from pi_v_jupyter.swarm.intents import to_its_end
 from pi_v_jupyter.swarm.membership import Membership, Records
+from pi_v_jupyter.threads import to_its_end
 
 KIND = "undone"  # in our state: the ids of those VMs
 

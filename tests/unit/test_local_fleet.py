@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import os
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -326,6 +327,29 @@ async def test_all_branches_are_made_or_none(world: World, fleet: Fleet) -> None
         await fleet.branch(vm_id, 4, keep_paused=False)
     assert states(fleet) == {vm_id: RUNNING}
     assert len(world.alive()) == 1
+    assert files() == {of(fleet, vm_id).layers[-1]}
+
+
+async def test_a_branch_that_fails_leaves_no_disk_that_was_being_made(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vm_id = await new(fleet)
+    over, disks_begun = threading.Event(), itertools.count()
+
+    def overlay(path: Path, under: Path, size_mib: int) -> None:
+        if next(disks_begun) == 0:
+            over.wait(0.5)  # the other has failed by then; nobody may be told so while this goes on
+            path.write_text("")
+        else:
+            raise PlatformError("No overlay.")
+
+    monkeypatch.setattr(disks, "overlay", overlay)
+    branching = asyncio.create_task(fleet.branch(vm_id, 2, keep_paused=False))
+    branching.add_done_callback(lambda _: over.set())
+    with pytest.raises(PlatformError, match="No overlay"):
+        await branching
+    await asyncio.get_running_loop().shutdown_default_executor()
+    assert states(fleet) == {vm_id: RUNNING}
     assert files() == {of(fleet, vm_id).layers[-1]}
 
 
