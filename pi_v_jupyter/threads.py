@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
+
+log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -16,5 +20,9 @@ async def to_its_end(what: Callable[P, T], *args: P.args, **kwargs: P.kwargs) ->
     try:
         return await asyncio.shield(doing)
     except asyncio.CancelledError:
-        await asyncio.wait([doing])
+        while not doing.done():
+            with contextlib.suppress(asyncio.CancelledError):  # as before
+                await asyncio.wait([doing])
+        if not doing.cancelled() and (error := doing.exception()) is not None:
+            log.info("failed after it was cancelled: %s", error)
         raise
