@@ -157,10 +157,12 @@ class Asides:
 
     async def clear(self) -> None:
         """Delete all of this process; what cannot be deleted stays on record."""
+        known = {aside.record.key: aside.record for aside in self._there}
         self._there.clear()
         await asyncio.gather(*self._ending)
-        with contextlib.suppress(SettingsError):  # the platform is no longer up, and nothing runs there
-            await self._delete_all([record for record in self._records() if record.ours])
+        with contextlib.suppress(SettingsError):  # those of this session are known without the file
+            known |= {record.key: record for record in self._records() if record.ours}
+        await self._delete_all([*known.values()])
 
     async def sweep(self) -> None:
         """Delete those that kernels have left which are no more."""
@@ -183,7 +185,10 @@ class Asides:
         except VersError as error:
             self._fleet.on_notice(f"A branch of plan mode could not be deleted, and will be later: {error}")
             return
-        await asyncio.to_thread(self._fleet.state.set, self._platform, KIND, record.key, None)
+        with contextlib.suppress(
+            SettingsError
+        ):  # it stays on record, and a later look finds that it has gone
+            await asyncio.to_thread(self._fleet.state.set, self._platform, KIND, record.key, None)
 
     def _records(self) -> list[Record]:
         found = []

@@ -20,7 +20,7 @@ from pi_v_jupyter.plan import grounds as module
 from pi_v_jupyter.plan.asides import Aside, Record
 from pi_v_jupyter.plan.grounds import Grounds
 from pi_v_jupyter.session import Vers
-from pi_v_jupyter.settings import Settings
+from pi_v_jupyter.settings import Settings, state_dir
 from pi_v_jupyter.vm import VM
 
 
@@ -191,6 +191,39 @@ async def test_a_stop_while_a_branch_is_made_leaves_none(
     assert made
     taking.cancel()
     await until_gone(platform, made)
+
+
+async def test_a_branch_is_deleted_though_what_is_on_record_cannot_be_read(
+    vers: Vers, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def connect(vm: VM) -> None:
+        pass
+
+    reached(monkeypatch, connect)
+    grounds = Grounds(vers.fleet)
+    (await grounds.of(await vers.vm(ROOT))).leave()
+    made = branches(platform)
+    assert made
+    (state_dir() / "state.json").write_text("{")
+    await grounds.asides.clear()
+    assert not branches(platform) & made
+
+
+async def test_a_branch_that_stays_because_its_platform_was_ended_is_told_of(
+    vers: Vers, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def connect(vm: VM) -> None:
+        pass
+
+    reached(monkeypatch, connect)
+    grounds = Grounds(vers.fleet)
+    (await grounds.of(await vers.vm(ROOT))).leave()
+    vers.settings.session["platform"] = "embedded"
+    await grounds.asides.clear()
+    (told,) = vers.told  # type: ignore[attr-defined]
+    assert told.startswith("A branch of plan mode could not be deleted, and will be later: The embedded")
+    await vers.plan.off()
+    assert len(vers.told) == 1, "there is nothing else to tell of"  # type: ignore[attr-defined]
 
 
 async def test_a_slow_branch_does_not_take_that_of_another_vm_from_a_command(
