@@ -19,19 +19,29 @@ def _label(agent: Agent) -> str:
     return shown(agent.label)
 
 
+def _no_agent(vm_id: str) -> UnknownAgentError:
+    return UnknownAgentError(f"There is no agent on VM {shown(vm_id[:8])} any more.", "Choose again.")
+
+
 class AgentIntents(MachineIntents):
     """What is done with them."""
 
-    async def _agents(self, ids: Sequence[str]) -> list[Agent]:
-        """Those of these ids, each once, or none; looked for when one is not known."""
-        await self.found(ids)
+    async def _agents(self, ids: Sequence[str], gone: str = "") -> tuple[list[Agent], list[Outcome]]:
+        """Those of these ids, each once, and what is said of others; looked for when one is not known.
+
+        `gone`: as of `among`.
+        """
+        vms, absent = await self.among(ids, gone)
         known = {agent.vm.id: agent for agent in self.vers.swarm.known() if agent.ready}
-        if any(id not in known for id in ids):
+        if any(vm.id not in known for vm in vms):
             known = {agent.vm.id: agent for agent in await self.vers.swarm.agents()}
-        for id in ids:
-            if id not in known:
-                raise UnknownAgentError(f"There is no agent on VM {shown(id[:8])} any more.", "Choose again.")
-        return [known[id] for id in dict.fromkeys(ids)]
+        absent += [Outcome("", error=_no_agent(vm.id)) for vm in vms if vm.id not in known]
+        return [known[vm.id] for vm in vms if vm.id in known], absent
+
+    async def _with_agents(self, ids: Sequence[str], act: Callable[[Agent], Awaitable[str]]) -> Answer:
+        """Do it with each, and say what came of it; one that has gone meanwhile spares the others."""
+        agents, absent = await self._agents(ids)
+        return answer([*await each(agents, _label, act), *absent])
 
     async def _spawn(self, args: given.Spawn) -> Answer:
         spawned = await self.vers.swarm.spawn(
@@ -53,7 +63,7 @@ class AgentIntents(MachineIntents):
             await how(agent)
             return word
 
-        return answer(await each(await self._agents(args.agents), _label, one))
+        return await self._with_agents(args.agents, one)
 
     async def _task(self, args: given.Told) -> Answer:
         return await self._tell(args, lambda agent: agent.task(args.text), "works on it")
@@ -69,13 +79,16 @@ class AgentIntents(MachineIntents):
             dropped = await agent.abort()
             return f"stopped; dropped: {'; '.join(map(short, dropped))}" if dropped else "stopped"
 
-        return answer(await each(await self._agents(args.agents), _label, abort))
+        return await self._with_agents(args.agents, abort)
 
     async def _answer(self, args: given.Reply) -> Answer:
         told: dict[str, Any] = args.model_dump(exclude={"agent", "dialog"}, exclude_none=True)
         if len(told) != 1:
             raise UsageError("An answer is a value, a yes or no, or none at all.", "Give one of them.")
-        (agent,) = await self._agents([args.agent])
+        found, absent = await self._agents([args.agent])
+        if not found:
+            return answer(absent)
+        (agent,) = found
         dialog = next((each for each in agent.story.dialogs if each.id == args.dialog), None)
         if dialog is None:
             raise UsageError(f"{_label(agent)} does not ask that any more.", "Somebody else has answered it.")
@@ -93,9 +106,10 @@ class AgentIntents(MachineIntents):
             await agent.restart()
             return "started again"
 
-        return answer(await each(await self._agents(args.agents), _label, restart))
+        return await self._with_agents(args.agents, restart)
 
     async def _teardown(self, args: given.Agents) -> Answer:
-        labels = [agent.label for agent in await self._agents(args.agents)]
-        outcomes = await self.vers.swarm.teardown(*labels)
-        return answer([Outcome(shown(label), "deleted", error) for label, error in outcomes])
+        agents, absent = await self._agents(args.agents, "deleted before")
+        labels = [agent.label for agent in agents]
+        outcomes = await self.vers.swarm.teardown(*labels) if labels else []  # without any: of all
+        return answer([*(Outcome(shown(label), "deleted", error) for label, error in outcomes), *absent])

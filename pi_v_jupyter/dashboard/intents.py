@@ -123,7 +123,8 @@ class Intents(AgentIntents, ProcessIntents):
             return "deleted"
 
         active = self.vers.fleet.current
-        told = await self.with_each(args.vms, delete, gone="was deleted before")
+        known = self.vers.fleet.known()  # of one that has gone, too, is to be forgotten what is kept here
+        told = await self.with_each(args.vms, delete, "deleted before", known)
         if active is not None and self.vers.fleet.current is None:
             told = replace(told, text=f"{told.text} Cells run on this computer now.")
         return told

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 
 from pi_v_jupyter.dashboard import arguments as given
@@ -32,37 +32,40 @@ class MachineIntents:
         Raises:
             UnknownVMError: it is not there any more.
         """
-        (vm,) = await self.found([id])
-        return vm
-
-    async def found(self, ids: Sequence[str]) -> list[VM]:
-        """Those of these ids, each once, or none."""
         there = await self._there()
-        for id in ids:
-            if id not in there:
-                raise _gone(id)
-        return [there[id] for id in dict.fromkeys(ids)]
+        if id not in there:
+            raise _gone(id)
+        return there[id]
+
+    async def among(
+        self, ids: Sequence[str], gone: str = "", known: Iterable[VM] = ()
+    ) -> tuple[list[VM], list[Outcome]]:
+        """The VMs of these ids, each once, and what is said of those that are not there any more.
+
+        `gone`: a word or two for these, where it is as good that they have gone. Those `known` are there.
+        """
+        there = {vm.id: vm for vm in known} | await self._there()
+        vms, absent = [], []
+        for id in dict.fromkeys(ids):
+            if id in there:
+                vms.append(there[id])
+            else:
+                absent.append(Outcome(shown(id[:8]), gone) if gone else Outcome("", error=_gone(id)))
+        return vms, absent
 
     async def with_each(
-        self, ids: Sequence[str], act: Callable[[VM], Awaitable[str]], gone: str = ""
+        self,
+        ids: Sequence[str],
+        act: Callable[[VM], Awaitable[str]],
+        gone: str = "",
+        known: Iterable[VM] = (),
     ) -> Answer:
         """Do it with each, and say what came of it; one that has gone meanwhile spares the others.
 
-        `gone`: a word or two for those, where it is as good that they have gone.
+        `gone`, `known`: as of `among`.
         """
-        there = await self._there()
-
-        def label(id: str) -> str:
-            return shown(there[id].label) if id in there else shown(id[:8]) if gone else ""
-
-        async def one(id: str) -> str:
-            if id in there:
-                return await act(there[id])
-            if not gone:
-                raise _gone(id)
-            return gone
-
-        return answer(await each(dict.fromkeys(ids), label, one))
+        vms, absent = await self.among(ids, gone, known)
+        return answer([*await each(vms, _label, act), *absent])
 
     async def _there(self) -> dict[str, VM]:
         return {vm.id: vm for vm in await self.vers.fleet.all()}
@@ -83,7 +86,7 @@ class MachineIntents:
         return Answer(ok=True, text="")
 
     async def _exec(self, args: given.Exec) -> Answer:
-        vms = await self.found(args.vms)
+        vms, absent = await self.among(args.vms)
         written = {vm.id: Bounded(OUTPUT // len(vms)) for vm in vms}
 
         async def run(vm: VM) -> str:
@@ -102,14 +105,19 @@ class MachineIntents:
                 lines.end()
             return ""
 
-        outcomes = await each(vms, lambda vm: shown(vm.label), run)
+        outcomes = [*await each(vms, _label, run), *absent]
+        outputs = [*map(str, written.values()), *("" for _ in absent)]
         told = [
-            _told(outcome, str(written[vm.id]), alone=len(vms) == 1)
-            for vm, outcome in zip(vms, outcomes, strict=True)
+            _told(outcome, output, alone=len(outcomes) == 1)
+            for outcome, output in zip(outcomes, outputs, strict=True)
         ]
         hints = (outcome.error.hint for outcome in outcomes if outcome.error is not None)
         ok = all(outcome.error is None for outcome in outcomes)
         return Answer(ok, "\n".join(told), next(filter(None, hints), ""))
+
+
+def _label(vm: VM) -> str:
+    return shown(vm.label)
 
 
 def _gone(id: str) -> UnknownVMError:
@@ -118,6 +126,6 @@ def _gone(id: str) -> UnknownVMError:
 
 def _told(outcome: Outcome, output: str, *, alone: bool) -> str:
     """The output of one machine, and how it ended if not well."""
-    head = "" if alone else f"[{outcome.label}]\n"
+    head = "" if alone or not outcome.label else f"[{outcome.label}]\n"
     error = outcome.error.message if outcome.error is not None else ""
     return head + "\n".join(filter(None, (output.rstrip("\n"), error)))

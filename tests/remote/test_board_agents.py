@@ -36,7 +36,14 @@ async def test_agents_are_spawned_told_what_to_do_and_seen_at_work(page: Page) -
     events = page.events("agent")
     assert {"a: working", "a: done", "b: aborted"} <= {*events}
     assert not [event for event in page.events("machine") if "connect" in event], "none was lost"
-    assert (await page.act("teardown", agents=[a, b]))["text"] == "a, b: deleted."
+    told = await page.act("steer", agents=["ffff", a], text="say More.")
+    assert (told["ok"], told["text"]) == (False, "a: told. VM ffff is not there any more.")
+    told = await page.act("teardown", agents=["ffff"])
+    assert (told["ok"], told["text"]) == (True, "ffff: deleted before.")
+    assert states(page.state).keys() == {"a", "b"}, "that was of none, not of all"
+    assert (await page.act("teardown", agents=[a, "ffff", b]))[
+        "text"
+    ] == "a, b: deleted. ffff: deleted before."
     await page.sees(lambda seen: not seen["agents"] and not seen["machines"])
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from boards import Page
 from flaky import Flaky
-from test_fleet_branching import ROOT
+from test_fleet_branching import ROOT, URL
 
 from pi_v_jupyter.dashboard import board as boards
 from pi_v_jupyter.dashboard.board import Board
@@ -141,9 +141,24 @@ async def test_one_intent_is_done_once_and_no_more_than_a_hundred_at_a_time(
 async def test_one_that_has_gone_meanwhile_spares_the_others(page: Page) -> None:
     """Somebody else deleted it, or another dashboard did."""
     told = await page.act("pause", vms=["ffff", ROOT])
-    assert (told["ok"], told["text"]) == (False, "VM ffff is not there any more. build: paused.")
-    told = await page.act("delete", vms=[ROOT, "ffff"])
-    assert (told["ok"], told["text"]) == (True, "build: deleted. ffff: was deleted before.")
+    assert (told["ok"], told["text"]) == (False, "build: paused. VM ffff is not there any more.")
+    told = await page.act("exec", vms=["ffff", "eeee"], command="true")
+    assert told["text"] == "VM ffff is not there any more.\nVM eeee is not there any more."
+    told = await page.act("delete", vms=["ffff", ROOT, "eeee"])
+    assert (told["ok"], told["text"]) == (True, "build: deleted. ffff, eeee: deleted before.")
+
+
+async def test_the_active_one_that_has_gone_meanwhile_is_deleted_for_this_notebook_too(
+    page: Page, platform: Flaky, board: Board
+) -> None:
+    fleet = board.vers.fleet
+    vm = fleet._active = await board.vers.vm(ROOT)
+    fleet.state.set(URL, "host_keys", ROOT, "key")
+    del platform.vms[ROOT]
+    told = await page.act("delete", vms=[ROOT])
+    assert (told["ok"], told["text"]) == (True, "build: deleted. Cells run on this computer now.")
+    assert fleet.current is None and vm not in fleet.known()
+    assert fleet.state.get(URL, "host_keys", ROOT) is None
 
 
 async def test_an_answer_says_whether_it_is_an_event_which_tells_what_to_do_as_well(page: Page) -> None:
