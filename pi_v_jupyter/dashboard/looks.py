@@ -17,7 +17,7 @@ from weakref import WeakSet
 from pi_v_jupyter.commits import Commit
 from pi_v_jupyter.dashboard import snapshot
 from pi_v_jupyter.dashboard.shape import Connection
-from pi_v_jupyter.errors import VersError
+from pi_v_jupyter.errors import SettingsError, VersError
 from pi_v_jupyter.machine import Machine
 from pi_v_jupyter.remote.background import BackgroundProcess
 from pi_v_jupyter.roster import VMs
@@ -239,7 +239,11 @@ class Looks:
     # Processes.
 
     async def _look_for_processes(self) -> float:
-        machines: list[Machine] = [self.vers.here, *self.vers.fleet.connected()]
+        try:
+            connected = self.vers.fleet.connected()
+        except SettingsError:  # of no platform is known; theirs are shown as they were
+            connected = [vm for vm in self.vms if vm.connected]
+        machines: list[Machine] = [self.vers.here, *connected]
         active = self.vers.fleet.current
         if active is not None and not active.connected and active not in self._met:
             machines.append(active)  # a kernel that was restarted may have asked it nothing yet

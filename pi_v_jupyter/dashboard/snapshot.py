@@ -237,6 +237,7 @@ class Snapshots:
     def renew(self) -> None:
         """Names may be others by now: these are read from a file."""
         self._machines.clear()
+        self._processes.clear()
 
     def make(
         self,
@@ -279,7 +280,7 @@ class Snapshots:
             return agent.vm.id, key, lambda: card(agent, plans.of(agent, self._kept))
 
         def of_process(item: BackgroundProcess) -> tuple[str, object, Callable[[], shape.Process]]:
-            key = (item.status, item.cpu_percent, item.machine.label)
+            key = (item.status, item.cpu_percent, item.machine.info if isinstance(item.machine, VM) else None)
             return place(item), key, lambda: process(item)
 
         cards = self._cards.all(map(of_agent, agents))

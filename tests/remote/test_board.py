@@ -14,6 +14,7 @@ from farm import COMMIT, Farm
 from running import until
 
 from pi_v_jupyter.dashboard import looks
+from pi_v_jupyter.settings import state_dir
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a VM is logged in to as root")
 
@@ -36,6 +37,8 @@ async def test_a_command_runs_on_several_and_its_output_is_bounded(page: Page, v
     vms.vms[a]["labels"], vms.vms[b]["labels"] = {"name": "a"}, {"name": "b"}
     told = await page.act("exec", vms=[a, b], command="echo one; basename $HOME")
     assert told == {"ok": True, "text": f"[a]\none\n{a}\n[b]\none\n{b}", "hint": ""}
+    told = await page.act("exec", vms=["ffff", a], command="echo one")
+    assert not told["ok"] and told["text"] == "[a]\none\nVM ffff is not there any more."
     told = await page.act("exec", vms=[a], command="printf '\\033[31mred\\033[0m\\n' >&2; exit 3")
     assert not told["ok"] and told["text"].startswith("red\nexit code 3 on a after ")
     told = await page.act("exec", vms=[a], command="echo first; yes | head -c 10000000; echo last")
@@ -139,6 +142,39 @@ async def test_the_processes_of_the_machine_that_cells_run_on_are_shown_before_a
     third = await open_page()
     await third.board.vers.fleet.use(await third.board.vers.vm(a))
     await third.sees(lambda seen: f"{a} web" in seen["processes"])
+
+
+async def test_when_the_embedded_platform_was_ended_elsewhere_processes_here_are_seen_on(
+    page: Page, vms: Farm
+) -> None:
+    a = vms.make()
+    await (await page.board.vers.vm(a)).start("exec sleep 1000", id="web")
+    await page.sees(lambda seen: f"{a} web" in seen["processes"])
+    page.board.vers.settings.session["platform"] = "embedded"
+    await page.sees(lambda seen: seen["connection"]["state"] == "trouble")
+    later = await page.board.vers.here.start("exec sleep 1000", id="later")
+    try:
+        seen = await page.sees(lambda seen: "here later" in seen["processes"])
+        assert f"{a} web" in seen["processes"], "what was known stays"
+    finally:
+        await later.stop()
+        await later.remove()
+
+
+async def test_a_damaged_state_file_does_not_stop_what_is_told_of_processes(page: Page, vms: Farm) -> None:
+    a = vms.make()
+    vms.vms[a]["labels"] = {"name": "a"}
+    await (await page.board.vers.vm(a)).start("exec sleep 1000", id="web")
+    await page.sees(lambda seen: f"{a} web" in seen["processes"])
+    file = state_dir() / "state.json"
+    before = file.read_bytes()
+    try:
+        file.write_text("{")
+        page.board.vers.settings.session["platform"] = "embedded"
+        seen = await page.sees(lambda seen: seen["connection"]["state"] == "trouble")
+        assert seen["processes"][f"{a} web"]["machine"] == "a"
+    finally:
+        file.write_bytes(before)
 
 
 async def test_the_image_that_agents_start_from_is_shown_as_such(page: Page) -> None:
