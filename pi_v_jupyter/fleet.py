@@ -9,7 +9,14 @@ from collections.abc import Callable, Iterable, Sequence
 from pi_v_jupyter import names
 from pi_v_jupyter.api.client import VersClient
 from pi_v_jupyter.commits import Commit
-from pi_v_jupyter.errors import NotFoundError, UnknownCommitError, UnknownVMError, VersError, VMGoneError
+from pi_v_jupyter.errors import (
+    NotFoundError,
+    SettingsError,
+    UnknownCommitError,
+    UnknownVMError,
+    VersError,
+    VMGoneError,
+)
 from pi_v_jupyter.lineage import Facts, Lineage, descendants, facts, lineage
 from pi_v_jupyter.remote import openssh
 from pi_v_jupyter.remote.callbacks import Callbacks
@@ -137,9 +144,10 @@ class Fleet(Roster):
         try:
             await vm.delete()
         except NotFoundError:
-            self.state.forget_vm(self.settings.base_url, vm.vm_id)
-        self._known.pop((self.settings.base_url, vm.vm_id), None)
-        await asyncio.to_thread(openssh.forget, self.settings.base_url, vm.vm_id)
+            with contextlib.suppress(SettingsError):  # it is no more all the same
+                self.state.forget_vm(vm.platform, vm.vm_id)
+        self._known.pop((vm.platform, vm.vm_id), None)
+        await asyncio.to_thread(openssh.forget, vm.platform, vm.vm_id)
         if self._active is vm:
             self.local()
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import contextvars
+import functools
 import logging
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -15,14 +16,20 @@ T = TypeVar("T")
 
 
 async def to_its_end(what: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """As `asyncio.to_thread`, but whoever is cancelled waits: no thread can be stopped on its way."""
-    doing = asyncio.ensure_future(asyncio.to_thread(what, *args, **kwargs))
-    try:
-        return await asyncio.shield(doing)
-    except asyncio.CancelledError:
-        while not doing.done():
-            with contextlib.suppress(asyncio.CancelledError):  # as before
-                await asyncio.wait([doing])
-        if not doing.cancelled() and (error := doing.exception()) is not None:
-            log.info("failed after it was cancelled: %s", error)
-        raise
+    """As `asyncio.to_thread`, but whoever is cancelled waits for the thread, as long as that takes.
+
+    No thread can be stopped on its way, and what is undone while it works comes back.
+    """
+    call = functools.partial(contextvars.copy_context().run, what, *args, **kwargs)
+    doing = asyncio.get_running_loop().run_in_executor(None, call)  # no task, which the end of a loop cancels
+    stop: asyncio.CancelledError | None = None
+    while not doing.done():
+        try:
+            await asyncio.wait([doing])
+        except asyncio.CancelledError as error:
+            stop = error
+    if stop is None:
+        return doing.result()
+    if (failure := doing.exception()) is not None:
+        log.info("failed after it was cancelled: %s", failure)
+    raise stop

@@ -101,8 +101,15 @@ class VM(KernelHost, Machine):
 
     @property
     def label(self) -> str:
-        """What to call it: its name, or the start of its id."""
-        return self.name or self.vm_id[:8]
+        """What to call it: its name, or the start of its id.
+
+        Where names given here cannot be read, the platform's is its name: it is told what went wrong.
+        """
+        try:
+            name = self.name
+        except SettingsError:
+            name = names.shown(self.info.labels.get("name", ""))
+        return name or self.vm_id[:8]
 
     @property
     def state(self) -> VMState:
@@ -301,7 +308,8 @@ class VM(KernelHost, Machine):
             await self._buried()
             raise
         await self._buried()
-        self._state.forget_vm(self._platform, self.vm_id)
+        with contextlib.suppress(SettingsError):  # it is no more all the same
+            self._state.forget_vm(self._platform, self.vm_id)
 
     async def _buried(self) -> None:
         if self._open is not None:

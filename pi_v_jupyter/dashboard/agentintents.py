@@ -26,12 +26,9 @@ def _no_agent(vm_id: str) -> UnknownAgentError:
 class AgentIntents(MachineIntents):
     """What is done with them."""
 
-    async def _agents(self, ids: Sequence[str], gone: str = "") -> tuple[list[Agent], list[Outcome]]:
-        """Those of these ids, each once, and what is said of others; looked for when one is not known.
-
-        `gone`: as of `among`.
-        """
-        vms, absent = await self.among(ids, gone)
+    async def _agents(self, ids: Sequence[str]) -> tuple[list[Agent], list[Outcome]]:
+        """Those of these ids, each once, and what is said of others; looked for when one is not known."""
+        vms, absent = await self.among(ids)
         known = {agent.vm.id: agent for agent in self.vers.swarm.known() if agent.ready}
         if any(vm.id not in known for vm in vms):
             known = {agent.vm.id: agent for agent in await self.vers.swarm.agents()}
@@ -109,7 +106,9 @@ class AgentIntents(MachineIntents):
         return await self._with_agents(args.agents, restart)
 
     async def _teardown(self, args: given.Agents) -> Answer:
-        agents, absent = await self._agents(args.agents, "deleted before")
-        labels = [agent.label for agent in agents]
-        outcomes = await self.vers.swarm.teardown(*labels) if labels else []  # without any: of all
-        return answer([*(Outcome(shown(label), "deleted", error) for label, error in outcomes), *absent])
+        async def teardown() -> Answer:
+            vms, absent = await self.among(args.agents, "deleted before")
+            outcomes = await self.vers.swarm.teardown(*vms) if vms else []  # without any, of all
+            return answer([*(Outcome(shown(label), "deleted", error) for label, error in outcomes), *absent])
+
+        return await self.ending(teardown())

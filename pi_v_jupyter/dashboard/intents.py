@@ -122,12 +122,7 @@ class Intents(AgentIntents, ProcessIntents):
             await self.vers.delete(vm)
             return "deleted"
 
-        active = self.vers.fleet.current
-        known = self.vers.fleet.known()  # of one that has gone, too, is to be forgotten what is kept here
-        told = await self.with_each(args.vms, delete, "deleted before", known)
-        if active is not None and self.vers.fleet.current is None:
-            told = replace(told, text=f"{told.text} Cells run on this computer now.")
-        return told
+        return await self.ending(self.with_each(args.vms, delete, "deleted before"))
 
     async def _tunnel(self, args: given.Tunnel) -> Answer:
         vm = await self.find(args.vm)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
 from pi_v_jupyter.dashboard import arguments as given
 from pi_v_jupyter.dashboard.execution import OUTPUT, Bounded, Lines
@@ -32,43 +33,49 @@ class MachineIntents:
         Raises:
             UnknownVMError: it is not there any more.
         """
-        there = await self._there()
+        there = {vm.id: vm for vm in await self.vers.fleet.all()}
         if id not in there:
-            raise _gone(id)
+            raise self._gone(id)
         return there[id]
 
-    async def among(
-        self, ids: Sequence[str], gone: str = "", known: Iterable[VM] = ()
-    ) -> tuple[list[VM], list[Outcome]]:
+    async def among(self, ids: Sequence[str], gone: str = "") -> tuple[list[VM], list[Outcome]]:
         """The VMs of these ids, each once, and what is said of those that are not there any more.
 
-        `gone`: a word or two for these, where it is as good that they have gone. Those `known` are there.
+        `gone`: a word or two for these, where it is as good that they have gone. Of those that this session
+        knows something is kept here, which is to go as well: they are among the VMs then.
         """
-        there = {vm.id: vm for vm in known} | await self._there()
+        known = {vm.id: vm for vm in self.vers.fleet.known()} if gone else {}
+        there = known | {vm.id: vm for vm in await self.vers.fleet.all()}
         vms, absent = [], []
         for id in dict.fromkeys(ids):
             if id in there:
                 vms.append(there[id])
             else:
-                absent.append(Outcome(shown(id[:8]), gone) if gone else Outcome("", error=_gone(id)))
+                absent.append(Outcome(shown(id[:8]), gone) if gone else Outcome("", error=self._gone(id)))
         return vms, absent
 
+    def _gone(self, id: str) -> UnknownVMError:
+        known = {vm.id: vm.label for vm in self.vers.fleet.known()}
+        called = known.get(id, id[:8])
+        return UnknownVMError(f"VM {shown(called)} is not there any more.", "Choose again.")
+
     async def with_each(
-        self,
-        ids: Sequence[str],
-        act: Callable[[VM], Awaitable[str]],
-        gone: str = "",
-        known: Iterable[VM] = (),
+        self, ids: Sequence[str], act: Callable[[VM], Awaitable[str]], gone: str = ""
     ) -> Answer:
         """Do it with each, and say what came of it; one that has gone meanwhile spares the others.
 
-        `gone`, `known`: as of `among`.
+        `gone`: as of `among`.
         """
-        vms, absent = await self.among(ids, gone, known)
+        vms, absent = await self.among(ids, gone)
         return answer([*await each(vms, _label, act), *absent])
 
-    async def _there(self) -> dict[str, VM]:
-        return {vm.id: vm for vm in await self.vers.fleet.all()}
+    async def ending(self, work: Awaitable[Answer]) -> Answer:
+        """What came of `work`, which ends VMs, and that cells run elsewhere if one was the active VM."""
+        active = self.vers.fleet.current
+        told = await work
+        if active is not None and self.vers.fleet.current is None:
+            told = replace(told, text=f"{told.text} Cells run on this computer now.")
+        return told
 
     async def _connect(self, args: given.VMs) -> Answer:
         async def connect(vm: VM) -> str:
@@ -105,8 +112,8 @@ class MachineIntents:
                 lines.end()
             return ""
 
-        outcomes = [*await each(vms, _label, run), *absent]
-        outputs = [*map(str, written.values()), *("" for _ in absent)]
+        outcomes = [*absent, *await each(vms, _label, run)]
+        outputs = [*("" for _ in absent), *map(str, written.values())]
         told = [
             _told(outcome, output, alone=len(outcomes) == 1)
             for outcome, output in zip(outcomes, outputs, strict=True)
@@ -118,10 +125,6 @@ class MachineIntents:
 
 def _label(vm: VM) -> str:
     return shown(vm.label)
-
-
-def _gone(id: str) -> UnknownVMError:
-    return UnknownVMError(f"VM {shown(id[:8])} is not there any more.", "Choose again.")
 
 
 def _told(outcome: Outcome, output: str, *, alone: bool) -> str:

@@ -308,11 +308,11 @@ def teardown(extension: Extension, labels: Sequence[str], force: bool) -> None:
     called = ", ".join(map(names.shown, doomed))
     if not force:
         made: tuple[list[VM], list[VM]] = extension.wait(
-            extension.vers.swarm.made(*doomed), "looking for what they have made"
+            extension.vers.swarm.made(*doomed.values()), "looking for what they have made"
         )
         extension.ask(telling.farewell_text(doomed, *made), "%vers swarm teardown -f")
     outcomes: list[tuple[str, VersError | None]] = extension.wait(
-        extension.vers.swarm.teardown(*doomed),
+        extension.vers.swarm.teardown(*doomed.values()),
         f"deleting {called}",
         "The platform may delete them all the same: `%vers swarm status` shows which are left.",
     )

@@ -90,8 +90,10 @@ class PlanMode:
         """Act again; branches are deleted."""
         self._is_on = False
         self._standings.clear()
-        await asyncio.to_thread(self._remember, None)
-        await self._grounds.asides.clear()
+        try:
+            await asyncio.to_thread(self._remember, None)
+        finally:
+            await self._grounds.asides.clear()
         return self.status
 
     def check(self, name: str, given: Mapping[str, Any]) -> None:

@@ -270,11 +270,9 @@ class Connection:
 
     def _tell_broken(self) -> None:
         if not self._suspended:
-            try:
-                label = self._endpoint.label
-            except SettingsError:  # it may be read from a file
-                label = self._endpoint.vm_id[:8]
-            self._on_notice(f"The connection to VM {label} broke; what it runs goes on. Reconnecting …")
+            self._on_notice(
+                f"The connection to VM {self._endpoint.label} broke; what it runs goes on. Reconnecting …"
+            )
 
     async def suspend(self) -> None:
         """Let go of a VM that was paused: what it runs, and its sessions, are there again when it goes on."""

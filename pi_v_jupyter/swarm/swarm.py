@@ -273,17 +273,19 @@ class Swarm:
         members = sorted(await self._members(labels), key=lambda each: each[1].agent)
         return {member.agent: vm for vm, member in members}
 
-    async def _members(self, labels: Iterable[str]) -> Members:
+    async def _members(self, agents: Iterable[str | VM]) -> Members:
         members = await self._muster.members()
-        there = {member.agent for _, member in members}
-        wanted = {*labels} or there
-        for label in wanted - there:
+        wanted = {each.id if isinstance(each, VM) else each for each in agents}
+        labels, there = {each for each in agents if isinstance(each, str)}, {it.agent for _, it in members}
+        for label in labels - there:
             raise _unknown(label, there)
-        return [(vm, member) for vm, member in members if member.agent in wanted]
+        return [each for each in members if not wanted or each[0].id in wanted or each[1].agent in labels]
 
     @at_home
-    async def teardown(self, *labels: str) -> Outcomes:
+    async def teardown(self, *agents: str | VM) -> Outcomes:
         """Delete these agents, or all, with their VMs: the label of each, and why it could not be.
+
+        Each is named by its label, or by its VM: labels may pass to another agent when one has gone.
 
         The VMs that they have made go with them, where the platform tells which those are. Where only the
         registry on a VM of theirs does, they stay, and a notice names them. What could not be deleted stays
@@ -292,19 +294,21 @@ class Swarm:
         Raises:
             UnknownAgentError: there is none of a label.
         """
-        members = await self._members(labels)
+        members = await self._members(agents)
         stays = await self._farewell.staying(members) if members else []
         outcomes = await self._farewell.end(members)
         if stays:
             self.fleet.on_notice(told_of(stays))
-        return outcomes
+        ended = {vm.id for vm, _ in members}
+        missed = {each.id: each for each in agents if isinstance(each, VM) and each.id not in ended}
+        return [*outcomes, *[(vm.label, await self._farewell.miss(vm)) for vm in missed.values()]]
 
     @at_home
-    async def made(self, *labels: str) -> tuple[list[VM], list[VM]]:
+    async def made(self, *agents: str | VM) -> tuple[list[VM], list[VM]]:
         """The VMs that these agents, or all, have made, and those that these have made: those that a teardown
         deletes with them, and those that it leaves.
         """
-        members = await self._members(labels)
+        members = await self._members(agents)
         going = await self._muster.offspring({vm.id for vm, _ in members})
         return [vm for vm, _ in going], await self._farewell.staying(members)
 

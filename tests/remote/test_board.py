@@ -38,7 +38,7 @@ async def test_a_command_runs_on_several_and_its_output_is_bounded(page: Page, v
     told = await page.act("exec", vms=[a, b], command="echo one; basename $HOME")
     assert told == {"ok": True, "text": f"[a]\none\n{a}\n[b]\none\n{b}", "hint": ""}
     told = await page.act("exec", vms=["ffff", a], command="echo one")
-    assert not told["ok"] and told["text"] == "[a]\none\nVM ffff is not there any more."
+    assert not told["ok"] and told["text"] == "VM ffff is not there any more.\n[a]\none"
     told = await page.act("exec", vms=[a], command="printf '\\033[31mred\\033[0m\\n' >&2; exit 3")
     assert not told["ok"] and told["text"].startswith("red\nexit code 3 on a after ")
     told = await page.act("exec", vms=[a], command="echo first; yes | head -c 10000000; echo last")

@@ -16,7 +16,6 @@ import silent_network
 from loopback import Loopback, TLSFront
 from running import until_there
 
-from pi_v_jupyter.errors import SettingsError
 from pi_v_jupyter.remote import login
 from pi_v_jupyter.remote.channel import Request
 from pi_v_jupyter.remote.connection import Connection
@@ -97,22 +96,6 @@ async def test_while_there_is_no_way_at_all_the_user_is_told_and_then_all_is_the
     assert got.split() == [b"%d" % number for number in range(1, 31)]
     assert len(notices) == 1
     assert "Reconnecting" in notices[0]
-
-
-async def test_a_break_is_told_of_though_the_name_cannot_be_read(
-    own_server: Loopback, connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    connection = connect(own_server, on_notice=(notices := []).append)
-    await connection.open()
-
-    def unreadable(_: object) -> str:
-        raise SettingsError("state.json cannot be read.")
-
-    monkeypatch.setattr(type(connection._endpoint), "label", property(unreadable))
-    connection._tell_broken()
-    assert notices == [
-        f"The connection to VM {own_server.vm_id[:8]} broke; what it runs goes on. Reconnecting …"
-    ]
 
 
 def test_thirty_seconds_without_a_network_are_told_of_and_lose_nothing(tmp_path: Path) -> None:

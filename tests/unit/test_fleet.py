@@ -17,6 +17,7 @@ from pi_v_jupyter.doctor import examine
 from pi_v_jupyter.errors import (
     AmbiguousVMError,
     ApiError,
+    ConnectError,
     SettingsError,
     UnknownVMError,
     UsageError,
@@ -24,7 +25,7 @@ from pi_v_jupyter.errors import (
     VMGoneError,
 )
 from pi_v_jupyter.session import Vers
-from pi_v_jupyter.settings import Settings
+from pi_v_jupyter.settings import Settings, state_dir
 
 IDS = ("aaaa1111-0001", "aaaa2222-0002", "bbbb3333-0003")
 
@@ -184,6 +185,24 @@ async def test_deleting_what_is_gone_already_is_done(
     vm = await vers.vm("build")
     del platform.vms[IDS[0]]
     await vers.delete(vm)
+
+
+@pytest.mark.parametrize("gone", [False, True])
+async def test_a_vm_is_deleted_though_what_is_known_of_it_cannot_be_read(
+    session: Callable[..., Vers], platform: Platform, gone: bool
+) -> None:
+    vers = session()
+    vm = await vers.vm("build")
+    vm.pin(vm.id, "key")
+    connection = vm._connection()
+    (state_dir() / "state.json").write_text("{")
+    if gone:
+        del platform.vms[IDS[0]]
+    await vers.delete(vm)
+    assert IDS[0] not in platform.vms and vm not in vers.fleet.known()
+    assert vm.label == "build"
+    with pytest.raises(ConnectError, match="VM build was closed"):
+        await connection.open()
 
 
 @pytest.mark.parametrize(

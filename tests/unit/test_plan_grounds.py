@@ -13,7 +13,7 @@ import pytest
 from test_fleet_branching import ROOT, URL, Platform
 
 from pi_v_jupyter.api.client import VersClient
-from pi_v_jupyter.errors import ConnectError, UsageError
+from pi_v_jupyter.errors import ConnectError, SettingsError, UsageError
 from pi_v_jupyter.machine import Result
 from pi_v_jupyter.plan import asides
 from pi_v_jupyter.plan import grounds as module
@@ -206,6 +206,24 @@ async def test_a_branch_is_deleted_though_what_is_on_record_cannot_be_read(
     assert made
     (state_dir() / "state.json").write_text("{")
     await grounds.asides.clear()
+    assert not branches(platform) & made
+    assert vers.told == []  # type: ignore[attr-defined]
+
+
+async def test_plan_mode_that_cannot_be_put_on_record_as_off_leaves_no_branch(
+    vers: Vers, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def connect(vm: VM) -> None:
+        pass
+
+    reached(monkeypatch, connect)
+    await vers.plan.on("branch")
+    (await vers.plan._grounds.of(await vers.vm(ROOT))).leave()
+    made = branches(platform)
+    assert made
+    (state_dir() / "state.json").write_text("{")
+    with pytest.raises(SettingsError):
+        await vers.plan.off()
     assert not branches(platform) & made
 
 

@@ -37,6 +37,30 @@ async def test_who_is_cancelled_again_and_again_waits_for_the_thread() -> None:
     assert done == [True]
 
 
+def test_the_end_of_a_loop_waits_for_the_thread_before_anything_is_undone() -> None:
+    begun, done = threading.Event(), []
+
+    def work() -> None:
+        begun.set()
+        stopping.wait(20)
+        done.append("worked")
+
+    async def main() -> None:
+        async def user() -> None:
+            try:
+                await to_its_end(work)
+            finally:
+                done.append("undone")
+
+        asyncio.get_running_loop().create_task(user()).add_done_callback(lambda _: None)
+        await asyncio.to_thread(begun.wait)
+        asyncio.get_running_loop().call_later(0.1, stopping.set)
+
+    stopping = threading.Event()
+    asyncio.run(main())
+    assert done == ["worked", "undone"]
+
+
 async def test_a_thread_that_fails_when_nobody_is_left_to_be_told_is_no_surprise_later(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -1,0 +1,96 @@
+"""Agents torn down from a board, by the ids of their VMs: those that were meant, and what has gone before."""
+
+from __future__ import annotations
+
+import pytest
+from boards import Page
+from flaky import Flaky
+from test_fleet_branching import URL
+
+from pi_v_jupyter.dashboard.board import Board
+from pi_v_jupyter.swarm.agent import Agent
+from pi_v_jupyter.swarm.membership import Membership
+from pi_v_jupyter.swarm.muster import Members, Muster
+
+A, NAMESAKE, B = "aaaa7777-0007", "cccc8888-0008", "dddd9999-0009"
+
+
+@pytest.fixture(autouse=True)
+def silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No agent is spoken to."""
+
+    async def attach(agent: Agent) -> None:
+        pass
+
+    monkeypatch.setattr(Agent, "attach", attach)
+
+
+@pytest.fixture
+async def agents(platform: Flaky, board: Board) -> None:
+    """Two that claim one label, the first of which is on record here, and another."""
+    for vm_id, label in ((A, "a"), (NAMESAKE, "a"), (B, "b")):
+        platform.make(vm_id, labels={"name": label, "pi-v-agent": label, "pi-v-swarm": vm_id})
+    board.vers.swarm.records.keep(A, Membership("a", A))
+    found = {agent.vm.id: agent.label for agent in await board.vers.swarm.agents()}
+    assert found == {A: "a", NAMESAKE: "a-cccc", B: "b"}
+
+
+def gone_before(
+    monkeypatch: pytest.MonkeyPatch, platform: Flaky, board: Board, look: int, vm_id: str = A
+) -> None:
+    """Another dashboard has torn down that one when this looks for the agents for that time."""
+    members, looks = Muster.members, 0
+
+    async def later(muster: Muster) -> Members:
+        nonlocal looks
+        looks += 1
+        if looks == look:
+            platform.vms.pop(vm_id, None)
+            board.vers.swarm.records.forget(vm_id)
+        return await members(muster)
+
+    monkeypatch.setattr(Muster, "members", later)
+
+
+@pytest.mark.usefixtures("agents")
+async def test_the_label_of_one_that_goes_meanwhile_does_not_have_its_namesake_torn_down(
+    page: Page, platform: Flaky, board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone_before(monkeypatch, platform, board, look=1)
+    told = await page.act("teardown", agents=[A, B])
+    assert (told["ok"], told["text"]) == (True, "b, a: deleted.")
+    assert NAMESAKE in platform.vms and B not in platform.vms
+
+
+@pytest.mark.usefixtures("agents")
+async def test_one_whose_label_is_another_by_now_is_torn_down_all_the_same(
+    page: Page, platform: Flaky, board: Board
+) -> None:
+    board.vers.swarm.records.forget(A)
+    del platform.vms[A]
+    told = await page.act("teardown", agents=[NAMESAKE, B])
+    assert told["ok"] and "deleted" in told["text"]
+    assert not {NAMESAKE, B} & {*platform.vms}
+
+
+@pytest.mark.usefixtures("agents")
+async def test_a_vm_that_is_no_agents_any_more_is_not_deleted_with_the_others(
+    page: Page, platform: Flaky
+) -> None:
+    platform.vms[B]["labels"] = {"name": "mine"}
+    told = await page.act("teardown", agents=[A, B])
+    assert (told["ok"], told["text"]) == (False, "a: deleted. mine: There is no agent on VM mine any more.")
+    assert B in platform.vms and A not in platform.vms
+
+
+@pytest.mark.usefixtures("agents")
+async def test_the_active_one_that_has_gone_is_torn_down_for_this_notebook_too(
+    page: Page, platform: Flaky, board: Board
+) -> None:
+    fleet = board.vers.fleet
+    fleet._active = await board.vers.vm(B)
+    fleet.state.set(URL, "host_keys", B, "key")
+    del platform.vms[B]
+    told = await page.act("teardown", agents=[B])
+    assert (told["ok"], told["text"]) == (True, "b: deleted. Cells run on this computer now.")
+    assert fleet.current is None and fleet.state.get(URL, "host_keys", B) is None
