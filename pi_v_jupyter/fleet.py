@@ -140,16 +140,34 @@ class Fleet(Roster):
                 self._active, self._missing = found, None
 
     async def delete(self, vm: VM) -> None:
-        """Destroy a VM; cells run on this machine again if it was the active one."""
+        """Destroy a VM; cells run on this machine again if it was the active one.
+
+        Raises:
+            UnknownVMError: it is of another platform than the one in use.
+        """
         try:
             await vm.delete()
         except NotFoundError:
+            self.check_platform(vm)
             with contextlib.suppress(SettingsError):  # it is no more all the same
                 self.state.forget_vm(vm.platform, vm.vm_id)
         self._known.pop((vm.platform, vm.vm_id), None)
         await asyncio.to_thread(openssh.forget, vm.platform, vm.vm_id)
         if self._active is vm:
-            self.local()
+            with contextlib.suppress(SettingsError):  # it is no more all the same
+                self.local()
+
+    def check_platform(self, vm: VM) -> None:
+        """Tell a VM that is gone from one that the platform in use does not know, for it is of another.
+
+        Raises:
+            UnknownVMError: it is of another.
+        """
+        if vm.platform != self.settings.base_url:
+            raise UnknownVMError(
+                f"VM {vm.label} is of {vm.platform}, which is not the platform in use.",
+                "Choose that platform first.",
+            )
 
     def tunnels(self) -> Tunnels:
         """Those that are open, in the order of their local ports."""

@@ -103,7 +103,7 @@ class VM(KernelHost, Machine):
     def label(self) -> str:
         """What to call it: its name, or the start of its id.
 
-        Where names given here cannot be read, the platform's is its name: it is told what went wrong.
+        Where names given here cannot be read, the platform's is its name: what went wrong names it.
         """
         try:
             name = self.name

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pi_v_jupyter import names
-from pi_v_jupyter.errors import NotFoundError, UnknownAgentError, VersError
+from pi_v_jupyter.errors import NotFoundError, VersError
 from pi_v_jupyter.fleet import Fleet
 from pi_v_jupyter.swarm import identity
 from pi_v_jupyter.swarm.agent import Agent
@@ -80,18 +80,6 @@ class Farewell:
         gone += [vm.id for (vm, _), outcome in ended[len(members) :] if outcome is None]
         await self._unregister(gone, {member.swarm for _, member in members})
         return [(member.agent, outcome) for (_, member), outcome in ended]
-
-    async def miss(self, vm: VM) -> VersError | None:
-        """Why a VM that was to end as an agent's and is none is not deleted; None where it has gone."""
-        try:
-            if any(each.id == vm.id for each in await self.fleet.all()):
-                return UnknownAgentError(
-                    f"There is no agent on VM {vm.label} any more.", "`%vers rm` deletes VMs."
-                )
-            await self.fleet.delete(vm)  # there is nothing to delete but what is kept of it here
-        except VersError as error:
-            return error
-        return None
 
     async def _delete(self, vm: VM, member: Membership) -> VersError | None:
         self.muster.records.leave(vm.id, member)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Literal
@@ -273,35 +273,56 @@ class Swarm:
         members = sorted(await self._members(labels), key=lambda each: each[1].agent)
         return {member.agent: vm for vm, member in members}
 
-    async def _members(self, agents: Iterable[str | VM]) -> Members:
+    async def _members(self, agents: Collection[str | VM]) -> Members:
+        """Those of these labels and VMs, or all. Of one that has gone, what it made may be there.
+
+        Raises:
+            UnknownAgentError, UnknownVMError: there is none of a label; a VM is of another platform.
+        """
         members = await self._muster.members()
-        wanted = {each.id if isinstance(each, VM) else each for each in agents}
-        labels, there = {each for each in agents if isinstance(each, str)}, {it.agent for _, it in members}
+        if not agents:
+            return members
+        vms = {each.id: each for each in agents if isinstance(each, VM)}
+        labels, there = {each for each in agents if not isinstance(each, VM)}, {it.agent for _, it in members}
         for label in labels - there:
             raise _unknown(label, there)
-        return [each for each in members if not wanted or each[0].id in wanted or each[1].agent in labels]
+        found = [(vm, member) for vm, member in members if vm.id in vms or member.agent in labels]
+        listed = {vm.id for vm in await self.fleet.all()} | {vm.id for vm, _ in members} if vms else set()
+        for vm in vms.values():
+            if vm.id not in listed:
+                self.fleet.check_platform(vm)
+                known = self._agents.get(vm.id)
+                labelled = Membership.of_labels(vm.info.labels) or Membership(vm.label)
+                found.append((vm, known.member if known is not None else labelled))
+        return found
 
     @at_home
-    async def teardown(self, *agents: str | VM) -> Outcomes:
+    async def teardown(self, *agents: str | VM | Agent) -> Outcomes:
         """Delete these agents, or all, with their VMs: the label of each, and why it could not be.
 
-        Each is named by its label, or by its VM: labels may pass to another agent when one has gone.
+        One that is named by its label is whichever has that now: it may pass to another when one has gone.
 
         The VMs that they have made go with them, where the platform tells which those are. Where only the
         registry on a VM of theirs does, they stay, and a notice names them. What could not be deleted stays
         on record, and is shown until it is gone.
 
         Raises:
-            UnknownAgentError: there is none of a label.
+            UnknownAgentError, UnknownVMError: there is none of a label; a VM is of another platform.
         """
-        members = await self._members(agents)
+        named = [each.vm if isinstance(each, Agent) else each for each in agents]
+        members = await self._members(named)
         stays = await self._farewell.staying(members) if members else []
         outcomes = await self._farewell.end(members)
         if stays:
             self.fleet.on_notice(told_of(stays))
         ended = {vm.id for vm, _ in members}
-        missed = {each.id: each for each in agents if isinstance(each, VM) and each.id not in ended}
-        return [*outcomes, *[(vm.label, await self._farewell.miss(vm)) for vm in missed.values()]]
+        others = {each.id: each for each in named if isinstance(each, VM) and each.id not in ended}
+        left = {vm.id for vm in await self.fleet.all()} if others else set()
+        return outcomes + [
+            (vm.label, UnknownAgentError("It is no agent's VM any more.", "`%vers rm` deletes VMs."))
+            for vm in others.values()
+            if vm.id in left
+        ]
 
     @at_home
     async def made(self, *agents: str | VM) -> tuple[list[VM], list[VM]]:

@@ -8,6 +8,7 @@ from flaky import Flaky
 from test_fleet_branching import URL
 
 from pi_v_jupyter.dashboard.board import Board
+from pi_v_jupyter.errors import UnknownAgentError, UnknownVMError
 from pi_v_jupyter.swarm.agent import Agent
 from pi_v_jupyter.swarm.membership import Membership
 from pi_v_jupyter.swarm.muster import Members, Muster
@@ -79,7 +80,7 @@ async def test_a_vm_that_is_no_agents_any_more_is_not_deleted_with_the_others(
 ) -> None:
     platform.vms[B]["labels"] = {"name": "mine"}
     told = await page.act("teardown", agents=[A, B])
-    assert (told["ok"], told["text"]) == (False, "a: deleted. mine: There is no agent on VM mine any more.")
+    assert (told["ok"], told["text"]) == (False, "a: deleted. mine: It is no agent's VM any more.")
     assert B in platform.vms and A not in platform.vms
 
 
@@ -94,3 +95,57 @@ async def test_the_active_one_that_has_gone_is_torn_down_for_this_notebook_too(
     told = await page.act("teardown", agents=[B])
     assert (told["ok"], told["text"]) == (True, "b: deleted. Cells run on this computer now.")
     assert fleet.current is None and fleet.state.get(URL, "host_keys", B) is None
+
+
+@pytest.mark.usefixtures("agents")
+async def test_of_one_that_has_gone_is_deleted_what_it_had_made_and_it_is_known_no_longer(
+    page: Page, platform: Flaky, board: Board
+) -> None:
+    swarm = board.vers.swarm
+    made = platform.make("eeee1111-0011", labels={"name": "made"}, made_by=[B])
+    for vm in platform.vms.values():
+        vm.setdefault("made_by", [])
+    vm = (await swarm.machines("b"))["b"]
+    del platform.vms[B]
+    assert [each.id for each in (await swarm.made(vm))[0]] == [made]
+    told = await page.act("teardown", agents=[B])
+    assert (told["ok"], told["text"]) == (True, "b, made: deleted.")
+    assert made not in platform.vms
+    assert {agent.label for agent in swarm.known()} == {"a", "a-cccc"}
+    with pytest.raises(UnknownAgentError):
+        await swarm.agent("b")
+
+
+@pytest.mark.usefixtures("agents")
+async def test_one_that_has_gone_is_told_by_its_own_label_and_not_its_namesakes(
+    page: Page, platform: Flaky
+) -> None:
+    del platform.vms[NAMESAKE]
+    assert (await page.act("teardown", agents=[NAMESAKE]))["text"] == "a-cccc: deleted."
+    assert A in platform.vms
+
+
+@pytest.mark.usefixtures("agents")
+async def test_agents_are_torn_down_by_label_by_vm_and_as_they_are(platform: Flaky, board: Board) -> None:
+    swarm = board.vers.swarm
+    platform.make("ffff1111-0011", labels={"name": "x", "pi-v-agent": B})
+    assert await swarm.teardown(B) == [(B, None)], "a label may be the id of another's VM"
+    agent = await swarm.agent("a")
+    vm = await board.vers.vm(B)
+    assert await swarm.teardown(agent, vm, "a-cccc") == [("a", None), ("a-cccc", None), ("b", None)]
+    assert not {A, B, NAMESAKE} & {*platform.vms}
+
+
+@pytest.mark.usefixtures("agents")
+async def test_of_another_platforms_nothing_is_deleted_and_nothing_forgotten(
+    platform: Flaky, board: Board
+) -> None:
+    vm = await board.vers.vm(B)
+    vm.pin(vm.id, "key")
+    there, platform.vms = platform.vms, {}
+    board.vers.settings.session["base_url"] = "http://127.0.0.1:8/api/v1"
+    for ending in (board.vers.swarm.teardown(vm), board.vers.delete(vm)):
+        with pytest.raises(UnknownVMError, match=f"VM b is of {URL}"):
+            await ending
+    assert vm.pinned(vm.id) == "key"
+    platform.vms = there

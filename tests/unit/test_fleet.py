@@ -189,10 +189,11 @@ async def test_deleting_what_is_gone_already_is_done(
 
 @pytest.mark.parametrize("gone", [False, True])
 async def test_a_vm_is_deleted_though_what_is_known_of_it_cannot_be_read(
-    session: Callable[..., Vers], platform: Platform, gone: bool
+    session: Callable[..., Vers], platform: Platform, monkeypatch: pytest.MonkeyPatch, gone: bool
 ) -> None:
+    monkeypatch.setenv("JPY_SESSION_NAME", "a.ipynb")
     vers = session()
-    vm = await vers.vm("build")
+    vm = vers.fleet._active = await vers.vm("build")
     vm.pin(vm.id, "key")
     connection = vm._connection()
     (state_dir() / "state.json").write_text("{")
@@ -200,6 +201,7 @@ async def test_a_vm_is_deleted_though_what_is_known_of_it_cannot_be_read(
         del platform.vms[IDS[0]]
     await vers.delete(vm)
     assert IDS[0] not in platform.vms and vm not in vers.fleet.known()
+    assert vers.fleet.current is None
     assert vm.label == "build"
     with pytest.raises(ConnectError, match="VM build was closed"):
         await connection.open()
