@@ -305,7 +305,8 @@ class VM(KernelHost, Machine):
         try:
             await self._client.delete_vm(self.vm_id)
         except NotFoundError:
-            await self._buried()
+            if self._platform == self._settings.base_url:  # else the one that was asked does not know it
+                await self._buried()
             raise
         await self._buried()
         with contextlib.suppress(SettingsError):  # it is no more all the same

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pi_v_jupyter import names
-from pi_v_jupyter.errors import NotFoundError, VersError
+from pi_v_jupyter.errors import NotFoundError, UnknownAgentError, VersError
 from pi_v_jupyter.fleet import Fleet
 from pi_v_jupyter.swarm import identity
 from pi_v_jupyter.swarm.agent import Agent
@@ -80,6 +80,25 @@ class Farewell:
         gone += [vm.id for (vm, _), outcome in ended[len(members) :] if outcome is None]
         await self._unregister(gone, {member.swarm for _, member in members})
         return [(member.agent, outcome) for (_, member), outcome in ended]
+
+    async def late(self, vm: VM) -> Outcomes:
+        """For a VM that is no agent's: refused, or forgotten where it has gone.
+
+        What one that was known as an agent's had made goes then, but for what the user has named or uses.
+        """
+        agent = self.agents.get(vm.id)
+        label = agent.label if agent is not None else vm.label
+        try:
+            with contextlib.suppress(NotFoundError):
+                await self.fleet.client.vm_status(vm.id)  # a list may not have it yet
+                raise UnknownAgentError("It is no agent's VM any more.", "`%vers rm` deletes VMs.")
+            self.fleet.check_platform(vm)
+            if agent is not None:
+                return await self.end([(vm, agent.member)], sparing=True)
+            await self.fleet.delete(vm)
+        except VersError as error:
+            return [(label, error)]
+        return [(label, None)]
 
     async def _delete(self, vm: VM, member: Membership) -> VersError | None:
         self.muster.records.leave(vm.id, member)

@@ -274,27 +274,15 @@ class Swarm:
         return {member.agent: vm for vm, member in members}
 
     async def _members(self, agents: Collection[str | VM]) -> Members:
-        """Those of these labels and VMs, or all. Of one that has gone, what it made may be there.
-
-        Raises:
-            UnknownAgentError, UnknownVMError: there is none of a label; a VM is of another platform.
-        """
+        """Those of these labels, and those of these VMs that are agents', or all."""
         members = await self._muster.members()
         if not agents:
             return members
-        vms = {each.id: each for each in agents if isinstance(each, VM)}
+        ids = {each.id for each in agents if isinstance(each, VM)}
         labels, there = {each for each in agents if not isinstance(each, VM)}, {it.agent for _, it in members}
         for label in labels - there:
             raise _unknown(label, there)
-        found = [(vm, member) for vm, member in members if vm.id in vms or member.agent in labels]
-        listed = {vm.id for vm in await self.fleet.all()} | {vm.id for vm, _ in members} if vms else set()
-        for vm in vms.values():
-            if vm.id not in listed:
-                self.fleet.check_platform(vm)
-                known = self._agents.get(vm.id)
-                labelled = Membership.of_labels(vm.info.labels) or Membership(vm.label)
-                found.append((vm, known.member if known is not None else labelled))
-        return found
+        return [(vm, member) for vm, member in members if vm.id in ids or member.agent in labels]
 
     @at_home
     async def teardown(self, *agents: str | VM | Agent) -> Outcomes:
@@ -307,7 +295,7 @@ class Swarm:
         on record, and is shown until it is gone.
 
         Raises:
-            UnknownAgentError, UnknownVMError: there is none of a label; a VM is of another platform.
+            UnknownAgentError: there is none of a label.
         """
         named = [each.vm if isinstance(each, Agent) else each for each in agents]
         members = await self._members(named)
@@ -317,12 +305,9 @@ class Swarm:
             self.fleet.on_notice(told_of(stays))
         ended = {vm.id for vm, _ in members}
         others = {each.id: each for each in named if isinstance(each, VM) and each.id not in ended}
-        left = {vm.id for vm in await self.fleet.all()} if others else set()
-        return outcomes + [
-            (vm.label, UnknownAgentError("It is no agent's VM any more.", "`%vers rm` deletes VMs."))
-            for vm in others.values()
-            if vm.id in left
-        ]
+        for vm in others.values():
+            outcomes += await self._farewell.late(vm)
+        return outcomes
 
     @at_home
     async def made(self, *agents: str | VM) -> tuple[list[VM], list[VM]]:

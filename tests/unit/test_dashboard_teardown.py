@@ -80,7 +80,7 @@ async def test_a_vm_that_is_no_agents_any_more_is_not_deleted_with_the_others(
 ) -> None:
     platform.vms[B]["labels"] = {"name": "mine"}
     told = await page.act("teardown", agents=[A, B])
-    assert (told["ok"], told["text"]) == (False, "a: deleted. mine: It is no agent's VM any more.")
+    assert (told["ok"], told["text"]) == (False, "a: deleted. b: It is no agent's VM any more.")
     assert B in platform.vms and A not in platform.vms
 
 
@@ -98,19 +98,18 @@ async def test_the_active_one_that_has_gone_is_torn_down_for_this_notebook_too(
 
 
 @pytest.mark.usefixtures("agents")
-async def test_of_one_that_has_gone_is_deleted_what_it_had_made_and_it_is_known_no_longer(
+async def test_of_one_that_has_gone_goes_what_it_had_made_and_nobody_has_named_and_it_is_known_no_longer(
     page: Page, platform: Flaky, board: Board
 ) -> None:
     swarm = board.vers.swarm
-    made = platform.make("eeee1111-0011", labels={"name": "made"}, made_by=[B])
+    made = platform.make("eeee1111-0011", made_by=[B])
+    named = platform.make("eeee2222-0022", labels={"name": "precious"}, made_by=[B])
     for vm in platform.vms.values():
         vm.setdefault("made_by", [])
-    vm = (await swarm.machines("b"))["b"]
     del platform.vms[B]
-    assert [each.id for each in (await swarm.made(vm))[0]] == [made]
     told = await page.act("teardown", agents=[B])
-    assert (told["ok"], told["text"]) == (True, "b, made: deleted.")
-    assert made not in platform.vms
+    assert (told["ok"], told["text"]) == (True, "b, eeee1111: deleted.")
+    assert made not in platform.vms and named in platform.vms
     assert {agent.label for agent in swarm.known()} == {"a", "a-cccc"}
     with pytest.raises(UnknownAgentError):
         await swarm.agent("b")
@@ -144,8 +143,27 @@ async def test_of_another_platforms_nothing_is_deleted_and_nothing_forgotten(
     vm.pin(vm.id, "key")
     there, platform.vms = platform.vms, {}
     board.vers.settings.session["base_url"] = "http://127.0.0.1:8/api/v1"
-    for ending in (board.vers.swarm.teardown(vm), board.vers.delete(vm)):
-        with pytest.raises(UnknownVMError, match=f"VM b is of {URL}"):
-            await ending
-    assert vm.pinned(vm.id) == "key"
+    ((label, error),) = await board.vers.swarm.teardown(vm)
+    assert label == "b" and str(error).startswith(f"VM b is of {URL}")
+    with pytest.raises(UnknownVMError, match=f"VM b is of {URL}"):
+        await board.vers.delete(vm)
+    assert vm.pinned(vm.id) == "key" and not vm.background.gone
     platform.vms = there
+
+
+@pytest.mark.usefixtures("agents")
+@pytest.mark.parametrize("there", [True, False])
+async def test_of_a_vm_that_was_no_agents_nothing_goes_that_it_had_made(
+    platform: Flaky, board: Board, there: bool
+) -> None:
+    mine = platform.make("eeee1111-0011", labels={"name": "mine"})
+    platform.make("eeee2222-0022", made_by=[mine])
+    for each in platform.vms.values():
+        each.setdefault("made_by", [])
+    vm = await board.vers.vm(mine)
+    if not there:
+        del platform.vms[mine]
+    ((label, error),) = await board.vers.swarm.teardown(vm)
+    assert label == "mine"
+    assert str(error).startswith("It is no agent's VM any more.") if there else error is None
+    assert "eeee2222-0022" in platform.vms and (mine in platform.vms) is there
