@@ -241,7 +241,7 @@ class Looks:
     async def _look_for_processes(self) -> float:
         try:
             connected = self.vers.fleet.connected()
-        except SettingsError:  # of no platform is known; theirs are shown as they were
+        except SettingsError:  # which platform is in use is not known: those of the last are looked at on
             connected = [vm for vm in self.vms if vm.connected]
         machines: list[Machine] = [self.vers.here, *connected]
         active = self.vers.fleet.current

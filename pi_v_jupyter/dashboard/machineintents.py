@@ -33,10 +33,10 @@ class MachineIntents:
         Raises:
             UnknownVMError: it is not there any more.
         """
-        there = {vm.id: vm for vm in await self.vers.fleet.all()}
-        if id not in there:
+        vms, _ = await self.among([id])
+        if not vms:
             raise self._gone(id)
-        return there[id]
+        return vms[0]
 
     async def among(self, ids: Sequence[str], gone: str = "") -> tuple[list[VM], list[Outcome]]:
         """The VMs of these ids, each once, and what is said of those that are not there any more.

@@ -185,9 +185,7 @@ class Asides:
         except VersError as error:
             self._fleet.on_notice(f"A branch of plan mode could not be deleted, and will be later: {error}")
             return
-        with contextlib.suppress(
-            SettingsError
-        ):  # it stays on record, and a later look finds that it has gone
+        with contextlib.suppress(SettingsError):  # it stays on record: a later look finds it gone
             await asyncio.to_thread(self._fleet.state.set, self._platform, KIND, record.key, None)
 
     def _records(self) -> list[Record]:

@@ -149,6 +149,16 @@ def reached(monkeypatch: pytest.MonkeyPatch, connect: Callable[[VM], Awaitable[N
     monkeypatch.setattr(VM, "connect", connect)
 
 
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """VMs are reached at once."""
+
+    async def connect(vm: VM) -> None:
+        pass
+
+    reached(monkeypatch, connect)
+
+
 def branches(platform: Platform) -> set[str]:
     return {vm for vm in platform.vms if vm.startswith("bbbb")}
 
@@ -193,13 +203,10 @@ async def test_a_stop_while_a_branch_is_made_leaves_none(
     await until_gone(platform, made)
 
 
+@pytest.mark.usefixtures("at_once")
 async def test_a_branch_is_deleted_though_what_is_on_record_cannot_be_read(
-    vers: Vers, platform: Platform, monkeypatch: pytest.MonkeyPatch
+    vers: Vers, platform: Platform
 ) -> None:
-    async def connect(vm: VM) -> None:
-        pass
-
-    reached(monkeypatch, connect)
     grounds = Grounds(vers.fleet)
     (await grounds.of(await vers.vm(ROOT))).leave()
     made = branches(platform)
@@ -210,13 +217,10 @@ async def test_a_branch_is_deleted_though_what_is_on_record_cannot_be_read(
     assert vers.told == []  # type: ignore[attr-defined]
 
 
+@pytest.mark.usefixtures("at_once")
 async def test_plan_mode_that_cannot_be_put_on_record_as_off_leaves_no_branch(
-    vers: Vers, platform: Platform, monkeypatch: pytest.MonkeyPatch
+    vers: Vers, platform: Platform
 ) -> None:
-    async def connect(vm: VM) -> None:
-        pass
-
-    reached(monkeypatch, connect)
     await vers.plan.on("branch")
     (await vers.plan._grounds.of(await vers.vm(ROOT))).leave()
     made = branches(platform)
@@ -227,13 +231,8 @@ async def test_plan_mode_that_cannot_be_put_on_record_as_off_leaves_no_branch(
     assert not branches(platform) & made
 
 
-async def test_a_branch_that_stays_because_its_platform_was_ended_is_told_of(
-    vers: Vers, platform: Platform, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def connect(vm: VM) -> None:
-        pass
-
-    reached(monkeypatch, connect)
+@pytest.mark.usefixtures("at_once")
+async def test_a_branch_that_stays_because_its_platform_was_ended_is_told_of(vers: Vers) -> None:
     grounds = Grounds(vers.fleet)
     (await grounds.of(await vers.vm(ROOT))).leave()
     vers.settings.session["platform"] = "embedded"
@@ -244,13 +243,10 @@ async def test_a_branch_that_stays_because_its_platform_was_ended_is_told_of(
     assert len(vers.told) == 1, "there is nothing else to tell of"  # type: ignore[attr-defined]
 
 
+@pytest.mark.usefixtures("at_once")
 async def test_a_slow_branch_does_not_take_that_of_another_vm_from_a_command(
     vers: Vers, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def connect(vm: VM) -> None:
-        pass
-
-    reached(monkeypatch, connect)
     grounds = Grounds(vers.fleet)
     quick = await grounds.of(await vers.vm(ROOT))
     kept = branches(platform)

@@ -38,7 +38,9 @@ async def test_who_is_cancelled_again_and_again_waits_for_the_thread() -> None:
 
 
 def test_the_end_of_a_loop_waits_for_the_thread_before_anything_is_undone() -> None:
-    begun, done = threading.Event(), []
+    begun, stopping = threading.Event(), threading.Event()
+    done: list[str] = []
+    users: list[asyncio.Task[None]] = []
 
     def work() -> None:
         begun.set()
@@ -52,11 +54,10 @@ def test_the_end_of_a_loop_waits_for_the_thread_before_anything_is_undone() -> N
             finally:
                 done.append("undone")
 
-        asyncio.get_running_loop().create_task(user()).add_done_callback(lambda _: None)
+        users.append(asyncio.create_task(user()))
         await asyncio.to_thread(begun.wait)
         asyncio.get_running_loop().call_later(0.1, stopping.set)
 
-    stopping = threading.Event()
     asyncio.run(main())
     assert done == ["worked", "undone"]
 
