@@ -89,13 +89,16 @@ class Platform:
 
     def api(self) -> httpx.AsyncClient:
         """A client of its API that has the key."""
+        return httpx.AsyncClient(**self._access())
+
+    def _access(self) -> dict[str, Any]:
         key = Path(self.description.key_file).read_text()
-        return httpx.AsyncClient(
-            base_url=self.description.base_url,
-            headers={"Authorization": f"Bearer {key}"},
-            timeout=120,
-            trust_env=False,
-        )
+        return {
+            "base_url": self.description.base_url,
+            "headers": {"Authorization": f"Bearer {key}"},
+            "timeout": 120,
+            "trust_env": False,
+        }
 
     async def create(self, **config: Any) -> str:
         """The id of a new VM that runs."""
@@ -139,6 +142,26 @@ class Platform:
             assert answer.status_code == 200, answer.text
             assert answer.json()["exit_code"] == 0, answer.text
             return str(answer.json()["stdout"])
+
+    @contextmanager
+    def left_as_found(self) -> Iterator[None]:
+        """VMs, commits and tags that are made meanwhile are deleted at the end."""
+
+        def there(api: httpx.Client) -> list[str]:
+            """The paths of all, in an order in which they can be deleted: the newest commits come first."""
+            return [
+                *(f"/commit_tags/{tag['tag_name']}" for tag in api.get("/commit_tags").json()["tags"]),
+                *(f"/vm/{vm['vm_id']}" for vm in api.get("/vm").json()),
+                *(f"/commits/{commit['commit_id']}" for commit in api.get("/commits").json()["commits"]),
+            ]
+
+        with httpx.Client(**self._access()) as api:
+            found = there(api)
+            yield
+            for path in there(api):
+                if path not in found:
+                    answer = api.delete(path)
+                    assert answer.is_success, f"{path}: {answer.text}"
 
     def crash(self) -> None:
         """End the daemon, and nothing else, as a crash would."""

@@ -19,13 +19,17 @@ def _shared_platform() -> Iterator[Platform]:
 
 
 @pytest.fixture
-def platform(_shared_platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Platform:
-    """A platform that is up, shared by the session; this process is a user of it during the test."""
+def platform(_shared_platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[Platform]:
+    """A platform that is up, shared by the session; this process is a user of it during the test.
+
+    VMs, commits and tags that the test makes are gone after it, so no other test finds them.
+    """
     for name in ("HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, _shared_platform.env[name])
     for name in [name for name in os.environ if name.startswith("VERS_")]:
         monkeypatch.delenv(name)
-    return _shared_platform
+    with _shared_platform.left_as_found():
+        yield _shared_platform
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import base64
 import io
 import json
 import tarfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,31 +65,26 @@ def model(tmp_path: Path) -> Iterator[Model]:
 
 
 @pytest.fixture
-async def home(platform: Platform, tmp_path: Path, model: Model) -> AsyncIterator[Home]:
-    """The home of an agent that lives on a VM; all that it makes there is deleted."""
-    before = await vms(platform)
+async def home(platform: Platform, tmp_path: Path, model: Model) -> Home:
+    """The home of an agent that lives on a VM."""
     vm_id = await platform.create()
     home = new_home(tmp_path / "agent", model)
     home.identify(vmId=vm_id, agentId="lead", rootVmId="")
     home.secret("VERS_API_KEY", Path(platform.description.key_file).read_text())
     home.secret("VERS_BASE_URL", platform.description.base_url)
     home.secret("ANTHROPIC_API_KEY", KEY)
-    yield home
-    for made in await vms(platform) - before:
-        await platform.delete(made)
+    return home
 
 
 @pytest.fixture
-async def golden(platform: Platform) -> AsyncIterator[str]:
+async def golden(platform: Platform) -> str:
     """A commit of a machine with the golden image's programs, and a stand-in for pi."""
     vm_id = await platform.create()
     await equip(platform, vm_id)
     async with platform.api() as api:
         commit_id = str((await api.post(f"/vm/{vm_id}/commit", json={})).json()["commit_id"])
     await platform.delete(vm_id)
-    yield commit_id
-    async with platform.api() as api:
-        assert (await api.delete(f"/commits/{commit_id}")).status_code == 200
+    return commit_id
 
 
 async def equip(platform: Platform, vm_id: str) -> None:
@@ -148,8 +143,6 @@ async def test_it_creates_branches_commits_restores_pauses_and_deletes(
             assert not gone.failed, gone.text
         assert not {first, branch, restored} & await vms(platform)
         assert home.registry() == []
-    async with platform.api() as api:
-        await api.delete(f"/commits/{committed.details['commitId']}")
 
 
 async def test_it_runs_commands_and_copies_files(platform: Platform, home: Home) -> None:
@@ -279,8 +272,6 @@ async def test_a_spawn_that_fails_leaves_neither_vms_nor_entries(platform: Platf
         assert await vms(platform) == before and home.registry() == []
         unknown = await agent.use("vers_swarm_spawn", commitId="0" * 8 + commit_id[8:], count=1)
         assert unknown.failed and "No VM was made." in unknown.text and home.registry() == []
-    async with platform.api() as api:
-        await api.delete(f"/commits/{commit_id}")
 
 
 async def test_a_limit_that_is_reached_is_named(platform: Platform, home: Home) -> None:

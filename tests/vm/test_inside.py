@@ -22,11 +22,9 @@ pytestmark = pytest.mark.vm
 
 
 @pytest.fixture
-async def vm(platform: Platform) -> Any:
+async def vm(platform: Platform) -> str:
     """A VM for one test."""
-    vm_id = await platform.create()
-    yield vm_id
-    await platform.delete(vm_id)
+    return await platform.create()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import asyncssh
 import psutil
@@ -148,11 +148,9 @@ async def welcomed(platform: Platform, vm: str, server: Server) -> bool:
 
 
 @pytest.fixture
-async def vm(platform: Platform) -> Any:
+async def vm(platform: Platform) -> str:
     """A VM for one test."""
-    vm_id = await platform.create()
-    yield vm_id
-    await platform.delete(vm_id)
+    return await platform.create()
 
 
 async def test_the_outside_is_reached_from_the_first_moment(

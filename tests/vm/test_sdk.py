@@ -60,19 +60,9 @@ async def sdk(platform: Platform) -> AsyncIterator[VersSdkClient]:
 
 
 @pytest.fixture
-async def vm(platform: Platform, sdk: VersSdkClient) -> AsyncIterator[str]:
-    """A VM of the test's own. All that was made of it meanwhile goes with it."""
-    there = {each["vm_id"] for each in await sdk.list_vms()}
-    kept = {each["commit_id"] for each in (await sdk.list_commits())["commits"]}
-    yield await platform.create(labels={"name": "sdk"})
-    for tag in (await sdk.list_tags())["tags"]:
-        await sdk.delete_tag(tag["tag_name"])
-    for each in await sdk.list_vms():
-        if each["vm_id"] not in there:
-            await sdk.delete_vm(each["vm_id"])
-    for commit in (await sdk.list_commits())["commits"]:  # the newest first: children before parents
-        if commit["commit_id"] not in kept:
-            await sdk.delete_commit(commit["commit_id"])
+async def vm(platform: Platform) -> str:
+    """A VM."""
+    return await platform.create(labels={"name": "sdk"})
 
 
 @pytest.fixture
