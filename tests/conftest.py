@@ -13,7 +13,7 @@ from pi_v_jupyter.loops import running_io_loop
 
 
 @pytest.fixture(scope="session")
-def shared_platform() -> Iterator[Platform]:
+def platform_of_kernels() -> Iterator[Platform]:
     """A platform that is up; who takes its `env` keeps what cells print in a cache of its own."""
     platform = new_platform()
     # By its own path: what is made in a cache is found again by where it was made.
@@ -23,6 +23,13 @@ def shared_platform() -> Iterator[Platform]:
         yield Platform(platform.folder, platform.env | {"XDG_CACHE_HOME": str(platform.folder / "used")})
     finally:
         platform.end()
+
+
+@pytest.fixture(scope="module")
+def shared_platform(platform_of_kernels: Platform) -> Iterator[Platform]:
+    """It, and no other module finds what this one made there."""
+    with platform_of_kernels.left_as_found():
+        yield platform_of_kernels
 
 
 @pytest.fixture(scope="module", autouse=True)

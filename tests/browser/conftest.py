@@ -41,8 +41,15 @@ def shown(browser: Browser) -> Iterator[Dashboard]:
 
 
 @pytest.fixture(scope="session")
-def desk(shared_platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """A JupyterLab whose notebooks have real VMs: its address, and its folder."""
+def _desk(
+    platform_of_kernels: Platform, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, Path]]:
     folder = tmp_path_factory.mktemp("desk")
-    with lab(shared_platform.env, folder, ["%load_ext pi_v_jupyter"]) as address:
+    with lab(platform_of_kernels.env, folder, ["%load_ext pi_v_jupyter"]) as address:
         yield address, folder
+
+
+@pytest.fixture(scope="module")
+def desk(_desk: tuple[str, Path], shared_platform: Platform) -> tuple[str, Path]:
+    """A JupyterLab whose notebooks have real VMs: its address, and its folder."""
+    return _desk
