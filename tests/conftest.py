@@ -5,11 +5,16 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 
+import hypothesis
 import platformdirs
 import pytest
 from platforms import Platform, new_platform
 
 from pi_v_jupyter.loops import running_io_loop
+
+# How long one example takes says more of the machine than of the code.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session")

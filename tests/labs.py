@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from loopback import free_port
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium")
@@ -41,34 +41,42 @@ def lab(env: Mapping[str, str], folder: Path, cells: Sequence[str]) -> Iterator[
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in cells])
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(notebook, folder / "first.ipynb")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", f"--ServerApp.port={port}"]
+    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--ServerApp.port_retries=0"]
     command += ["--ServerApp.allow_root=True", f"--ServerApp.root_dir={folder}", "--ServerApp.ip=127.0.0.1"]
     command += ["--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
-    with (folder / "lab.log").open("wb") as log:
-        server = subprocess.Popen(command, env={**env, "JUPYTER_TOKEN": TOKEN}, stdout=log, stderr=log)
+    server, port = _start(command, {**env, "JUPYTER_TOKEN": TOKEN}, folder / "lab.log")
     try:
-        wait_for(f"http://127.0.0.1:{port}/api?token={TOKEN}", server, folder / "lab.log")
         yield f"http://127.0.0.1:{port}/lab/tree/first.ipynb?token={TOKEN}"
     finally:
         server.terminate()
         server.wait(30)
 
 
-def wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    """Until the server answers."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        assert server.poll() is None, log.read_text()
+def _start(command: list[str], env: Mapping[str, str], log: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """The server, answering, and its port; another port where somebody was quicker to take the first."""
+    for _ in range(20):
+        port = free_port()
+        with log.open("wb") as out:
+            server = subprocess.Popen([*command, f"--ServerApp.port={port}"], env=env, stdout=out, stderr=out)
+        if answers(f"http://127.0.0.1:{port}/api?token={TOKEN}", server):
+            return server, port
+        assert f"port {port} is not available" in log.read_text(), log.read_text()
+    pytest.fail("no port for JupyterLab")
+
+
+def answers(url: str, server: subprocess.Popen[bytes]) -> bool:
+    """Wait until the server answers or ends: whether it answers."""
+    deadline = time.monotonic() + 120
+    while server.poll() is None:
         try:
             urllib.request.urlopen(url, timeout=5).close()
         except (urllib.error.URLError, OSError):
+            if time.monotonic() > deadline:
+                server.kill()
             time.sleep(0.2)
         else:
-            return
-    pytest.fail(f"JupyterLab did not start: {log.read_text()}")
+            return True
+    return False
 
 
 @contextmanager

@@ -31,6 +31,7 @@ ROOT = Path(__file__).parent.parent
 _CACHE = Path(platformdirs.user_cache_path(APP, appauthor=False))
 _UP_TIMEOUT = 280
 _BUILD_TIMEOUT = 900
+_ALL_COMMITS = "/commits?limit=1000"
 
 
 @dataclass
@@ -152,12 +153,13 @@ class Platform:
             return [
                 *(f"/commit_tags/{tag['tag_name']}" for tag in api.get("/commit_tags").json()["tags"]),
                 *(f"/vm/{vm['vm_id']}" for vm in api.get("/vm").json()),
-                *(f"/commits/{commit['commit_id']}" for commit in api.get("/commits").json()["commits"]),
+                *(f"/commits/{commit['commit_id']}" for commit in api.get(_ALL_COMMITS).json()["commits"]),
             ]
 
         with httpx.Client(**self._access()) as api:
             found = there(api)
-            yield
+        yield
+        with httpx.Client(**self._access()) as api:
             for path in there(api):
                 if path not in found:
                     answer = api.delete(path)

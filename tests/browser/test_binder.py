@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
 from binders import MEMORY, PROCESSORS, Binder, binder, can_bound, wanted
-from labs import CHROMIUM, SECOND, TOKEN, wait_for
+from labs import CHROMIUM, SECOND, TOKEN, answers
+from loopback import free_port
 from pages import chromium
 from platforms import ROOT
 from playwright.sync_api import Page, expect
@@ -41,14 +41,12 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Binder]:
 
 
 def test_the_badge_opens_the_first_walkthrough_which_runs_to_its_end(built: Binder, tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = ["jupyter", "lab", "--no-browser", "--ip=127.0.0.1", f"--port={port}"]
     command += [f"--IdentityProvider.token={TOKEN}"]
     log = tmp_path / "log"
     with built.started(wanted().start, command, log) as server, chromium() as browser:
-        wait_for(f"http://127.0.0.1:{port}/api?token={TOKEN}", server, log)
+        assert answers(f"http://127.0.0.1:{port}/api?token={TOKEN}", server), log.read_text()
         page = browser.new_page(viewport={"width": 1200, "height": 1700})
         page.goto(f"http://127.0.0.1:{port}/?token={TOKEN}")
         page.wait_for_url(re.compile(f"lab/.*{FIRST}"))

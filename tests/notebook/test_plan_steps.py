@@ -84,7 +84,7 @@ def planned(room: Room, label: str = "a", plan: str = PLAN) -> Outputs:
 
 def late(kernel: Kernel, text: str) -> str:
     """Until a display of an earlier cell was changed to one with this in it."""
-    for _ in range(300):
+    for _ in range(1200):
         found = next((each for each in reversed(kernel.late) if text in each), None)
         if found is not None:
             return found

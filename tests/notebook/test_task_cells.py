@@ -34,7 +34,7 @@ def test_a_wait_shows_text_tool_calls_and_diffs_as_they_come(swarm: Kernel) -> N
         "↻ attempt 1 of 3 follows in 0.01 s: overloaded",
         "That was it.",
     ]
-    assert re.fullmatch(r"✓ done  500 tokens  \$0.0500  \d\.\d s", shown.stdout.splitlines()[-1])
+    assert re.fullmatch(r"✓ done  500 tokens  \$0.0500  \d+\.\d s", shown.stdout.splitlines()[-1])
     assert shown.data == [], "it is shown already"
     assert swarm.value("(_.ending, _.results[0].text)") == ("finished", "I write it. \n\nThat was it. ")
 
@@ -134,7 +134,7 @@ def test_an_end_is_told_in_the_cell_that_gave_the_task(swarm: Kernel) -> None:
     good(swarm, "%vers swarm task a --steer go")
     strays(swarm, cell, "✓ a: done")
     told = "".join(streamed(swarm, cell))
-    assert re.fullmatch(r"✓ a: done  125 tokens  \$0.0125  \d\.\d s\n    All is well\.\n", told), "once"
+    assert re.fullmatch(r"✓ a: done  125 tokens  \$0.0125  \d+\.\d s\n    All is well\.\n", told), "once"
 
 
 @pytest.mark.parametrize(

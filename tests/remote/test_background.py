@@ -275,10 +275,10 @@ async def test_names_that_are_forgotten_and_taken_at_once_are_one_persons(reach:
         assert each.state == "ended"
 
 
-async def test_it_outlives_its_session_and_is_found_by_its_name(reach: Reach) -> None:
+async def test_it_outlives_its_session_and_is_found_by_its_name(reach: Reach, tmp_path: Path) -> None:
     first = reach()
     process = await first.start(
-        "echo one; until [ -e go ]; do sleep 0.01; done; echo two", id="web", cwd="/tmp"
+        "echo one; until [ -e go ]; do sleep 0.01; done; echo two", id="web", cwd=str(tmp_path)
     )
     await process.ready("one")
     await leave(first)

@@ -91,7 +91,7 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 # Twenty at once: what takes time is that each waits for the disk.
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(many=st.lists(cases(), min_size=20, max_size=20))
 @example(
     many=[

@@ -330,7 +330,7 @@ async def test_a_cell_whose_time_is_up_is_interrupted_and_the_state_survives(ses
 
 async def test_a_cell_that_ignores_its_interrupt_is_killed(session: Session) -> None:
     await session.out("true")
-    outcome = await session.cell("trap '' INT; sleep 100", timeout=3)
+    outcome = await session.cell("trap '' INT; sleep 100", timeout=8)
     assert (outcome.exit.signal, outcome.exit.timed_out, outcome.exit.shell_ended) == ("SIGKILL", True, True)
 
 
@@ -370,7 +370,7 @@ async def test_a_login_script_that_never_ends_is_out_of_time(connect: Any, tmp_p
     own = f'ForceCommand exec env HOME={home} sh -c "$SSH_ORIGINAL_COMMAND"'
     with loopback_sshd(tmp_path, own) as server:
         connection = connect(server)
-        outcome = await run(connection, shell="s", code="echo no", timeout=3)
+        outcome = await run(connection, shell="s", code="echo no", timeout=8)
         assert (outcome.stdout, outcome.exit.timed_out) == (b"", True)
         pid = int((home / "pid").read_text())
         await until(lambda: not alive(pid))

@@ -164,7 +164,7 @@ async def test_a_server_that_speaks_something_else_is_one_sentence() -> None:
 
 @pytest.mark.parametrize("start", [b"", HEAD, HEAD + b"Content-Length: 100\r\n\r\n{"])
 async def test_a_server_that_stalls_is_a_time_out(start: bytes) -> None:
-    async with Server(first(start)).up() as server, client_of(server.url, timeout=0.5) as client:
+    async with Server(first(start)).up() as server, client_of(server.url, timeout=1.5) as client:
         with pytest.raises(PlatformUnreachableError, match="gave no"):
             await client.vm_status("vm-1")
         assert len(server.heads) == 3

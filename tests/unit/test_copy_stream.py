@@ -96,7 +96,7 @@ def place(tmp_path: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(TREES)
 def test_a_tree_of_anything_is_the_same_on_the_other_side(
     tree: dict[bytes, Node],
@@ -115,7 +115,7 @@ def test_a_tree_of_anything_is_the_same_on_the_other_side(
         assert names(Path(folder)) == ["here", "there"]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(TREES)
 def test_compressed_blocks_carry_the_same(tree: dict[bytes, Node]) -> None:
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
@@ -420,7 +420,6 @@ def test_who_takes_too_long_to_count_does_not_count(tmp_path: Path, monkeypatch:
     assert told["entries"] is None and told["bytes"] is None
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 300_000), max_size=20))
 def test_a_meter_tells_how_far_it_is_from_bytes_cut_anywhere(cuts: list[int]) -> None:
     with tempfile.TemporaryDirectory() as folder:

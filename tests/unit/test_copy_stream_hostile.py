@@ -268,7 +268,7 @@ def test_a_block_holds_what_it_says_and_nothing_else(home: Path, payload: bytes,
     assert names(home / "target") == []
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_a_stream_with_a_few_bytes_changed_does_no_harm(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -326,7 +326,7 @@ def test_a_stream_cut_between_any_two_records_leaves_nothing_half(
                 assert content[0] == whole[name][3][0]  # type: ignore[index]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_a_stream_cut_anywhere_leaves_nothing(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -40,7 +40,7 @@ def part(of: Path) -> Path:
     return of.with_name(os.fsdecode(part_name(os.fsencode(of.name))))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.data())
 def test_the_next_copy_goes_on_where_the_last_was_cut_however_often(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -204,7 +204,7 @@ def test_no_copy_takes_along_what_another_has_half_done(tmp_path: Path, big: Pat
     assert names(tmp_path / "other") == []
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_a_stop_on_either_side_leaves_nothing(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:

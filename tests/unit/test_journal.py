@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pi_v_jupyter.remote._resident import background, journal
@@ -76,7 +76,6 @@ def write(folder: str, data: bytes) -> journal.Journal:
 
 
 @given(ACTS, st.integers(1, 100))
-@settings(deadline=None)
 def test_any_bytes_in_any_pieces_are_the_same_lines(acts: list[tuple[str, bytes | None]], limit: int) -> None:
     with sizes() as folder:
         written = journal.Journal(folder)
@@ -90,7 +89,6 @@ def test_any_bytes_in_any_pieces_are_the_same_lines(acts: list[tuple[str, bytes 
 
 
 @given(ACTS)
-@settings(deadline=None)
 def test_rows_are_short_and_a_character_is_in_one_row(acts: list[tuple[str, bytes | None]]) -> None:
     whole = {name: b"".join(data or b"" for each, data in acts if each == name) for name in journal.MARKS}
     with sizes():
@@ -122,7 +120,6 @@ def test_a_line_of_megabytes_is_whole_and_one_without_end_comes_in_parts() -> No
 
 
 @given(st.integers(1, 30), st.lists(st.integers(0, 60), max_size=60), st.integers(0, 3000))
-@settings(deadline=None)
 def test_a_reader_that_comes_late_is_told_how_much_it_missed(
     kept: int, lengths: list[int], cursor: int
 ) -> None:
@@ -158,7 +155,6 @@ def test_a_reader_that_was_overtaken_goes_on_with_whole_lines_and_knows_of_the_g
 
 
 @given(ACTS, st.integers(0, 12), st.sampled_from(["stdout", "stderr", "both"]))
-@settings(deadline=None)
 def test_a_tail_begins_where_the_last_lines_do(
     acts: list[tuple[str, bytes | None]], last: int, stream: str
 ) -> None:
@@ -174,7 +170,6 @@ def test_a_tail_begins_where_the_last_lines_do(
 
 
 @given(ACTS, ACTS, st.integers(0, 10_000))
-@settings(deadline=None)
 def test_a_writer_that_was_killed_within_a_row_leaves_the_next_one_a_clean_start(
     before: list[tuple[str, bytes | None]], after: list[tuple[str, bytes | None]], at: int
 ) -> None:
@@ -232,7 +227,6 @@ class TightDisk:
 
 
 @given(ACTS, st.lists(st.integers(0, 40), max_size=30))
-@settings(deadline=None)
 def test_a_full_disk_loses_nothing_once_there_is_room(
     acts: list[tuple[str, bytes | None]], rooms: list[int]
 ) -> None:

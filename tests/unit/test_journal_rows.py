@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_journal import ACTS, rows, sizes, write
 
@@ -39,7 +39,6 @@ def whole(data: bytes) -> list[str]:
 
 
 @given(ACTS, STREAMS, st.integers(1, 100))
-@settings(deadline=None)
 def test_all_whole_lines_come_and_those_of_one_stream_alone_if_wanted(
     acts: Acts, stream: Wanted, limit: int
 ) -> None:
@@ -58,7 +57,6 @@ def test_all_whole_lines_come_and_those_of_one_stream_alone_if_wanted(
 
 
 @given(ACTS, ACTS, STREAMS, st.integers(1, 100), st.data())
-@settings(deadline=None)
 def test_whoever_stops_behind_any_line_goes_on_with_the_next(
     before: Acts, after: Acts, stream: Wanted, limit: int, pick: Any
 ) -> None:
@@ -111,7 +109,6 @@ def test_a_line_that_is_too_long_is_let_go_and_told(monkeypatch: pytest.MonkeyPa
 
 
 @given(st.integers(1, 5), st.lists(st.integers(1, 60), max_size=60), st.integers(0, 3000))
-@settings(deadline=None)
 def test_who_comes_late_is_told_how_much_it_missed(kept: int, lengths: list[int], cursor: int) -> None:
     lines = [f"{number}:".ljust(length, "-") for number, length in enumerate(lengths)]
     data = b"".join(b"o" + line.encode() + b"\n" for line in lines)

@@ -185,7 +185,6 @@ def test_whatever_is_asked_is_answered_as_described(
             max_examples=8,
             derandomize=True,
             database=None,
-            deadline=None,
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         )

@@ -204,7 +204,6 @@ def test_random_lives_agree_with_a_model(monkeypatch: pytest.MonkeyPatch, stacke
             max_examples=SEQUENCES // 2,
             stateful_step_count=14,
             derandomize=True,
-            deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),
         ),

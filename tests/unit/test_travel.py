@@ -30,7 +30,7 @@ def crossed(value: Any, there: list[str] = EVERYTHING, **how: Any) -> Any:
 
 
 @given(values)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_what_is_made_of_plain_values_is_equal_and_of_the_same_types(value: Any) -> None:
     found = crossed(value)
     assert found == value and repr(found) == repr(value)

@@ -240,10 +240,15 @@ async def keys_there(platform: Platform, key: str) -> tuple[dict[str, str], dict
         return own, {vm.id: json.loads(each.stdout) for vm, each in zip(vms, searched, strict=True)}
 
 
+def changed(since: float, *where: str | Path) -> list[str]:
+    """What `find` finds there that was written since then; what goes meanwhile is not told."""
+    search = ["find", "-H", *map(str, where), "-newermt", f"@{since}"]
+    return subprocess.run(search, capture_output=True, text=True, check=False).stdout.splitlines()
+
+
 def found_here(keys: list[str], since: float, *folders: Path) -> list[str]:
     """The files here with a key in them, of those that were written since then."""
-    changed = ["find", "-H", *map(str, folders), "-type", "f", "-newermt", f"@{since}"]
-    files = subprocess.run(changed, capture_output=True, text=True, check=False).stdout.splitlines()
+    files = changed(since, *folders, "-type", "f")
     assert files, "nothing was looked at"
     found = list[str]()
     for name in files:
@@ -308,8 +313,8 @@ def test_keys_are_in_files_of_mode_600_on_the_vms_alone_and_a_teardown_leaves_no
         assert run("agents = %vers swarm\nagents").data[-1].startswith("No agents")
         asyncio.run(until(lambda: {process.pid for process in platform.qemus()} <= before))
         assert processes_with(keys, but=kernel.pid) == []
-        made = [path for path in temporary.iterdir() if path.lstat().st_mtime >= began]
-        places = (platform.folder, platform.folder / "cache" / APP, runtime_dir(), *made)
+        made = changed(began, temporary, "-mindepth", "1", "-maxdepth", "1")
+        places = (platform.folder, platform.folder / "cache" / APP, runtime_dir(), *map(Path, made))
         assert found_here(keys, began, *places) == []
     assert not [outputs for outputs in shown if any(each in outputs.text for each in keys)]
     assert list(platform.state.glob("vms/*")) == []

@@ -124,19 +124,22 @@ async def test_a_branch_has_its_parents_host_key_and_a_login_of_its_own(
 
 async def test_the_clock_of_a_copy_is_right(platform: Platform, source: str) -> None:
     kept = await commit(platform, source)
-    await asyncio.sleep(2)  # what a wrong clock would be behind by
+    await asyncio.sleep(6)  # what a wrong clock would be behind by
     vm = await restore(platform, kept)
     before = time.time()
     told = float(await platform.shell(vm, "date +%s.%N"))
-    assert before - 1 < told < time.time() + 1
+    assert before - 4 < told < time.time() + 1
 
 
 async def test_the_clock_of_a_vm_that_was_committed_is_right(platform: Platform, source: str) -> None:
     for _ in range(10):
         await commit(platform, source)
-    before = time.time()
-    told = float(await platform.shell(source, "sleep 0.5; date +%s.%N"))
-    assert before + 0.4 < told < time.time() + 0.1
+    right = False
+    async with asyncio.timeout(60):  # it is put right behind the commit, which nobody waits for
+        while not right:
+            before = time.time()
+            told = float(await platform.shell(source, "sleep 0.5; date +%s.%N"))
+            right = before + 0.4 < told < time.time() + 0.1
 
 
 async def test_a_vm_in_which_files_of_the_system_were_replaced_can_be_branched(

@@ -158,7 +158,6 @@ def test_random_lives_of_real_vms_agree_with_a_model(own_platform: Platform) -> 
             max_examples=SEQUENCES,
             stateful_step_count=STEPS,
             derandomize=True,
-            deadline=None,
             database=None,
             report_multiple_bugs=False,
             suppress_health_check=list(HealthCheck),
