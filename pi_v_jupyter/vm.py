@@ -366,7 +366,9 @@ class VM(KernelHost, Machine):
         return f"`%vers restore {last.id[:8]} --use` goes on from its last commit, of {when}."
 
     def _deleted(self) -> VMGoneError:
-        return VMGoneError(f"VM {self.label} was deleted.", "`%vers ls` shows those that are there.")
+        return VMGoneError(
+            f"VM {self.label} was deleted.", "`%vers use VM` chooses another, `%vers local` this machine."
+        )
 
     def pinned(self, vm_id: str) -> str | None:
         """The host key seen first."""

@@ -225,7 +225,9 @@ def snapshot(**parts: Any) -> dict[str, Any]:
     connection |= {"reason": "", "remedy": "", "checked": NOW}
     sums = dict.fromkeys(("agents", "working", "waiting", "tokens", "cost", "budget"), 0)
     many = {name: {} for name in ("machines", "commits", "agents", "processes", "events")}
-    return json.loads(json.dumps({"connection": connection, "looking": False, "sums": sums, **many, **parts}))  # type: ignore[no-any-return]
+    plain = {"connection": connection, "looking": False, "lost": "", "sums": sums, **many, **parts}
+    here = not any(each["active"] for each in plain["machines"].values())
+    return json.loads(json.dumps({"here": here, **plain}))  # type: ignore[no-any-return]
 
 
 ORDER = ["base", "left", "first", "3f9a2c1e", "reviewer-1", "right", "orphan"]  # how a family is shown

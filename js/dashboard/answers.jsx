@@ -11,7 +11,7 @@ export function useAnswers(store) {
   const changed = () => draw((times) => times + 1);
   async function act(name, args = {}, { quiet = false, told = () => false } = {}) {
     const id = ++answers.count;
-    answers.underWay.set(id, name.replaceAll("_", " "));
+    answers.underWay.set(id, called(name));
     answers.good = null;
     changed();
     const answer = await store.act(name, args);

@@ -22,7 +22,7 @@ export function App({ store, model, clock, redraw }) {
     <Frame.Provider value={frame}>
       {store.state === null ? (
         <p class="pi-v-empty" role="status">
-          <Code text={store.gone ? "The kernel that could show this is gone. Run `%vers` for a live dashboard." : "Waiting for the kernel…"} />
+          <Code text={store.gone ? "The kernel that could show this is gone. Run `%load_ext pi_v_jupyter` and `%vers` for a live dashboard." : "Waiting for the kernel…"} />
         </p>
       ) : (
         <Sections store={store} model={model} answers={answers} />

@@ -8,7 +8,7 @@ const MARKS = { connecting: "…", ok: "●", trouble: "▲" };
 /** The line at the top. */
 export function Connection({ store }) {
   const { act } = useFrame();
-  const { connection, sums, looking } = store.state;
+  const { connection, sums, looking, lost } = store.state;
   return (
     <header class="pi-v-connection">
       <p class={`pi-v-platform pi-v-is-${connection.state}`}>
@@ -35,6 +35,16 @@ export function Connection({ store }) {
             <Button onClick={() => act("check")}>Try again</Button>
           </p>
         )}
+        {lost && (
+          <p class="pi-v-notice">
+            <span>
+              {lost}, which cells run on, is gone: cells are refused until they run elsewhere.
+            </span>
+            <Button onClick={() => act("local")} title="Cells run on this computer again">
+              Run here
+            </Button>
+          </p>
+        )}
         {looking && (
           <p class="pi-v-notice">
             <span>
@@ -55,7 +65,8 @@ function Kernel({ store }) {
       {gone ? (
         <p class="pi-v-notice">
           <span>
-            The kernel that this was shown by is gone; this is what was last seen. Run <code>%vers</code> for a live one.
+            The kernel that this was shown by is gone; this is what was last seen. Run{" "}
+            <code>%load_ext pi_v_jupyter</code> and <code>%vers</code> for a live one.
           </span>
         </p>
       ) : (

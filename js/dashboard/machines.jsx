@@ -14,18 +14,18 @@ import { several } from "./words.js";
 import "./machines.css";
 
 const EMPTY = {
-  ok: "No machines yet: cells run on this computer.",
+  ok: "No machines yet.",
   connecting: "Machines are being looked for…",
   trouble: "Which machines there are is not known: the platform does not answer.",
 };
 
 /** The section. */
 export function Machines({ store, model }) {
-  const { machines, commits, connection } = store.state;
-  return <Section machines={machines} commits={commits} reach={connection.state} model={model} />;
+  const { machines, commits, here, connection } = store.state;
+  return <Section machines={machines} commits={commits} here={here} reach={connection.state} model={model} />;
 }
 
-const Section = memo(({ machines, commits, model }) => {
+const Section = memo(({ machines, commits, here, model }) => {
   const frame = useFrame();
   const [withCommits, setWithCommits] = useState(true);
   const rows = useMemo(() => lineage(machines, commits, withCommits), [machines, commits, withCommits]);
@@ -39,7 +39,6 @@ const Section = memo(({ machines, commits, model }) => {
     if (id in machines) return machineActions(frame, [id], show);
     return id in commits ? commitActions(frame, [id]) : []; // its row goes with the next frame
   }).current;
-  const active = Object.values(machines).find((machine) => machine.active);
   return (
     <div class="pi-v-machines">
       <div class="pi-v-tools">
@@ -48,7 +47,7 @@ const Section = memo(({ machines, commits, model }) => {
             New machine…
           </Button>
         )}
-        <Button why={active ? "" : "Cells run here already."} onClick={() => frame.act("local")} title="Cells run on this computer again">
+        <Button why={here ? "Cells run here already." : ""} onClick={() => frame.act("local")} title="Cells run on this computer again">
           Run here
         </Button>
         <label class="pi-v-check">
@@ -68,6 +67,7 @@ const Section = memo(({ machines, commits, model }) => {
             {Object.keys(commits).length
               ? `No machines now; ${several(Object.keys(commits).length, "commit")} can be restored.`
               : EMPTY[frame.store.state.connection.state]}
+            {here && " Cells run on this computer."}
           </p>
           <Button kind="main" onClick={() => create(frame)}>
             New machine…

@@ -27,7 +27,7 @@ export function spawn({ store, fill }) {
       { name: "commit", label: "Commit", type: "select", options, value: options[0][0] },
       { name: "n", label: "How many", type: "number", min: 1, hint: "Left empty, as many as labels; one without labels." },
       { name: "labels", label: "Labels", hint: "With commas or spaces between, such as `api, docs`." },
-      { name: "model", label: "Model", placeholder: "anthropic/claude-sonnet-4-5", hint: MODEL },
+      { name: "model", label: "Model", placeholder: "anthropic/claude-opus-4-8", hint: MODEL },
       { name: "budget", label: "Budget of each", type: "number", min: 0, step: "any", hint: "US dollars; it asks before it spends more." },
     ],
     yes: "Spawn",

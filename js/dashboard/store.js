@@ -7,7 +7,7 @@ const STILL = 30; // seconds after which the kernel is told that somebody looks 
 const AWAY = 600; // seconds after which one that was hidden may have been forgotten
 const UNHEARD = 700; // milliseconds until an intent that the kernel has not taken is said to wait for a cell
 const [FIRST, LONGEST] = [2000, 60000]; // milliseconds until what was lost is asked for again, longer each time
-const ANOTHER = "Run `%vers` for a live dashboard.";
+const ANOTHER = "Run `%load_ext pi_v_jupyter` and `%vers` for a live dashboard.";
 const NOBODY = { ok: false, text: "There is no kernel to do that.", hint: ANOTHER };
 const LOST = { ok: false, text: "The kernel is not there any more: whether that was done is not known.", hint: ANOTHER };
 

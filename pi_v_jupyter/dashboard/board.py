@@ -217,8 +217,11 @@ class Board:
             looks.renamed = False
             self._snapshots.renew()
         parts = (looks.connection, looks.vms, looks.commits, agents, looks.processes)
-        about: dict[str, Any] = {"active": self.vers.fleet.current, "labels": looks.labels()}
+        fleet = self.vers.fleet
+        about: dict[str, Any] = {"active": fleet.current, "labels": looks.labels()}
         about |= {"plans": self.vers.swarm.plans, "looking": self.vers.plan.is_on}
+        about["here"] = fleet.current is None and not fleet.missing
+        about["lost"] = looks.lost if looks.lost is fleet.current else None
         now = self._snapshots.make(*parts, self._events.all, **about)
         if self._last is not None:
             found = [*compare(self._last, now, self._known & looks.known, self._seen)]

@@ -69,7 +69,7 @@ class Intents(AgentIntents, ProcessIntents):
 
     async def _local(self, args: given.Arguments) -> Answer:
         await self.vers.local()
-        return Answer(ok=True, text="Cells run on this machine.")
+        return Answer(ok=True, text="Cells run on this computer.")
 
     # VMs.
 

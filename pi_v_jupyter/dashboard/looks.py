@@ -53,6 +53,7 @@ class Looks:
         self.watched = asyncio.Event()
         self.seen: set[Section] = set()  # what was looked for since then
         self.vms: VMs = VMs([])
+        self.lost: VM | None = None  # the active one, where the platform has it no more
         self.commits: list[Commit] = []
         self.known: set[Section] = set()  # of which all is found that there was
         self.renamed = False  # may names be others since that was last asked?
@@ -152,6 +153,7 @@ class Looks:
     async def _look_for_vms(self) -> float:
         why = f"The platform has not answered for {PATIENCE:g} s.", "`%vers doctor` looks for the cause."
         slow = asyncio.get_running_loop().call_later(PATIENCE, self._in_trouble, *why)
+        active = self.vers.fleet.current  # before: what is chosen meanwhile may not be in the answer
         try:
             vms = await self.vers.fleet.all()
         except VersError as error:
@@ -163,6 +165,8 @@ class Looks:
         self._trouble = 0
         came = {vm.id for vm in vms} ^ {vm.id for vm in self.vms}
         connection = self._connection("ok")
+        gone = active is not None and active.platform == connection["url"]
+        self.lost = active if gone and active not in vms else None
         if connection["url"] != self.connection["url"]:
             self._elsewhere()
         self.vms, self.connection, self.renamed = vms, connection, True

@@ -183,6 +183,10 @@ class Snapshot(TypedDict):
     connection: Connection
     looking: bool
     """Is plan mode on?"""
+    here: bool
+    """Do cells run on this computer?"""
+    lost: str
+    """The label of the VM that cells run on, if it is there no more: they are refused then."""
     machines: dict[str, Machine]
     commits: dict[str, Commit]
     agents: dict[str, AgentCard]
@@ -203,7 +207,7 @@ class Step(TypedDict):
     """The tool's, of a call; else ""."""
     result: str
     diff: str
-    """A unified diff, of calls that change a file."""
+    """A unified diff, of calls that change a file; of one that writes it, all that it writes as added."""
     state: Literal["", "running", "ok", "failed"]
     seconds: float
 

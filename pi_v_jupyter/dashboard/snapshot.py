@@ -252,8 +252,10 @@ class Snapshots:
         labels: dict[str, str],
         plans: Plans,
         looking: bool,
+        here: bool,
+        lost: VM | None,
     ) -> shape.Snapshot:
-        """All of it. `labels`: those of agents, by the ids of VMs; `looking`: is plan mode on?"""
+        """All of it. `labels`: those of agents, by the ids of VMs; the rest is as in what is made."""
         there = {*(vm.id for vm in vms), *(each.id for each in commits)}
         with contextlib.suppress(VersError):  # `connection` tells what is wrong; what was known stays
             self._kept = plans.kept()
@@ -287,6 +289,8 @@ class Snapshots:
         return {
             "connection": connection,
             "looking": looking,
+            "here": here,
+            "lost": lost.label if lost is not None else "",
             "machines": self._machines.all(map(of_vm, vms)),
             "commits": self._commits.all(map(of_commit, commits)),
             "agents": cards,

@@ -31,10 +31,18 @@ def step_of(step: Text | ToolCall, *, going: bool) -> shape.Step:
         "text": about(step, ARGUMENTS),
         "name": short(step.name, 40),
         "result": harmless(bounded(step.result or step.progress)),
-        "diff": harmless(bounded(step.diff)),
+        "diff": harmless(bounded(step.diff or _written(step))),
         "state": state,  # type: ignore[typeddict-item]  # one of those three
         "seconds": step.seconds or 0.0,
     }
+
+
+def _written(call: ToolCall) -> str:
+    """What pi's `write` writes, as lines that are added: it tells of no difference."""
+    content = call.arguments.get("content")
+    if call.name != "write" or call.failed or not isinstance(content, str):
+        return ""
+    return "\n".join(f"+{line}" for line in content.splitlines())
 
 
 def _step(kind: str, text: str) -> shape.Step:

@@ -273,9 +273,23 @@ def test_a_terminal_that_comes_late_takes_no_keys_from_where_one_has_gone_on(
         expect(dash.page.get_by_label(place, exact=True)).to_be_focused()
 
 
+def test_a_machine_that_cells_run_on_and_that_is_gone_is_told_with_the_way_out(dash: Dashboard) -> None:
+    here = dash.page.get_by_role("tabpanel", name="Machines").get_by_role("button", name="Run here")
+    dash.show(snapshot(machines={"vm-base": machine("base")}))
+    expect(here).to_be_disabled()
+    dash.patch({"here": False, "lost": "build"})
+    expect(here).to_be_enabled()
+    notice = dash.page.locator(".pi-v-notice")
+    expect(notice).to_contain_text("build, which cells run on, is gone: cells are refused until")
+    notice.get_by_role("button", name="Run here").click()
+    assert dash.intents == [("local", {})]
+    dash.patch({"here": True, "lost": ""})
+    expect(notice).to_have_count(0)
+
+
 def test_without_machines_there_is_a_sentence_and_a_button(dash: Dashboard) -> None:
     dash.show(snapshot())
     panel = dash.page.get_by_role("tabpanel", name="Machines")
-    expect(panel).to_contain_text("No machines yet: cells run on this computer.")
+    expect(panel).to_contain_text("No machines yet. Cells run on this computer.")
     panel.locator(".pi-v-empty").get_by_role("button", name="New machine…").click()
     expect(dash.page.get_by_role("dialog", name="New machine")).to_be_visible()

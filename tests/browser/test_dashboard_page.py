@@ -213,7 +213,11 @@ def test_it_is_whole_and_accessible_in_each_theme_wide_and_narrow(
             "remedy": "Start it: `%vers up`.",
         }
         dash.patch(
-            {"connection": trouble, "sums": {"agents": 3, "working": 2, "tokens": 12_345, "cost": 1.2}}
+            {
+                "connection": trouble,
+                "lost": "base",
+                "sums": {"agents": 3, "working": 2, "tokens": 12_345, "cost": 1.2},
+            }
         )
         check(dash, f"trouble-{name}")
         for section in ("Swarm", "Processes", "Events"):

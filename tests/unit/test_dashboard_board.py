@@ -227,6 +227,28 @@ async def test_any_thread_may_call_in(board: Board) -> None:
     assert board._looks is not None and all(task.done() for task in board._looks._tasks)
 
 
+async def test_that_the_machine_that_cells_run_on_is_gone_is_told_until_they_run_elsewhere(
+    page: Page, board: Board, platform: Flaky
+) -> None:
+    await page.sees(lambda seen: seen["here"])
+    board.vers.fleet._active = await board.vers.vm(ROOT)
+    await page.sees(lambda seen: seen["machines"][ROOT]["active"] and not seen["here"])
+    del platform.vms[ROOT]
+    await page.sees(lambda seen: seen["lost"] == "build" and not seen["here"])
+    assert (await page.act("local"))["ok"]
+    await page.sees(lambda seen: seen["here"] and not seen["lost"])
+
+
+async def test_a_machine_of_another_platform_than_the_one_in_use_is_not_called_gone(
+    page: Page, board: Board, platform: Flaky
+) -> None:
+    board.vers.fleet._active = await board.vers.vm(ROOT)
+    board.vers.fleet._active._platform = "https://elsewhere.example/api/v1"
+    del platform.vms[ROOT]
+    await page.sees(lambda seen: not seen["here"] and not seen["machines"])
+    assert page.state["lost"] == ""
+
+
 async def test_that_plan_mode_is_on_is_told_until_it_is_off(board: Board, page: Page) -> None:
     await board.vers.plan.on()
     await page.sees(lambda seen: seen["looking"])

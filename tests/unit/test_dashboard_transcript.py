@@ -10,8 +10,8 @@ from tellings import LONG, delta, fed, said, texts, told
 from test_story import NAMES, VERSIONS, records
 
 from pi_v_jupyter.dashboard import patches
-from pi_v_jupyter.dashboard.transcript import PIECE, RUNS, STEPS, STRIDE, Transcripts, part
-from pi_v_jupyter.swarm.runs import SHOWN
+from pi_v_jupyter.dashboard.transcript import PIECE, RUNS, STEPS, STRIDE, Transcripts, part, step_of
+from pi_v_jupyter.swarm.runs import SHOWN, ToolCall
 from pi_v_jupyter.swarm.story import Story
 
 
@@ -38,12 +38,22 @@ def test_a_transcript_tells_prompts_calls_with_their_diffs_and_what_is_being_wri
     )
     running = Transcripts().of(story)["runs"]["0"]["steps"]["1"]
     assert (running["kind"], running["name"], running["text"]) == ("call", "write", "x")
-    assert running["state"] == "running"
+    assert (running["state"], running["diff"]) == ("running", "+new")
     fed({"type": "tool_execution_end", **about, "result": result}, delta("And **now**"), story=story)
     steps = Transcripts().of(story)["runs"]["0"]["steps"]
     assert [step["kind"] for step in steps.values()] == ["prompt", "call", "partial"]
     assert (steps["1"]["state"], steps["1"]["result"], steps["1"]["diff"]) == ("ok", "wrote it", "+new")
     assert steps["2"]["text"] == "And **now**"
+
+
+def test_what_a_file_was_written_with_is_told_where_pi_tells_of_no_difference() -> None:
+    steps = [
+        ToolCall("1", "write", {"path": "x", "content": "one\ntwo\n"}, failed=False),
+        ToolCall("2", "write", {"path": "x", "content": "one"}, failed=True),
+        ToolCall("3", "paint", {"content": "one"}, failed=False),
+        ToolCall("4", "write", {"path": "x", "content": 1}, failed=False),
+    ]
+    assert [step_of(step, going=False)["diff"] for step in steps] == ["+one\n+two", "", "", ""]
 
 
 def test_the_last_runs_are_told_and_their_texts_are_bounded_and_harmless() -> None:
