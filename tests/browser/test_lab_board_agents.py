@@ -180,8 +180,12 @@ def test_its_transcript_tells_what_it_has_changed_in_both_themes(page: Page, boa
     board.tell("Have `orders` read a page at a time.")
     expect(opened.locator(".pi-v-state")).to_contain_text("done", timeout=WAIT)
     said = opened.get_by_role("region", name="What was said to tests")
-    said.get_by_role("group").filter(has_text="edit").locator("summary").click()
-    expect(said.locator(".pi-v-diff")).to_contain_text("db.page(20")
+    write, edit = (
+        said.locator(".pi-v-call", has=page.get_by_text(name, exact=True)) for name in ("write", "edit")
+    )
+    expect(write.locator(".pi-v-diff-added").filter(has_text="db.all(")).to_have_count(1)
+    edit.locator("summary").click()
+    expect(edit.locator(".pi-v-diff")).to_contain_text("db.page(20")
     said.evaluate("box => box.scrollTo(0, box.scrollHeight)")
     for theme in ("Dark", "Light"):
         themed(page, theme)
