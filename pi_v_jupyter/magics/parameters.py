@@ -9,6 +9,7 @@ import builtins
 import keyword
 import signal
 import types
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -35,12 +36,12 @@ CODE = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)
 KINDS = ("bash", "python", "write", "edit", "sh", "node", "perl", "ruby")
 
 
-class Named(StringParamType):
+class Named(StringParamType, ABC):
     """A word that is taken as it stands. `offers` says what it may be; what does not begin so is left out."""
 
+    @abstractmethod
     def offers(self, tab: Tab, given: dict[str, Any], word: str) -> Iterable[CompletionItem[str]]:
         """`given`: what the line says already; `word`: the beginning of what is looked for."""
-        raise NotImplementedError
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
         """Such as begin with `incomplete`, none that is there already."""

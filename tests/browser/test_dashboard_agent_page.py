@@ -138,6 +138,24 @@ def test_an_opened_agent_shows_all_that_was_said_with_calls_folded(shown: Dashbo
     expect(said.locator("details", has_text="bash").locator("summary")).to_contain_text("failed4.2 s")
 
 
+def test_a_line_of_a_change_that_looks_like_the_header_of_one_is_shown_as_what_it_is(
+    shown: Dashboard,
+) -> None:
+    opened(shown)
+    changed = "--- a/q.sql\n+++ b/q.sql\n@@ -1,1 +1,1 @@\n--- all of them\n+++ i;\n"
+    written = "+++ i;\n+--"
+    calls = [
+        step("call", "q.sql", name=name, state="ok", diff=diff)
+        for name, diff in (("edit", changed), ("write", written))
+    ]
+    tell(shown, "vm-a", 0, {"cut": 0, "runs": {"0": talk(*calls, outcome="done")}})
+    edit, write = (transcript(shown).locator("details", has_text=name) for name in ("edit", "write"))
+    expect(edit.locator(".pi-v-diff-where")).to_have_count(3)
+    expect(edit.locator(".pi-v-diff-removed")).to_have_text("--- all of them\n")
+    expect(edit.locator(".pi-v-diff-added")).to_have_text("+++ i;\n")
+    expect(write.locator(".pi-v-diff-added")).to_have_count(2)
+
+
 def test_text_streams_in_and_the_end_is_followed_unless_somebody_looks_further_up(shown: Dashboard) -> None:
     opened(shown)
     tell(shown, "vm-a", 0, conversation())
