@@ -295,8 +295,8 @@ class Board:
             output.close()
         self._answer(*key, answer)
         if answer.event:
-            text = f"{answer.text} {answer.hint}".rstrip()
-            self._happened("done", name, short(text, 400), "info" if answer.ok or answer.stopped else "error")
+            level = "info" if answer.ok or answer.stopped else "error"
+            self._happened("done", name, short(answer.happened(), 400), level)
         if self._looks is not None:
             self._looks.wake("machines", "commits", "processes")
             if answer.agents:

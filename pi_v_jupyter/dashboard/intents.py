@@ -145,7 +145,7 @@ class Intents(AgentIntents, ProcessIntents):
 
     async def _restore(self, args: given.Restore) -> Answer:
         made = await self.vers.restore(args.commit, args.n, name=args.name)
-        return Answer(ok=True, text=f"Restored: {', '.join(map(_label, made))}.")
+        return Answer(ok=True, text=f"{', '.join(map(_label, made))}: restored.")
 
     async def _tag(self, args: given.Tag) -> Answer:
         commit = await self.vers.tag(args.tag, args.commit)

@@ -13,6 +13,7 @@ from pi_v_jupyter.dashboard.terminals import Terminals
 from pi_v_jupyter.errors import RemoteCommandError, UnknownVMError
 from pi_v_jupyter.names import shown
 from pi_v_jupyter.session import Vers
+from pi_v_jupyter.texts import short
 from pi_v_jupyter.vm import VM
 
 EXEC_TIMEOUT = 120.0  # seconds
@@ -120,7 +121,8 @@ class MachineIntents:
         ]
         hints = (outcome.error.hint for outcome in outcomes if outcome.error is not None)
         ok = all(outcome.error is None for outcome in outcomes)
-        return Answer(ok, "\n".join(told), next(filter(None, hints), ""))
+        asked = " on ".join(filter(None, (short(args.command), ", ".join(map(_label, vms)))))
+        return Answer(ok, "\n".join(told), next(filter(None, hints), ""), asked=asked)
 
 
 def _label(vm: VM) -> str:

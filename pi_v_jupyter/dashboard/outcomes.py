@@ -19,14 +19,16 @@ T = TypeVar("T")
 class Answer:
     """Was it done, and what is there to tell? `hint` says what to do next, and may be empty.
 
-    `event`: is it told among what happened, too? `agents`: may there be other agents now? `stopped`: it was
-    not done because a viewer did not want it any more, which is no failure.
+    `event`: is it told among what happened, too? `asked`: what was wanted, where `text` alone would not tell
+    there. `agents`: may there be other agents now? `stopped`: it was not done because a viewer did not want
+    it any more, which is no failure.
     """
 
     ok: bool
     text: str
     hint: str = ""
     event: bool = False
+    asked: str = ""
     agents: bool = False
     stopped: bool = False
 
@@ -34,6 +36,11 @@ class Answer:
         """As a view is told."""
         said = {"ok": self.ok, "text": self.text, "hint": self.hint}
         return {**said, "noted": self.event, "stopped": self.stopped}
+
+    def happened(self) -> str:
+        """As it is told among what happened."""
+        text = f"{self.text} {self.hint}".strip()
+        return f"{self.asked}: {text}" if self.asked and text else self.asked or text
 
 
 GIVEN_UP = Answer(

@@ -128,6 +128,7 @@ def test_a_machine_is_made_used_and_seen_while_cells_run_on_it(page: Page, board
     shot(page, "processes")
     events = board.tab("Events")
     expect(events).to_contain_text("build was made.")
+    expect(events).to_contain_text("echo heard > /srv/go; uname -n on build: build")
     shot(page, "events")
 
 

@@ -32,7 +32,7 @@ async def test_machines_are_made_branched_kept_restored_and_deleted(page: Page, 
     seen = await page.sees(lambda seen: seen["commits"])
     ((commit, about),) = seen["commits"].items()
     assert (about["tags"], about["parent"]) == (["good"], b)
-    assert (await page.act("restore", commit=commit, n=2))["text"] == "Restored: good-1, good-2."
+    assert (await page.act("restore", commit=commit, n=2))["text"] == "good-1, good-2: restored."
     await page.sees(lambda seen: {"good-1", "good-2"} < named(seen))
     assert page.named("good-2")[1]["parent"] == commit
     assert (await page.act("tag", commit=commit, tag="better"))["ok"]
@@ -144,6 +144,7 @@ async def test_one_that_has_gone_meanwhile_spares_the_others(page: Page) -> None
     assert (told["ok"], told["text"]) == (False, "build: paused. VM ffff is not there any more.")
     told = await page.act("exec", vms=["ffff", "eeee"], command="true")
     assert told["text"] == "VM ffff is not there any more.\nVM eeee is not there any more."
+    await page.sees(lambda seen: "'true: VM ffff is not there any more." in str(seen["events"]))
     told = await page.act("delete", vms=["ffff", ROOT, "eeee"])
     assert (told["ok"], told["text"]) == (True, "build: deleted. ffff, eeee: deleted before.")
 
