@@ -5,7 +5,7 @@ import { CommitRow, MachineRow } from "./rows.jsx";
 
 const COLUMNS = ["State", "Age", "Size"];
 const TITLES = { State: "What a machine does, as the platform tells it", Link: "Is the kernel connected to it?" };
-const SELDOM = { agent: "Agent", link: "Link", tunnels: "Tunnels" }; // columns that are there only if they have something
+const SELDOM = { agent: "Agent", link: "Link" }; // columns that are there only if they have something
 
 /** `rows`: those of lineage.js; `selection`: that of selection.js; `actions(id)`: what a row's menu has. */
 export function MachineTable({ rows, machines, commits, selection, actions }) {

@@ -86,7 +86,7 @@ const uneditable = ({ method, whole }) => method === "editor" && !whole;
 
 function Dismiss({ answer, why }) {
   return (
-    <Button kind="quiet" why={why} title="Leave it unanswered: the agent is told so, and goes on" onClick={() => answer({ cancelled: true })}>
+    <Button kind="quiet" why={why} title="Leave it unanswered: the agent is told so, and may take it for a No" onClick={() => answer({ cancelled: true })}>
       Dismiss
     </Button>
   );

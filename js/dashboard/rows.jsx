@@ -32,6 +32,13 @@ export const MachineRow = memo(({ id, machine, origin, chosen, choose, actions, 
               plan mode
             </span>
           )}
+          {machine.tunnels.length > 0 && (
+            <div class="pi-v-tunnels">
+              {machine.tunnels.map((tunnel) => (
+                <TunnelChip vm={id} tunnel={tunnel} called={machine.label} key={tunnel} />
+              ))}
+            </div>
+          )}
         </>
       }
     >
@@ -49,11 +56,6 @@ export const MachineRow = memo(({ id, machine, origin, chosen, choose, actions, 
       </td>
       <td role="cell" class={machine.link === "away" ? "pi-v-vm-link pi-v-warns" : "pi-v-vm-link pi-v-dim"} data-column="link" title={LINK_TITLES[machine.link]}>
         {LINKS[machine.link]}
-      </td>
-      <td role="cell" class="pi-v-vm-tunnels">
-        {machine.tunnels.map((tunnel) => (
-          <TunnelChip vm={id} tunnel={tunnel} called={machine.label} key={tunnel} />
-        ))}
       </td>
     </Row>
   );
@@ -81,7 +83,6 @@ export const CommitRow = memo(({ id, commit, origin, chosen, choose, actions, ..
     <td role="cell" />
     <td role="cell" class="pi-v-vm-agent" />
     <td role="cell" class="pi-v-vm-link" />
-    <td role="cell" class="pi-v-vm-tunnels" />
   </Row>
 ));
 

@@ -34,7 +34,8 @@ STYLE = (
     f"{_CELL}:has(.pi-v-live) .pi-v-saved, "
     f"{_CELL}:has(.pi-v-saved) .pi-v-dashboard:not(.pi-v-live), "
     ".jp-OutputArea-child:has(+ .jp-OutputArea-child .pi-v-saved) > .jp-OutputArea-output:not(:has(*)) "
-    "{ display: none; }"
+    "{ display: none; } "
+    ".pi-v-saved { overflow-x: auto; }"
 )
 
 Table = tuple[Sequence[str], list[tuple[str, ...]]]

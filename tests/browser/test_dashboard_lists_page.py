@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pages
 import pytest
 from labs import CHROMIUM
-from pages import NOW, Dashboard, snapshot
+from pages import NOW, Dashboard, family, snapshot
 from playwright.sync_api import Browser, Locator, expect
 from swarmpages import card, event, process, several, swarm
 
@@ -64,6 +64,21 @@ def test_processes_are_shown_with_what_they_do_and_take_those_that_run_first(lis
     expect(row(lists, "train")).to_contain_text("○exit code 1 after 5 min")
     expect(row(lists, "train")).to_contain_text("1 min ago")
     expect(row(lists, "job")).to_contain_text("✗lost")
+
+
+@pytest.mark.parametrize("width", [1200, 900, 830, 780, 740, 600, 400])
+def test_machines_and_processes_are_seen_whole_without_scrolling_sideways(
+    browser: Browser, width: int
+) -> None:
+    machines = family()["machines"]
+    machines["vm-base"]["tunnels"] = ["36215 → 8080", "41033 → 22"]
+    with pages.dashboard(browser, width=width) as dash:
+        dash.show(family() | {"machines": machines, "processes": PROCESSES})
+        for tab in ("Machines", "Processes"):
+            dash.tab(tab)
+            for box in dash.page.locator(".pi-v-scroll:visible, .pi-v-processes:visible").all():
+                assert box.evaluate("box => box.scrollWidth - box.clientWidth") <= 0
+            dash.shot(f"whole-{tab.lower()}-{width}")
 
 
 def test_a_process_is_stopped_and_forgotten_only_when_that_was_asked(lists: Dashboard) -> None:

@@ -23,8 +23,9 @@ CELLS = [
     "import ipywidgets\nboard = %vers\nipywidgets.VBox([ipywidgets.Label('above it'), board])",
     "import time\nfor n in range(600): time.sleep(0.1)",
     "%unload_ext pi_v_jupyter",
+    "board = %vers\nboard.close()",
 ]
-_LOAD, DASHBOARD, BOX, BUSY, UNLOAD = range(len(CELLS))
+_LOAD, DASHBOARD, BOX, BUSY, UNLOAD, CLOSE = range(len(CELLS))
 WAIT = 60 * SECOND
 COMPLAINT = "Error displaying widget"
 
@@ -76,6 +77,17 @@ def test_it_lives_in_place_of_its_tables_also_in_a_box_and_in_a_page_that_is_loa
     page.reload()
     live(cell(page, DASHBOARD))
     expect(cell(page, DASHBOARD).locator(".pi-v-saved")).to_be_hidden()
+
+
+def test_one_that_was_closed_in_a_box_keeps_no_other_from_a_page_that_is_loaded_again(page: Page) -> None:
+    live(finished(page, BOX))
+    finished(page, CLOSE)
+    expect(cell(page, BOX).locator(".pi-v-dashboard")).to_have_count(0, timeout=WAIT)
+    expect(cell(page, BOX)).to_contain_text("above it")
+    live(finished(page, DASHBOARD))
+    save(page)
+    page.reload()
+    live(cell(page, DASHBOARD))
 
 
 def test_a_click_is_answered_and_a_terminal_opens_while_a_cell_computes(page: Page) -> None:

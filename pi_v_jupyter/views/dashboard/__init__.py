@@ -19,6 +19,7 @@ from IPython.display import display
 
 from pi_v_jupyter.dashboard.board import Board
 from pi_v_jupyter.session import Vers
+from pi_v_jupyter.views.boxes import take_out
 from pi_v_jupyter.views.dashboard.output import SavedOutput
 from pi_v_jupyter.views.saved import summary
 from pi_v_jupyter.views.terminal import TerminalView
@@ -106,11 +107,13 @@ class DashboardView(anywidget.AnyWidget):
     def close(self) -> None:
         """Be shown no more; what it has opened is closed."""
         self._cross(lambda: self._start(self._end()))
+        take_out(self)
         super().close()
 
     async def end(self) -> None:
         """The same, and wait until it is done; on the session's home loop."""
         await self._end()
+        take_out(self)
         super().close()
 
     async def _end(self) -> None:

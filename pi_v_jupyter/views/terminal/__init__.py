@@ -23,6 +23,7 @@ import traitlets
 
 from pi_v_jupyter.machine import Machine
 from pi_v_jupyter.terminal import Output, Terminal
+from pi_v_jupyter.views.boxes import take_out
 
 FOLDER = Path(__file__).parent
 
@@ -53,6 +54,7 @@ class TerminalView(anywidget.AnyWidget):
     def close(self) -> None:
         """Hang up on the program (SIGHUP) and be shown no more."""
         self._cross(self.terminal.hang_up)
+        take_out(self)
         super().close()
 
     def _output(self, output: Output) -> None:
