@@ -233,7 +233,7 @@ def test_when_and_whether_an_agent_is_told_is_described_to_everybody(shown: Dash
         ("Follow-up", "It is told when it has finished what it does"),
     ):
         expect(view.get_by_role("radio", name=name)).to_have_accessible_description(told)
-    dismiss = "Leave it unanswered: the agent is told so, and goes on"
+    dismiss = "Leave it unanswered: the agent is told so, and may take it for a No"
     shown.patch({"agents": {"vm-a": {"asks": [asked("confirm", "Sure?")]}}})
     expect(view.get_by_role("button", name="Dismiss")).to_have_accessible_description(dismiss)
 
