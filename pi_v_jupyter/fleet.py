@@ -48,7 +48,7 @@ class Fleet(Roster):
 
     @property
     def active(self) -> VM | None:
-        """The VM cells run on, or None: this machine.
+        """The VM cells run on, or None: this computer.
 
         Raises:
             VMGoneError: this notebook used a VM before its kernel was restarted, which was not found again.
@@ -57,7 +57,7 @@ class Fleet(Roster):
             platform, vm_id = self._missing
             raise VMGoneError(
                 f"This notebook ran its cells on VM {vm_id[:8]} of {platform}, which was not found again.",
-                "`%vers use VM` chooses another, `%vers local` this machine.",
+                "`%vers use VM` chooses another, `%vers local` this computer.",
             )
         return self._active
 
@@ -125,7 +125,7 @@ class Fleet(Roster):
         self._remember(vm.vm_id)
 
     def local(self) -> None:
-        """Have cells run on this machine."""
+        """Have cells run on this computer."""
         self._active = self._missing = None
         self._remember(None)
 
@@ -140,7 +140,7 @@ class Fleet(Roster):
                 self._active, self._missing = found, None
 
     async def delete(self, vm: VM) -> None:
-        """Destroy a VM; cells run on this machine again if it was the active one.
+        """Destroy a VM; cells run on this computer again if it was the active one.
 
         Raises:
             UnknownVMError: it is of another platform than the one in use.

@@ -270,8 +270,8 @@ class Here(Machine):
 
     @property
     def label(self) -> str:
-        """Always "this machine"."""
-        return "this machine"
+        """Always "this computer"."""
+        return "this computer"
 
     @property
     def option(self) -> str:

@@ -211,7 +211,7 @@ class Vers:
 
     @loops.at_home
     async def local(self) -> None:
-        """Have cells run on this machine again."""
+        """Have cells run on this computer again."""
         self.fleet.local()
 
     @loops.at_home

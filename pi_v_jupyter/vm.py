@@ -367,7 +367,7 @@ class VM(KernelHost, Machine):
 
     def _deleted(self) -> VMGoneError:
         return VMGoneError(
-            f"VM {self.label} was deleted.", "`%vers use VM` chooses another, `%vers local` this machine."
+            f"VM {self.label} was deleted.", "`%vers use VM` chooses another, `%vers local` this computer."
         )
 
     def pinned(self, vm_id: str) -> str | None:

@@ -1,4 +1,4 @@
-"""`%%vm write`, `%%vm edit` and `%vers read`: files of the active VM, or of this machine."""
+"""`%%vm write`, `%%vm edit` and `%vers read`: files of the active VM, or of this computer."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _on_each(
 
 
 def _active(extension: Extension) -> Machine:
-    """Where files are; that it is this machine is said."""
+    """Where files are; that it is this computer is said."""
     machine = extension.vers.machine
     if extension.vers.active is None:
         to_cell("stdout", "(local)\n")

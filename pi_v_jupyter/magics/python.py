@@ -86,7 +86,7 @@ def active(extension: Extension) -> VM:
     if vm is None:
         raise UnknownVMError(
             "No VM is active, and a Python kernel is on one.",
-            "`%vers use VM` makes one so; a cell without magic is Python on this machine.",
+            "`%vers use VM` makes one so; a cell without magic is Python on this computer.",
         )
     return vm
 

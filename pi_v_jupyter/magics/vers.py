@@ -124,10 +124,10 @@ def use(extension: Extension, vm: str) -> VM:
 @vers.command()
 @click.pass_obj
 def local(extension: Extension) -> None:
-    """Have cells run on this machine again."""
+    """Have cells run on this computer again."""
     extension.wait(extension.vers.local())
     extension.route.end()
-    click.echo("Cells run on this machine.")
+    click.echo("Cells run on this computer.")
 
 
 @vers.command()
@@ -178,7 +178,7 @@ def rm(extension: Extension, vms: tuple[str, ...], branches: bool, force: bool) 
     )
     if used:
         extension.route.end()
-    click.echo(f"Deleted {labels}." + (" Cells run on this machine again." if used else ""))
+    click.echo(f"Deleted {labels}." + (" Cells run on this computer again." if used else ""))
 
 
 @vers.command()

@@ -1,4 +1,4 @@
-"""This machine, through the same resident program: what a cell runs on when no VM is active."""
+"""This computer, through the same resident program: what a cell runs on when no VM is active."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _Link(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.ready.done():
             self.ready.set_exception(
-                ConnectionLostError("The resident program did not start on this machine.")
+                ConnectionLostError("The resident program did not start on this computer.")
             )
         self._resident.lost(self)
 
@@ -56,7 +56,7 @@ class _Link(asyncio.Protocol):
 
 
 class HereConnection:
-    """Runs commands on this machine; see `connection.Connection`."""
+    """Runs commands on this computer; see `connection.Connection`."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
@@ -74,7 +74,7 @@ class HereConnection:
 
     async def _open(self) -> None:
         if not sys.platform.startswith("linux"):
-            raise ConnectError("Cells on this machine need Linux.", "`%vers use VM` runs them on a VM.")
+            raise ConnectError("Cells on this computer need Linux.", "`%vers use VM` runs them on a VM.")
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         token = secrets.token_hex(16)
@@ -99,7 +99,7 @@ class HereConnection:
                 await self._resident.attach(link)
         except TimeoutError:
             self._give_up(link)
-            raise ConnectError("The resident program did not start on this machine.") from None
+            raise ConnectError("The resident program did not start on this computer.") from None
         except BaseException:
             self._give_up(link)
             raise
@@ -122,7 +122,7 @@ class HereConnection:
                 await asyncio.to_thread(process.wait)
 
     def _lost(self) -> None:
-        self._resident.fail(ConnectionLostError("The resident program on this machine ended."))
+        self._resident.fail(ConnectionLostError("The resident program on this computer ended."))
 
     async def close(self) -> None:
         """End the program and all it runs."""

@@ -24,7 +24,7 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
 
 
 def dialled(host: str) -> str:
-    """What to connect to for `host`. Names under `.localhost` are this machine (RFC 6761): not every
+    """What to connect to for `host`. Names under `.localhost` are this computer (RFC 6761): not every
     resolver knows that."""
     return "127.0.0.1" if host.endswith(".localhost") else host
 

@@ -42,7 +42,7 @@ def where(beside: Kernel, request: pytest.FixtureRequest) -> Where:
     """Each of the two machines."""
     if request.param == "VM":
         return Where(beside, "--on loopback", "loopback")
-    return Where(beside, "--local", "this machine")
+    return Where(beside, "--local", "this computer")
 
 
 def rows(shown: Outputs) -> dict[str, list[str]]:
@@ -205,8 +205,8 @@ def test_a_cell_is_a_process_too(where: Where) -> None:
 def test_with_no_active_vm_it_is_here_and_says_so(beside: Kernel) -> None:
     good(beside, "%vers local")
     shown = good(beside, "%bg start web --wait 0 -- sleep 600")
-    assert re.fullmatch(r"\(local\)\n▶ web  pid \d+ on this machine\n", shown.stdout)
-    assert "web on this machine" in good(beside, "%bg stop web").stdout
+    assert re.fullmatch(r"\(local\)\n▶ web  pid \d+ on this computer\n", shown.stdout)
+    assert "web on this computer" in good(beside, "%bg stop web").stdout
 
 
 def test_on_and_local_name_the_machine_whatever_is_active(beside: Kernel) -> None:
@@ -216,7 +216,7 @@ def test_on_and_local_name_the_machine_whatever_is_active(beside: Kernel) -> Non
     good(beside, "%%bg web --on loopback --restart --ready there\necho there; sleep 600")
     assert good(beside, "%bg logs web --local").stdout.endswith("here\n")
     assert good(beside, "%bg logs web --on loopback").stdout == "there\n"
-    assert rows(good(beside, "%bg list --local"))["web"][0] == "this machine"
+    assert rows(good(beside, "%bg list --local"))["web"][0] == "this computer"
     assert rows(good(beside, "%bg list --on loopback"))["web"][0] == "loopback"
     assert good(beside, "%bg stop web --on loopback").stdout.startswith("web on loopback: ")
     assert good(beside, "%bg rm -f web --on loopback").stdout == "Forgot web on loopback.\n"
@@ -309,9 +309,9 @@ def test_an_unknown_id_is_told_with_the_nearest_or_where_it_is(beside: Kernel) -
         there = refused(
             beside, f"%bg {word} elsewhere", "UnknownProcessError", "no background process elsewhere"
         )
-        assert there.traceback.endswith("There is one on this machine: `--local` means it.")
+        assert there.traceback.endswith("There is one on this computer: `--local` means it.")
         there = refused(
-            beside, f"%bg {word} server --local", "UnknownProcessError", "server on this machine."
+            beside, f"%bg {word} server --local", "UnknownProcessError", "server on this computer."
         )
         assert there.traceback.endswith("There is one on loopback: `--on loopback` means it.")
     refused(beside, "%bg stop server nosuch", "UnknownProcessError", "nosuch")
@@ -340,7 +340,7 @@ def test_a_list_has_both_machines_and_is_what_bg_alone_shows(beside: Kernel) -> 
     good(beside, "%bg start there --wait 0 -- sleep 600")
     good(beside, "%bg start here --local --wait 0 -- sleep 600")
     for code in ("%bg list", "%bg"):
-        assert [row[0] for row in rows(good(beside, code)).values()] == ["loopback", "this machine"]
+        assert [row[0] for row in rows(good(beside, code)).values()] == ["loopback", "this computer"]
     assert beside.value("[process.id for process in get_ipython().run_line_magic('bg', 'list')]") == (
         ["there", "here"]
     )
@@ -479,7 +479,7 @@ USAGE = "UsageError"
             "No such file or directory: /nosuch on loopback.",
         ),
         ("%bg start web --cwd /etc/hostname -- true", "RemoteFileError", "Not a directory: /etc/hostname"),
-        ("%bg start web --local --cwd nosuch -- true", "RemoteFileError", "/nosuch on this machine."),
+        ("%bg start web --local --cwd nosuch -- true", "RemoteFileError", "/nosuch on this computer."),
         ("%bg start web --on loopback --local -- true", USAGE, "--local and --on exclude each other."),
         ("%bg start web --on nosuch -- true", "UnknownVMError", "No VM named 'nosuch'."),
         ("%bg start web --wait -1 -- true", USAGE, "-1 is not in the range x>=0."),
@@ -553,7 +553,7 @@ def test_bg_stays_here_while_cells_are_routed(beside: Kernel) -> None:
     good(beside, "%vers route on")
     try:
         good(beside, "%bg start here --local --wait 0 -- sleep 600")
-        assert rows(good(beside, "%bg list"))["here"][0] == "this machine"
+        assert rows(good(beside, "%bg list"))["here"][0] == "this computer"
         good(beside, "%%bg there --wait 0\nsleep 600")
     finally:
         good(beside, "%vers route off")

@@ -62,7 +62,7 @@ def test_one_branch_is_the_vm_itself_and_can_be_used_at_once(tidy: Kernel) -> No
     assert re.fullmatch(r"★ child  [0-9a-f]{8}  running  1 vCPU · 512 MB · [\d.]+ s\n", line)
     assert tidy.value("child.name") == "child"
     assert good(tidy, "%vm echo $HOSTNAME").startswith("vm-")
-    assert good(tidy, "%vers rm -f .") == "Deleted child. Cells run on this machine again.\n"
+    assert good(tidy, "%vers rm -f .") == "Deleted child. Cells run on this computer again.\n"
 
 
 def test_the_host_key_of_a_branch_is_known_beforehand(tidy: Kernel) -> None:

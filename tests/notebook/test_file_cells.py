@@ -72,7 +72,7 @@ def test_files_and_folders_are_copied_as_scp_names_them(kernel: Kernel, tmp_path
         assert shown == "4755 12 34 256\n"
         back = kernel.run(f"copied = %vers cp -r other:/srv/copies/three {tmp_path}/back")
         assert back.error is None, back.text
-        assert kernel.value("(copied.files, copied.folders, copied.on)") == (1, 2, "this machine")
+        assert kernel.value("(copied.files, copied.folders, copied.on)") == (1, 2, "this computer")
         assert (tmp_path / "back" / "file").read_bytes() == bytes(range(256))
         assert (tmp_path / "back" / "empty").is_dir()
     finally:

@@ -56,7 +56,7 @@ def test_the_first_walkthrough_as_typed_in_a_terminal(terminal: Terminal, shared
     listed = told("vms = %vers ls")
     assert "★  first" in listed and "second" in listed and "<table>" not in listed
     assert re.search(r"Out\[\d+\]: \['1', '\d+'\]", told("async with"))
-    assert told("%vers local") == "Cells run on this machine.\n(local)\nthis ran next to the notebook"
+    assert told("%vers local") == "Cells run on this computer.\n(local)\nthis ran next to the notebook"
     assert told("%vers rm") == "Deleted first, second."
     assert "Traceback" not in terminal.text
     assert {process.pid for process in shared_platform.qemus()} == before
@@ -75,7 +75,7 @@ def test_ctrl_c_interrupts_a_cell_and_the_prompt_comes_back(terminal: Terminal) 
     assert terminal.run("%vers use tiped") == (
         "UnknownVMError: No VM named 'tiped'. Did you mean 'typed'?\n`%vers ls` shows them all."
     )
-    assert terminal.run("%vers rm -f typed") == "Deleted typed. Cells run on this machine again."
+    assert terminal.run("%vers rm -f typed") == "Deleted typed. Cells run on this computer again."
 
 
 def test_the_prompt_shows_where_routed_cells_run(terminal: Terminal) -> None:
@@ -88,7 +88,7 @@ def test_the_prompt_shows_where_routed_cells_run(terminal: Terminal) -> None:
         assert terminal.run("for n in range(2):\n    print(n)\n") == "⇢ typed\n0\n1"
         assert re.fullmatch(r"⇢ typed\nOut\[\d+\]: 42", terminal.run("6 * 7"))
         assert "ZeroDivisionError: division by zero" in terminal.run("1 / 0")
-        assert terminal.run("%vers local") == "Cells run on this machine."
+        assert terminal.run("%vers local") == "Cells run on this computer."
         assert terminal.prompt.startswith("In [")
         assert "typed" not in terminal.run("!hostname")
         terminal.run("%vers use typed")

@@ -35,7 +35,7 @@ def test_with_no_active_vm_cells_run_here_and_say_so(loaded: Kernel) -> None:
     assert loaded.run("%%vm\ncd /tmp; export A=1; echo $PPID > /dev/null").stdout == "(local)\n"
     assert loaded.run("%vm pwd; echo $A").stdout == "(local)\n/tmp\n1\n"
     failed = loaded.run("%%vm\n(exit 3)")
-    assert failed.error == "RemoteCommandError" and "exit code 3 on this machine" in failed.message
+    assert failed.error == "RemoteCommandError" and "exit code 3 on this computer" in failed.message
     assert loaded.run("%vm --on . ls").message.startswith("No VM is active.")
 
 
@@ -43,7 +43,7 @@ def test_local_returns_to_this_machine_and_its_session(loaded: Kernel) -> None:
     loaded.run("%vm cd /usr")
     assert loaded.run("vm = %vers create --use", timeout=60).error is None
     assert loaded.run("%vm pwd").stdout == "/root\n"
-    assert loaded.run("%vers local").stdout == "Cells run on this machine.\n"
+    assert loaded.run("%vers local").stdout == "Cells run on this computer.\n"
     assert loaded.run("%vm pwd").stdout == "(local)\n/usr\n"
     loaded.run("await vm.delete()")
 
@@ -53,7 +53,7 @@ def test_a_stop_works_here_too(loaded: Kernel) -> None:
     cell = loaded.start("%vm (sleep 0.5; echo started) & sleep 399.5")
     cell.wait_for("started")
     loaded.interrupt()
-    assert cell.finish(timeout=20).message.startswith("interrupted (SIGINT) on this machine")
+    assert cell.finish(timeout=20).message.startswith("interrupted (SIGINT) on this computer")
 
 
 def test_a_restarted_kernel_finds_its_session_again(notebook: Kernel) -> None:
@@ -106,7 +106,7 @@ def test_a_vm_that_is_gone_after_a_restart_is_not_replaced_by_this_machine(noteb
     status = notebook.status()
     assert status.startswith("vers: ") and "offline" not in status and vm_id[:8] in status
     refused = notebook.run("%vm touch /tmp/not-here")
-    assert refused.error == "VMGoneError" and "`%vers local` this machine" in refused.message
+    assert refused.error == "VMGoneError" and "`%vers local` this computer" in refused.message
     examined = notebook.run("%vers doctor")
     assert examined.error is None and "✗ active VM" in examined.data[0]
     assert notebook.run("%vers local").error is None

@@ -178,7 +178,7 @@ def test_this_computer_is_looked_at_from_a_namespace_where_there_is_one(
     new = Path("/var") / f"new-{os.getpid()}"
     good(looking, "%vers local")
     shown = good(looking, "%plan on")
-    assert "this machine see it read-only" in shown.data[0]
+    assert "this computer see it read-only" in shown.data[0]
     shown = good(looking, f"%%vm --cwd {tmp_path}\npwd")
     assert shown.stdout == f"(local)\n{tmp_path}\n"
     refused(looking, f"%vm touch {new}", ERROR, "Plan mode: `touch")

@@ -196,7 +196,7 @@ def test_it_follows_the_active_vm_and_ends_with_it(routed: Kernel) -> None:
         assert routed.run("%vers branch --name child --use", timeout=60).error is None
         shown = routed.run("!hostname", timeout=60)
         assert shown.data == ["⇢ child"] and shown.stdout.strip() not in ("", "build")
-        assert routed.run("%vers rm -f child").stdout.endswith("Cells run on this machine again.\n")
+        assert routed.run("%vers rm -f child").stdout.endswith("Cells run on this computer again.\n")
     finally:
         routed.run("%vers rm -f child")
     shown = routed.run("'here'")
@@ -206,7 +206,7 @@ def test_it_follows_the_active_vm_and_ends_with_it(routed: Kernel) -> None:
 
 
 def test_local_ends_it(routed: Kernel) -> None:
-    assert routed.run("%vers local").stdout == "Cells run on this machine.\n"
+    assert routed.run("%vers local").stdout == "Cells run on this computer.\n"
     assert routed.run("'here'").data == ["'here'"]
     assert routed.run("%vers route").stdout.startswith("Cells run here.")
 

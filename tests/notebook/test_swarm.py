@@ -308,7 +308,7 @@ def test_where_files_went_is_told_from_the_current_folder_on(swarm: Kernel, tmp_
     swarm.run(f"before = %pwd\n%cd -q {tmp_path}")
     try:
         told = good(swarm, "copied = %vers swarm collect a,b note.md all").stdout
-        assert ", to all/a/note.md on this machine in " in told and str(tmp_path) not in told
+        assert ", to all/a/note.md on this computer in " in told and str(tmp_path) not in told
         assert swarm.value("copied['a'].target") == f"{tmp_path}/all/a/note.md"
     finally:
         swarm.run("%cd -q {before}")

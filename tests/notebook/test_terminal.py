@@ -88,6 +88,6 @@ def test_a_session_in_a_terminal(terminal: Terminal) -> None:
     assert "Stopped: interrupted (SIGINT) on term after" in terminal.stop()
     terminal.child.sendline("%vers rm term")
     terminal.child.expect_exact("Delete term and all that is on it? [y/N] ")
-    assert terminal.run("y").endswith("Deleted term. Cells run on this machine again.")
+    assert terminal.run("y").endswith("Deleted term. Cells run on this computer again.")
     assert terminal.left("%unload_ext pi_v_jupyter") == ""
     assert "not found" in terminal.run("%vm echo hi")

@@ -78,7 +78,7 @@ def test_deleting_asks_first(kernel: Kernel) -> None:
 
 def test_deleting_the_active_vm_says_where_cells_run_now(kernel: Kernel) -> None:
     assert kernel.run("%vers create --name brief --use", timeout=60).error is None
-    assert kernel.run("%vers rm -f brief").stdout == "Deleted brief. Cells run on this machine again.\n"
+    assert kernel.run("%vers rm -f brief").stdout == "Deleted brief. Cells run on this computer again.\n"
     assert kernel.run("%vm echo where").stdout == "(local)\nwhere\n"
 
 

@@ -57,7 +57,7 @@ def test_what_cannot_be_is_one_line(kernel: Kernel, line: str, said: str) -> Non
 def test_without_an_active_vm_it_is_on_this_machine(kernel: Kernel) -> None:
     kernel.run("%vers local")
     assert kernel.run("%vers shell").data == [
-        "terminal on this machine; it is live only while its kernel runs"
+        "terminal on this computer; it is live only while its kernel runs"
     ]
 
 

@@ -1,4 +1,4 @@
-"""Copies between this machine and a VM, by way of a real SSH server."""
+"""Copies between this computer and a VM, by way of a real SSH server."""
 
 from __future__ import annotations
 
@@ -153,7 +153,9 @@ async def test_what_cannot_be_read_is_named_and_all_else_is_copied(
     (source / "locked").chmod(0)
     if os.getuid() == 0:
         pytest.skip("root reads everything")
-    with pytest.raises(RemoteFileError, match=r"Not all could be read on this machine: .*locked: Permission"):
+    with pytest.raises(
+        RemoteFileError, match=r"Not all could be read on this computer: .*locked: Permission"
+    ):
         await copy(here, [str(source)], there, str(tmp_path / "target"))
     assert (tmp_path / "target" / "good").read_text() == "good"
 

@@ -93,7 +93,7 @@ async def test_this_machine_is_the_same(tmp_path: Path) -> None:
     try:
         await here.write(tmp_path / "a" / "file", bytes(range(256)))
         assert await here.read_bytes(tmp_path / "a" / "file") == bytes(range(256))
-        with pytest.raises(RemoteFileError, match=r"No such file or directory: .* on this machine"):
+        with pytest.raises(RemoteFileError, match=r"No such file or directory: .* on this computer"):
             await here.read(tmp_path / "none")
     finally:
         await here.close()

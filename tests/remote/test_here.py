@@ -1,4 +1,4 @@
-"""This machine, through the same program."""
+"""This computer, through the same program."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def test_a_program_that_ends_is_noticed_and_made_anew(here: HereConnection
     process = await here.start(Request(command="echo up; cat", stdin=True))
     await anext(process.chunks())
     os.kill(resident_pid(here), signal.SIGKILL)
-    with pytest.raises(ConnectionLostError, match="this machine ended"):
+    with pytest.raises(ConnectionLostError, match="this computer ended"):
         await process.wait()
     assert (await run(here, command="echo on")).stdout == b"on\n"
 
