@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from pi_v_jupyter import names
 from pi_v_jupyter.api.client import VersClient
@@ -29,6 +30,14 @@ from pi_v_jupyter.state import State
 from pi_v_jupyter.vm import VM
 
 
+class Chosen(NamedTuple):
+    """A VM that cells are to run on; `label` is what it is called."""
+
+    platform: str
+    vm_id: str
+    label: str
+
+
 class Fleet(Roster):
     """The VMs of a platform, the one that cells run on, and what came from what."""
 
@@ -42,6 +51,7 @@ class Fleet(Roster):
         callbacks: Callbacks | None = None,
     ) -> None:
         super().__init__(client, settings, state, home, on_notice, callbacks)
+        self.leaving: set[str] = set()  # ids of VMs that are being deleted
         self._notebook = self.state.notebook
         # Looked for on every platform: this one may be another than the VM's, for as long as that is down.
         self._missing = self.state.where("active", self._notebook) if self._notebook else None
@@ -65,6 +75,15 @@ class Fleet(Roster):
     def missing(self) -> bool:
         """Has the VM that this notebook used before a restart not been found (or looked for) yet?"""
         return self._missing is not None
+
+    @property
+    def chosen(self) -> Chosen | None:
+        """What cells are to run on, whether it is found or not; None: this computer."""
+        if self._missing is not None:
+            platform, vm_id = self._missing
+            return Chosen(platform, vm_id, vm_id[:8])
+        vm = self._active
+        return Chosen(vm.platform, vm.id, vm.label) if vm is not None else None
 
     async def listed(self) -> VMs:
         """Every VM of the account, oldest first, with its size and what it came from."""
@@ -145,6 +164,13 @@ class Fleet(Roster):
         Raises:
             UnknownVMError: it is of another platform than the one in use.
         """
+        self.leaving.add(vm.id)
+        try:
+            await self._delete(vm)
+        finally:
+            self.leaving.discard(vm.id)
+
+    async def _delete(self, vm: VM) -> None:
         try:
             await vm.delete()
         except NotFoundError:

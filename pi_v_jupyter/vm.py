@@ -367,7 +367,8 @@ class VM(KernelHost, Machine):
 
     def _deleted(self) -> VMGoneError:
         return VMGoneError(
-            f"VM {self.label} was deleted.", "`%vers use VM` chooses another, `%vers local` this computer."
+            f"VM {self.label} was deleted.",
+            "`%vers ls` shows those that are there; `%vers local` has cells run on this computer.",
         )
 
     def pinned(self, vm_id: str) -> str | None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,7 +33,6 @@ FLAGS = [
     "--disable-sync",
     "--disable-smooth-scrolling",  # or a test reads where something is while it is on its way
 ]
-TOKEN = "lab-test-token"
 SECOND = 1000  # milliseconds
 
 
@@ -44,35 +45,45 @@ def lab(env: Mapping[str, str], folder: Path, cells: Sequence[str]) -> Iterator[
     command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--ServerApp.port_retries=0"]
     command += ["--ServerApp.allow_root=True", f"--ServerApp.root_dir={folder}", "--ServerApp.ip=127.0.0.1"]
     command += ["--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
-    server, port = _start(command, {**env, "JUPYTER_TOKEN": TOKEN}, folder / "lab.log")
-    try:
-        yield f"http://127.0.0.1:{port}/lab/tree/first.ipynb?token={TOKEN}"
-    finally:
-        server.terminate()
-        server.wait(30)
-
-
-def _start(command: list[str], env: Mapping[str, str], log: Path) -> tuple[subprocess.Popen[bytes], int]:
-    """The server, answering, and its port; another port where somebody was quicker to take the first."""
-    for _ in range(20):
+    token = secrets.token_hex()  # its own: whoever has the port instead does not know it
+    for _ in range(5):
         port = free_port()
+        address = f"http://127.0.0.1:{port}"
+        with serving([*command, f"--ServerApp.port={port}"], {**env, "JUPYTER_TOKEN": token}) as (
+            server,
+            log,
+        ):
+            if answers(f"{address}/api/status?token={token}", server):
+                yield f"{address}/lab/tree/first.ipynb?token={token}"
+                return
+            assert re.search(rf"port {port} is (not available|already in use)", log.read_text()), (
+                log.read_text()
+            )
+    pytest.fail("others took each port that JupyterLab was to have")
+
+
+@contextmanager
+def serving(command: Sequence[str], env: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """A server, and the file of what it writes; it is ended at the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder, "log")
         with log.open("wb") as out:
-            server = subprocess.Popen([*command, f"--ServerApp.port={port}"], env=env, stdout=out, stderr=out)
-        if answers(f"http://127.0.0.1:{port}/api?token={TOKEN}", server):
-            return server, port
-        assert f"port {port} is not available" in log.read_text(), log.read_text()
-    pytest.fail("no port for JupyterLab")
+            server = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        try:
+            yield server, log
+        finally:
+            server.terminate()
+            server.wait(30)
 
 
 def answers(url: str, server: subprocess.Popen[bytes]) -> bool:
     """Wait until the server answers or ends: whether it answers."""
     deadline = time.monotonic() + 120
     while server.poll() is None:
+        assert time.monotonic() < deadline, "the server has not answered for two minutes"
         try:
             urllib.request.urlopen(url, timeout=5).close()
-        except (urllib.error.URLError, OSError):
-            if time.monotonic() > deadline:
-                server.kill()
+        except (OSError, http.client.HTTPException):  # those of urllib are among them
             time.sleep(0.2)
         else:
             return True

@@ -158,13 +158,16 @@ class Platform:
 
         with httpx.Client(**self._access()) as api:
             found = there(api)
-        yield
-        with httpx.Client(**self._access()) as api:
-            for path in there(api):
-                if path not in found:
-                    answer = api.delete(path)
-                    gone = answer.status_code == 404  # a kernel that ended was deleting it too
-                    assert answer.is_success or gone, f"{path}: {answer.text}"
+        try:
+            yield
+        finally:
+            with httpx.Client(**self._access()) as api:
+                answers = {path: api.delete(path) for path in there(api) if path not in found}
+        refused = {path: answer.text for path, answer in answers.items() if not answer.is_success}
+        gone = {
+            path for path in refused if answers[path].status_code == 404
+        }  # a kernel that ended deletes, too
+        assert refused.keys() == gone, refused
 
     def crash(self) -> None:
         """End the daemon, and nothing else, as a crash would."""

@@ -220,8 +220,8 @@ class Board:
         fleet = self.vers.fleet
         about: dict[str, Any] = {"active": fleet.current, "labels": looks.labels()}
         about |= {"plans": self.vers.swarm.plans, "looking": self.vers.plan.is_on}
-        about["here"] = fleet.current is None and not fleet.missing
-        about["lost"] = looks.lost if looks.lost is fleet.current else None
+        about["here"] = fleet.chosen is None
+        about["lost"] = looks.lost.label if looks.lost and looks.lost == fleet.chosen else ""
         now = self._snapshots.make(*parts, self._events.all, **about)
         if self._last is not None:
             found = [*compare(self._last, now, self._known & looks.known, self._seen)]
@@ -285,8 +285,9 @@ class Board:
         output = Output(
             lambda text: self._viewers.send(viewer, {"kind": "output", "to": view, "id": id, "text": text})
         )
+        intents = Intents(self.vers, output.add, terminals)
         try:
-            answer = await Intents(self.vers, output.add, terminals).do(name, args)
+            answer = await intents.do(name, args)
         except asyncio.CancelledError:
             if self._closed:
                 raise
@@ -296,7 +297,7 @@ class Board:
         self._answer(*key, answer)
         if answer.event:
             level = "info" if answer.ok or answer.stopped else "error"
-            self._happened("done", name, short(answer.happened(), 400), level)
+            self._happened("done", name, short(answer.happened(intents.asked), 400), level)
         if self._looks is not None:
             self._looks.wake("machines", "commits", "processes")
             if answer.agents:

@@ -18,6 +18,7 @@ from pi_v_jupyter.commits import Commit
 from pi_v_jupyter.dashboard import snapshot
 from pi_v_jupyter.dashboard.shape import Connection
 from pi_v_jupyter.errors import SettingsError, VersError
+from pi_v_jupyter.fleet import Chosen
 from pi_v_jupyter.machine import Machine
 from pi_v_jupyter.remote.background import BackgroundProcess
 from pi_v_jupyter.roster import VMs
@@ -53,7 +54,7 @@ class Looks:
         self.watched = asyncio.Event()
         self.seen: set[Section] = set()  # what was looked for since then
         self.vms: VMs = VMs([])
-        self.lost: VM | None = None  # the active one, where the platform has it no more
+        self.lost: Chosen | None = None  # what cells are to run on, where the platform has it no more
         self.commits: list[Commit] = []
         self.known: set[Section] = set()  # of which all is found that there was
         self.renamed = False  # may names be others since that was last asked?
@@ -153,9 +154,10 @@ class Looks:
     async def _look_for_vms(self) -> float:
         why = f"The platform has not answered for {PATIENCE:g} s.", "`%vers doctor` looks for the cause."
         slow = asyncio.get_running_loop().call_later(PATIENCE, self._in_trouble, *why)
-        active = self.vers.fleet.current  # before: what is chosen meanwhile may not be in the answer
+        fleet = self.vers.fleet
+        chosen = fleet.chosen  # before: what is chosen meanwhile may not be in the answer
         try:
-            vms = await self.vers.fleet.all()
+            vms = await fleet.all()
         except VersError as error:
             self._trouble += 1
             self._in_trouble(error.message, error.hint)
@@ -163,10 +165,11 @@ class Looks:
         finally:
             slow.cancel()
         self._trouble = 0
-        came = {vm.id for vm in vms} ^ {vm.id for vm in self.vms}
+        there = {vm.id for vm in vms}
+        came = there ^ {vm.id for vm in self.vms}
         connection = self._connection("ok")
-        gone = active is not None and active.platform == connection["url"]
-        self.lost = active if gone and active not in vms else None
+        gone = chosen and chosen.platform == connection["url"] and chosen.vm_id not in there | fleet.leaving
+        self.lost = chosen if gone else None
         if connection["url"] != self.connection["url"]:
             self._elsewhere()
         self.vms, self.connection, self.renamed = vms, connection, True

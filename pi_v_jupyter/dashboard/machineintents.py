@@ -22,11 +22,12 @@ EXEC_TIMEOUT = 120.0  # seconds
 class MachineIntents:
     """What is done with VMs that are found by their ids; `tell` takes what there is to read meanwhile.
 
-    `terminals`: those of who wants it.
+    `terminals`: those of who wants it. `asked`: what is done, where the answer alone would not tell.
     """
 
     def __init__(self, vers: Vers, tell: Callable[[str], object], terminals: Terminals) -> None:
         self.vers, self.tell, self.terminals = vers, tell, terminals
+        self.asked = ""
 
     async def find(self, id: str) -> VM:
         """The VM of that id.
@@ -94,7 +95,9 @@ class MachineIntents:
         return Answer(ok=True, text="")
 
     async def _exec(self, args: given.Exec) -> Answer:
+        self.asked = short(args.command)
         vms, absent = await self.among(args.vms)
+        self.asked = " on ".join(filter(None, (self.asked, short(", ".join(map(_label, vms))))))
         written = {vm.id: Bounded(OUTPUT // len(vms)) for vm in vms}
 
         async def run(vm: VM) -> str:
@@ -121,8 +124,7 @@ class MachineIntents:
         ]
         hints = (outcome.error.hint for outcome in outcomes if outcome.error is not None)
         ok = all(outcome.error is None for outcome in outcomes)
-        asked = " on ".join(filter(None, (short(args.command), ", ".join(map(_label, vms)))))
-        return Answer(ok, "\n".join(told), next(filter(None, hints), ""), asked=asked)
+        return Answer(ok, "\n".join(told), next(filter(None, hints), ""))
 
 
 def _label(vm: VM) -> str:

@@ -19,16 +19,14 @@ T = TypeVar("T")
 class Answer:
     """Was it done, and what is there to tell? `hint` says what to do next, and may be empty.
 
-    `event`: is it told among what happened, too? `asked`: what was wanted, where `text` alone would not tell
-    there. `agents`: may there be other agents now? `stopped`: it was not done because a viewer did not want
-    it any more, which is no failure.
+    `event`: is it told among what happened, too? `agents`: may there be other agents now? `stopped`: it was
+    not done because a viewer did not want it any more, which is no failure.
     """
 
     ok: bool
     text: str
     hint: str = ""
     event: bool = False
-    asked: str = ""
     agents: bool = False
     stopped: bool = False
 
@@ -37,16 +35,14 @@ class Answer:
         said = {"ok": self.ok, "text": self.text, "hint": self.hint}
         return {**said, "noted": self.event, "stopped": self.stopped}
 
-    def happened(self) -> str:
-        """As it is told among what happened."""
-        text = f"{self.text} {self.hint}".strip()
-        return f"{self.asked}: {text}" if self.asked and text else self.asked or text
+    def happened(self, asked: str) -> str:
+        """As it is told among what happened. `asked`: what was wanted, where `text` alone would not tell."""
+        return ": ".join(filter(None, (asked, f"{self.text} {self.hint}".strip())))
 
 
-GIVEN_UP = Answer(
-    ok=False, text="It was given up, as this dashboard's session was closed.", hint="`%vers` opens another."
-)
-CLOSED = Answer(ok=False, text="This dashboard's session was closed.", hint="`%vers` opens another.")
+AGAIN = "`%load_ext pi_v_jupyter` and `%vers` open another."
+GIVEN_UP = Answer(ok=False, text="It was given up, as this dashboard's session was closed.", hint=AGAIN)
+CLOSED = Answer(ok=False, text="This dashboard's session was closed.", hint=AGAIN)
 STOPPED = Answer(ok=False, text="It was stopped.", event=True, stopped=True)
 TOO_LATE = Answer(ok=False, text="There is nothing to stop any more.")
 

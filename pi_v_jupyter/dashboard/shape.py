@@ -207,7 +207,7 @@ class Step(TypedDict):
     """The tool's, of a call; else ""."""
     result: str
     diff: str
-    """A unified diff, of calls that change a file; of one that writes it, all that it writes as added."""
+    """A unified diff, of calls that change a file; of one that writes it, what it writes as added."""
     state: Literal["", "running", "ok", "failed"]
     seconds: float
 

@@ -253,7 +253,7 @@ class Snapshots:
         plans: Plans,
         looking: bool,
         here: bool,
-        lost: VM | None,
+        lost: str,
     ) -> shape.Snapshot:
         """All of it. `labels`: those of agents, by the ids of VMs; the rest is as in what is made."""
         there = {*(vm.id for vm in vms), *(each.id for each in commits)}
@@ -290,7 +290,7 @@ class Snapshots:
             "connection": connection,
             "looking": looking,
             "here": here,
-            "lost": lost.label if lost is not None else "",
+            "lost": lost,
             "machines": self._machines.all(map(of_vm, vms)),
             "commits": self._commits.all(map(of_commit, commits)),
             "agents": cards,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pi_v_jupyter.dashboard import shape
-from pi_v_jupyter.swarm.runs import SHORT, Run, Text, ToolCall, about, bounded
+from pi_v_jupyter.swarm.runs import LEFT_OUT, SHORT, Run, Text, ToolCall, about, bounded
 from pi_v_jupyter.swarm.story import Story
 from pi_v_jupyter.texts import harmless, short
 
@@ -31,18 +31,19 @@ def step_of(step: Text | ToolCall, *, going: bool) -> shape.Step:
         "text": about(step, ARGUMENTS),
         "name": short(step.name, 40),
         "result": harmless(bounded(step.result or step.progress)),
-        "diff": harmless(bounded(step.diff or _written(step))),
+        "diff": harmless(bounded(step.diff) or (_written(step) if state in ("running", "ok") else "")),
         "state": state,  # type: ignore[typeddict-item]  # one of those three
         "seconds": step.seconds or 0.0,
     }
 
 
 def _written(call: ToolCall) -> str:
-    """What pi's `write` writes, as lines that are added: it tells of no difference."""
+    """What pi's `write` writes, as lines that are added: it tells of no difference. It is bounded already."""
     content = call.arguments.get("content")
-    if call.name != "write" or call.failed or not isinstance(content, str):
+    if call.name != "write" or not isinstance(content, str):
         return ""
-    return "\n".join(f"+{line}" for line in content.splitlines())
+    lines = content.removesuffix("\n").split("\n")
+    return "\n".join(line if LEFT_OUT.fullmatch(line) else f"+{line}" for line in lines)
 
 
 def _step(kind: str, text: str) -> shape.Step:

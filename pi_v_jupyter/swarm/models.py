@@ -24,7 +24,7 @@ def named(model: str) -> tuple[str, str]:
     if not provider or not name:
         raise UsageError(
             f"{model!r} names no model.",
-            "`--model PROVIDER/ID`, such as scripted/rehearsal or anthropic/claude-sonnet-4-5.",
+            "`--model PROVIDER/ID`, such as scripted/rehearsal or anthropic/claude-opus-4-8.",
         )
     if provider == scripted.PROVIDER and name != scripted.MODEL:
         raise UsageError(

@@ -8,6 +8,7 @@ agent's machine; cost is in US dollars.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -21,6 +22,8 @@ TOLD = ("command", "path", "file_path", "pattern", "query", "url")  # arguments 
 
 Outcome = Literal["done", "error", "aborted"]
 Kind = Literal["prompt", "text", "thinking", "broken", "note"]
+
+LEFT_OUT = re.compile(r"… \d+ characters left out …")  # a line of what `bounded` returns
 
 
 def bounded(text: str, limit: int = SHOWN) -> str:

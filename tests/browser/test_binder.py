@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from binders import MEMORY, PROCESSORS, Binder, binder, can_bound, wanted
-from labs import CHROMIUM, SECOND, TOKEN, answers
+from labs import CHROMIUM, SECOND, answers
 from loopback import free_port
 from pages import chromium
 from platforms import ROOT
@@ -43,12 +44,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Binder]:
 def test_the_badge_opens_the_first_walkthrough_which_runs_to_its_end(built: Binder, tmp_path: Path) -> None:
     port = free_port()
     command = ["jupyter", "lab", "--no-browser", "--ip=127.0.0.1", f"--port={port}"]
-    command += [f"--IdentityProvider.token={TOKEN}"]
+    token = secrets.token_hex()
+    command += [f"--IdentityProvider.token={token}"]
     log = tmp_path / "log"
     with built.started(wanted().start, command, log) as server, chromium() as browser:
-        assert answers(f"http://127.0.0.1:{port}/api?token={TOKEN}", server), log.read_text()
+        assert answers(f"http://127.0.0.1:{port}/api/status?token={token}", server), log.read_text()
         page = browser.new_page(viewport={"width": 1200, "height": 1700})
-        page.goto(f"http://127.0.0.1:{port}/?token={TOKEN}")
+        page.goto(f"http://127.0.0.1:{port}/?token={token}")
         page.wait_for_url(re.compile(f"lab/.*{FIRST}"))
         run_all(page)
         saved = nbformat.read(built.tree / "home/jovyan/notebooks" / FIRST, as_version=4)

@@ -37,6 +37,7 @@ async def test_a_command_runs_on_several_and_its_output_is_bounded(page: Page, v
     vms.vms[a]["labels"], vms.vms[b]["labels"] = {"name": "a"}, {"name": "b"}
     told = await page.act("exec", vms=[a, b], command="echo one; basename $HOME")
     assert told == {"ok": True, "text": f"[a]\none\n{a}\n[b]\none\n{b}", "hint": ""}
+    await page.sees(lambda seen: f"echo one; basename $HOME on a, b: [a] one {a}" in str(seen["events"]))
     told = await page.act("exec", vms=["ffff", a], command="echo one")
     assert not told["ok"] and told["text"] == "VM ffff is not there any more.\n[a]\none"
     told = await page.act("exec", vms=[a], command="printf '\\033[31mred\\033[0m\\n' >&2; exit 3")
@@ -75,7 +76,7 @@ async def test_background_processes_are_seen_stopped_read_and_forgotten(page: Pa
 
 def stops(seen: dict[str, Any]) -> list[dict[str, Any]]:
     """The events that tell of something stopped."""
-    return [event for event in seen["events"].values() if event["text"] == "It was stopped."]
+    return [event for event in seen["events"].values() if event["text"].endswith(": It was stopped.")]
 
 
 async def test_what_a_command_writes_is_told_as_it_comes_by_machine_and_it_can_be_stopped(
@@ -98,6 +99,8 @@ async def test_what_a_command_writes_is_told_as_it_comes_by_machine_and_it_can_b
         assert (told["ok"], told["stopped"], told["text"]) == (False, True, "It was stopped.")
     seen = await page.sees(lambda seen: len(stops(seen)) == 2)
     assert [event["level"] for event in stops(seen)] == ["info", "info"], "it was meant"
+    asked = [event["text"].partition(": It was")[0] for event in stops(seen)]
+    assert asked == [f"{ticks} on one", f"{ticks} on one, two"]
     for pid in pids:
         await until(lambda pid=pid: not psutil.pid_exists(pid))
     assert (await page.act("cancel", intent=71))["text"] == "There is nothing to stop any more."

@@ -15,6 +15,8 @@ from test_fleet_branching import ROOT, URL
 from pi_v_jupyter.dashboard import board as boards
 from pi_v_jupyter.dashboard import looks, viewers
 from pi_v_jupyter.dashboard.board import Board
+from pi_v_jupyter.roster import VMs
+from pi_v_jupyter.vm import VM
 
 
 async def test_who_opens_a_board_is_told_at_once_that_it_connects_and_then_what_there_is(
@@ -237,6 +239,60 @@ async def test_that_the_machine_that_cells_run_on_is_gone_is_told_until_they_run
     await page.sees(lambda seen: seen["lost"] == "build" and not seen["here"])
     assert (await page.act("local"))["ok"]
     await page.sees(lambda seen: seen["here"] and not seen["lost"])
+
+
+async def test_one_that_was_chosen_elsewhere_than_where_was_looked_is_not_called_gone(
+    page: Page, board: Board, platform: Flaky, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet, looking = board.vers.fleet, board._looks
+    assert looking is not None
+    vm = await board.vers.vm(ROOT)
+
+    async def chosen_meanwhile() -> VMs:
+        fleet._active = vm
+        return VMs([])
+
+    with monkeypatch.context() as later:
+        later.setattr(fleet, "all", chosen_meanwhile)
+        await looking._look_for_vms()
+        assert looking.lost is None
+        await looking._look_for_vms()
+        assert board._look(looking)["lost"] == "build"
+        fleet._active = None
+        assert board._look(looking)["lost"] == ""
+
+
+async def test_one_that_is_not_found_again_after_a_restart_is_called_gone_by_its_id(
+    page: Page, board: Board, platform: Flaky
+) -> None:
+    board.vers.fleet._missing = URL, ROOT
+    await page.sees(lambda seen: not seen["here"])
+    assert page.state["lost"] == "", "it is there"
+    board.vers.fleet._missing = URL, "eeee0000-1111"
+    await page.sees(lambda seen: seen["lost"] == "eeee0000")
+    assert (await page.act("local"))["ok"]
+    await page.sees(lambda seen: seen["here"] and not seen["lost"])
+
+
+async def test_one_that_this_session_deletes_is_not_called_gone(
+    page: Page, board: Board, platform: Flaky, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = asyncio.Event()
+    bury = VM._buried
+
+    async def slowly(vm: VM) -> None:
+        await held.wait()
+        await bury(vm)
+
+    monkeypatch.setattr(VM, "_buried", slowly)
+    board.vers.fleet._active = await board.vers.vm(ROOT)
+    await page.sees(lambda seen: seen["machines"][ROOT]["active"])
+    page.say("intent", id=1, name="delete", args={"vms": [ROOT]})
+    await page.sees(lambda seen: not seen["machines"])
+    assert (page.state["here"], page.state["lost"]) == (False, "")
+    held.set()
+    await page.sees(lambda seen: seen["here"])
+    assert not board.vers.fleet.leaving
 
 
 async def test_a_machine_of_another_platform_than_the_one_in_use_is_not_called_gone(

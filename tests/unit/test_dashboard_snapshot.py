@@ -205,7 +205,7 @@ def test_snapshots_of_things_that_have_not_changed_are_the_same_objects() -> Non
 
     def make() -> Any:
         about: dict[str, Any] = {"active": None, "labels": {}, "plans": plans, "looking": False}
-        about |= {"here": True, "lost": None}
+        about |= {"here": True, "lost": ""}
         return snapshots.make(connection, [one], [], [busy], [], {}, **about)
 
     first, second = make(), make()

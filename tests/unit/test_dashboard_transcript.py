@@ -11,8 +11,9 @@ from test_story import NAMES, VERSIONS, records
 
 from pi_v_jupyter.dashboard import patches
 from pi_v_jupyter.dashboard.transcript import PIECE, RUNS, STEPS, STRIDE, Transcripts, part, step_of
-from pi_v_jupyter.swarm.runs import SHOWN, ToolCall
+from pi_v_jupyter.swarm.runs import SHOWN, ToolCall, small
 from pi_v_jupyter.swarm.story import Story
+from pi_v_jupyter.texts import harmless
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -54,6 +55,14 @@ def test_what_a_file_was_written_with_is_told_where_pi_tells_of_no_difference() 
         ToolCall("4", "write", {"path": "x", "content": 1}, failed=False),
     ]
     assert [step_of(step, going=False)["diff"] for step in steps] == ["+one\n+two", "", "", ""]
+    never_ran = ToolCall("5", "write", {"path": "x", "content": "one\f\u2028"})
+    assert step_of(never_ran, going=False)["diff"] == ""
+    assert step_of(never_ran, going=True)["diff"] == harmless("+one\f\u2028"), (
+        "a line ends where one of a file does"
+    )
+    cut = ToolCall("6", "write", small({"path": "x", "content": "line\n" * 10_000}), failed=False)
+    told = step_of(cut, going=False)["diff"].split("\n")
+    assert [line for line in told if line != "+line"] == ["+", "… 30000 characters left out …"]
 
 
 def test_the_last_runs_are_told_and_their_texts_are_bounded_and_harmless() -> None:

@@ -48,7 +48,7 @@ def process(id: str = "web", **more: Any) -> dict[str, Any]:
 
 def snapshot(**more: Any) -> Any:
     known: dict[str, Any] = {"connection": CONNECTION | {"checked": NOW}, "machines": {}, "commits": {}}
-    return known | {"agents": {}, "sums": SUMS, "processes": {}, "events": {}} | more
+    return known | {"lost": "", "agents": {}, "sums": SUMS, "processes": {}, "events": {}} | more
 
 
 def cells(text: str, table: int = 0) -> list[list[str]]:
@@ -141,6 +141,7 @@ def test_trouble_with_the_platform_is_told_and_an_account_without_vms() -> None:
     trouble = CONNECTION | {"state": "trouble", "reason": "No answer.", "remedy": "`%vers doctor` looks."}
     text = saved_text(snapshot(connection=trouble), NOW)
     assert "✗ No answer. `%vers doctor` looks." in text and "No VMs" not in text
+    assert "✗ build, which cells run on, is gone." in saved_text(snapshot(lost="build"), NOW)
 
 
 def test_nothing_that_machines_or_agents_say_is_markup_or_steers_a_terminal() -> None:

@@ -51,17 +51,12 @@ def golden(_shared_platform: Platform) -> Iterator[None]:
         async with Vers(_shared_platform.settings) as session:
             await session.golden.build()
 
-    async def clear() -> None:
-        async with Vers(_shared_platform.settings) as session:
-            await session.untag("golden")
-            await session.delete_commits(*reversed(await session.commits()))
-
     before = {name: os.environ.get(name) for name in ("HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME")}
     os.environ.update({name: _shared_platform.env[name] for name in before})
     try:
-        asyncio.run(build())
-        yield
-        asyncio.run(clear())
+        with _shared_platform.left_as_found():
+            asyncio.run(build())
+            yield
     finally:
         for name, value in before.items():
             if value is None:

@@ -221,7 +221,7 @@ async def test_a_vm_that_another_session_deletes_is_told_to_all_who_wait(platfor
     await counted(process, 20)
     await platform.delete(vm.id)
     for work in (counting, waiting):
-        with pytest.raises(VMGoneError, match=r"was deleted.*%vers use VM.*%vers local"):
+        with pytest.raises(VMGoneError, match=r"was deleted.*%vers ls.*%vers local"):
             await asyncio.wait_for(work, 60)
     lost = await asyncio.wait_for(told.get(), 60)
     assert (lost is process, lost.state, lost.outcome) == (True, "lost", "lost")
