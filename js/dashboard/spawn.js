@@ -2,7 +2,7 @@
 
 const MODEL =
   "PROVIDER/ID; the golden image's if left empty. Its key is the one in the provider's usual variable, such as " +
-  "`ANTHROPIC_API_KEY`, where Jupyter was started.";
+  "`ANTHROPIC_API_KEY`, where Jupyter was started. `scripted/rehearsal` needs none: what it says is canned.";
 
 /** The commits as options of a list, golden ones first, and then the latest. */
 function offered(commits) {

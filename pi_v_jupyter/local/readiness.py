@@ -56,5 +56,5 @@ def _accelerator(current: image.Image) -> Finding:
     locked = KVM.exists() and not os.access(KVM, os.R_OK | os.W_OK)
     remedy = f"{KVM} is not yours to use: `sudo usermod -aG kvm $USER`, then log in anew." if locked else ""
     return Finding(
-        "accelerator", True, "tcg: processors are emulated, several times slower than real", remedy
+        "accelerator", True, "tcg: processors are emulated, ten times slower than real or more", remedy
     )
