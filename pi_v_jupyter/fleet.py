@@ -179,7 +179,7 @@ class Fleet(Roster):
                 self.state.forget_vm(vm.platform, vm.vm_id)
         self._known.pop((vm.platform, vm.vm_id), None)
         await asyncio.to_thread(openssh.forget, vm.platform, vm.vm_id)
-        if self._active is vm:
+        if self._active is vm or self._missing == (vm.platform, vm.vm_id):
             with contextlib.suppress(SettingsError):  # it is no more all the same
                 self.local()
 

@@ -10,7 +10,6 @@ import secrets
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,34 +45,32 @@ def lab(env: Mapping[str, str], folder: Path, cells: Sequence[str]) -> Iterator[
     command += ["--ServerApp.allow_root=True", f"--ServerApp.root_dir={folder}", "--ServerApp.ip=127.0.0.1"]
     command += ["--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
     token = secrets.token_hex()  # its own: whoever has the port instead does not know it
+    env, log = {**env, "JUPYTER_TOKEN": token}, folder / "lab.log"
     for _ in range(5):
         port = free_port()
         address = f"http://127.0.0.1:{port}"
-        with serving([*command, f"--ServerApp.port={port}"], {**env, "JUPYTER_TOKEN": token}) as (
-            server,
-            log,
-        ):
+        with serving([*command, f"--ServerApp.port={port}"], env, log) as server:
             if answers(f"{address}/api/status?token={token}", server):
                 yield f"{address}/lab/tree/first.ipynb?token={token}"
                 return
-            assert re.search(rf"port {port} is (not available|already in use)", log.read_text()), (
-                log.read_text()
-            )
+        told = log.read_text()
+        assert re.search(rf"port {port} is (not available|already in use)", told), told
     pytest.fail("others took each port that JupyterLab was to have")
 
 
 @contextmanager
-def serving(command: Sequence[str], env: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """A server, and the file of what it writes; it is ended at the end."""
-    with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder, "log")
-        with log.open("wb") as out:
-            server = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
-        try:
-            yield server, log
-        finally:
-            server.terminate()
+def serving(command: Sequence[str], env: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A server, which is ended at the end; what it writes goes to `log`."""
+    with log.open("wb") as out:
+        server = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+    try:
+        yield server
+    finally:
+        server.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
             server.wait(30)
+        server.kill()
+        server.wait()
 
 
 def answers(url: str, server: subprocess.Popen[bytes]) -> bool:

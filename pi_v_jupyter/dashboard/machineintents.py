@@ -73,9 +73,9 @@ class MachineIntents:
 
     async def ending(self, work: Awaitable[Answer]) -> Answer:
         """What came of `work`, which ends VMs, and that cells run elsewhere if one was the active VM."""
-        active = self.vers.fleet.current
+        chosen = self.vers.fleet.chosen
         told = await work
-        if active is not None and self.vers.fleet.current is None:
+        if chosen is not None and self.vers.fleet.chosen is None:
             told = replace(told, text=f"{told.text} Cells run on this computer now.")
         return told
 

@@ -40,7 +40,7 @@ def step_of(step: Text | ToolCall, *, going: bool) -> shape.Step:
 def _written(call: ToolCall) -> str:
     """What pi's `write` writes, as lines that are added: it tells of no difference. It is bounded already."""
     content = call.arguments.get("content")
-    if call.name != "write" or not isinstance(content, str):
+    if call.name != "write" or not isinstance(content, str) or not content:
         return ""
     lines = content.removesuffix("\n").split("\n")
     return "\n".join(line if LEFT_OUT.fullmatch(line) else f"+{line}" for line in lines)

@@ -63,5 +63,10 @@ class Dashboards:
         await asyncio.gather(*(view.end() for view in self._views.values() if not view.closed))
         await asyncio.gather(*(board.close() for board in self._boards.values()))
 
+    def put_away(self) -> None:
+        """Have no page show one any more; on the kernel's thread."""
+        for view in self._views.values():
+            view.close()
+
 
 COMMANDS = (dashboard,)

@@ -170,6 +170,7 @@ class Extension(Waits, Magics):
 
         made = Dashboards(self)
         self.own(made)
+        self._undo.callback(made.put_away)
         return made
 
     @cached_property

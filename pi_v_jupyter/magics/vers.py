@@ -170,15 +170,16 @@ def rm(extension: Extension, vms: tuple[str, ...], branches: bool, force: bool) 
         extension.ask(
             f"Delete {labels} and all that is on {'it' if len(found) == 1 else 'them'}?", "%vers rm -f"
         )
-    used = extension.vers.fleet.current in found
+    chosen = extension.vers.fleet.chosen
     extension.wait(
         extension.vers.delete(*found),
         f"deleting {labels}",
         "The platform may delete them all the same: `%vers ls` shows which are left.",
     )
-    if used:
+    ended = chosen is not None and extension.vers.fleet.chosen is None
+    if ended:
         extension.route.end()
-    click.echo(f"Deleted {labels}." + (" Cells run on this computer again." if used else ""))
+    click.echo(f"Deleted {labels}." + (" Cells run on this computer again." if ended else ""))
 
 
 @vers.command()

@@ -95,7 +95,9 @@ def _lines(state: Snapshot, at: float) -> list[str]:
     elif connection["state"] == "ok" and not state["machines"]:
         lines.append(NO_MACHINES)
     if state["lost"]:
-        lines.append(f"✗ {shown(state['lost'])}, which cells run on, is gone. `%vers local`: they run here.")
+        lines.append(
+            f"✗ {shown(state['lost'])}, which cells run on, is gone. `%vers local` has them run here."
+        )
     if sums["agents"]:
         cost = f"{money(sums['cost'])} of {money(sums['budget'])}" if sums["budget"] else money(sums["cost"])
         lines.append(f"Agents: {sums['working']} at work, {sums['tokens']:,} tokens, {cost}")

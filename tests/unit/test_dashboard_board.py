@@ -274,6 +274,16 @@ async def test_one_that_is_not_found_again_after_a_restart_is_called_gone_by_its
     await page.sees(lambda seen: seen["here"] and not seen["lost"])
 
 
+async def test_one_that_was_not_taken_up_after_a_restart_and_is_deleted_here_is_chosen_no_more(
+    page: Page, board: Board
+) -> None:
+    board.vers.fleet._missing = URL, ROOT
+    await page.sees(lambda seen: not seen["here"])
+    assert (await page.act("delete", vms=[ROOT]))["text"] == "build: deleted. Cells run on this computer now."
+    await page.sees(lambda seen: seen["here"] and not seen["machines"])
+    assert page.state["lost"] == ""
+
+
 async def test_one_that_this_session_deletes_is_not_called_gone(
     page: Page, board: Board, platform: Flaky, monkeypatch: pytest.MonkeyPatch
 ) -> None:

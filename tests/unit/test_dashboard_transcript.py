@@ -53,14 +53,15 @@ def test_what_a_file_was_written_with_is_told_where_pi_tells_of_no_difference() 
         ToolCall("2", "write", {"path": "x", "content": "one"}, failed=True),
         ToolCall("3", "paint", {"content": "one"}, failed=False),
         ToolCall("4", "write", {"path": "x", "content": 1}, failed=False),
+        ToolCall("5", "write", {"path": "x", "content": ""}, failed=False),
     ]
-    assert [step_of(step, going=False)["diff"] for step in steps] == ["+one\n+two", "", "", ""]
-    never_ran = ToolCall("5", "write", {"path": "x", "content": "one\f\u2028"})
+    assert [step_of(step, going=False)["diff"] for step in steps] == ["+one\n+two", "", "", "", ""]
+    never_ran = ToolCall("6", "write", {"path": "x", "content": "one\f\u2028"})
     assert step_of(never_ran, going=False)["diff"] == ""
     assert step_of(never_ran, going=True)["diff"] == harmless("+one\f\u2028"), (
         "a line ends where one of a file does"
     )
-    cut = ToolCall("6", "write", small({"path": "x", "content": "line\n" * 10_000}), failed=False)
+    cut = ToolCall("7", "write", small({"path": "x", "content": "line\n" * 10_000}), failed=False)
     told = step_of(cut, going=False)["diff"].split("\n")
     assert [line for line in told if line != "+line"] == ["+", "… 30000 characters left out …"]
 

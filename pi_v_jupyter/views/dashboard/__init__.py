@@ -19,7 +19,7 @@ from IPython.display import display
 
 from pi_v_jupyter.dashboard.board import Board
 from pi_v_jupyter.session import Vers
-from pi_v_jupyter.views.boxes import take_out
+from pi_v_jupyter.views.boxes import give_up_closed
 from pi_v_jupyter.views.dashboard.output import SavedOutput
 from pi_v_jupyter.views.saved import summary
 from pi_v_jupyter.views.terminal import TerminalView
@@ -105,18 +105,13 @@ class DashboardView(anywidget.AnyWidget):
         self.output.show()
 
     def close(self) -> None:
-        """Be shown no more; what it has opened is closed."""
-        self._cross(lambda: self._start(self._end()))
-        take_out(self)
+        """Be shown no more; what it has opened is closed. On the kernel's thread: boxes may change."""
+        self._cross(lambda: self._start(self.end()))
         super().close()
+        give_up_closed()
 
     async def end(self) -> None:
-        """The same, and wait until it is done; on the session's home loop."""
-        await self._end()
-        take_out(self)
-        super().close()
-
-    async def _end(self) -> None:
+        """Close what it has opened, and tell it nothing more; on the session's home loop."""
         self.output.save()
         await self._board.part(self._carrier)
 

@@ -23,7 +23,7 @@ import traitlets
 
 from pi_v_jupyter.machine import Machine
 from pi_v_jupyter.terminal import Output, Terminal
-from pi_v_jupyter.views.boxes import take_out
+from pi_v_jupyter.views.boxes import give_up_closed
 
 FOLDER = Path(__file__).parent
 
@@ -54,8 +54,8 @@ class TerminalView(anywidget.AnyWidget):
     def close(self) -> None:
         """Hang up on the program (SIGHUP) and be shown no more."""
         self._cross(self.terminal.hang_up)
-        take_out(self)
         super().close()
+        give_up_closed()
 
     def _output(self, output: Output) -> None:
         content = asdict(output)
