@@ -66,7 +66,7 @@ class Dashboards:
     def put_away(self) -> None:
         """Have no page show one any more; on the kernel's thread."""
         for view in self._views.values():
-            view.close()
+            view.leave()
 
 
 COMMANDS = (dashboard,)

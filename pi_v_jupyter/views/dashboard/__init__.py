@@ -105,8 +105,12 @@ class DashboardView(anywidget.AnyWidget):
         self.output.show()
 
     def close(self) -> None:
-        """Be shown no more; what it has opened is closed. On the kernel's thread: boxes may change."""
+        """Be shown no more; what it has opened is closed. On the kernel's thread."""
         self._cross(lambda: self._start(self.end()))
+        self.leave()
+
+    def leave(self) -> None:
+        """Be shown no more, where it has ended; on the kernel's thread, as boxes that held it are changed."""
         super().close()
         give_up_closed()
 
