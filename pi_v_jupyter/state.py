@@ -101,7 +101,11 @@ class State:
         self.set(platform, "seats", f"{vm_id} {self.notebook}", None)
 
     def forget_vm(self, platform: str, vm_id: str) -> None:
-        """Drop all that is known of a VM that is no more."""
+        """Drop all that is known of a VM that is no more.
+
+        But for which notebooks ran cells there: once their kernels are restarted, these do not run elsewhere
+        unasked.
+        """
         with self._changing() as state:
             known = state.get(platform, {})
             known.get("names", {}).pop(vm_id, None)
@@ -112,9 +116,6 @@ class State:
             seats = known.get("seats", {})
             for seat in [seat for seat in seats if seat.startswith(f"{vm_id} ")]:
                 seats.pop(seat)
-            active = known.get("active", {})
-            for notebook in [notebook for notebook, used in active.items() if used == vm_id]:
-                active.pop(notebook)
 
     def _read(self) -> dict[str, Any]:
         """The file as it is now, parsed only when it has changed: a list of VMs asks once for each."""

@@ -246,6 +246,23 @@ async def test_a_restarted_kernel_finds_its_vm(
     assert session().active is None
 
 
+async def test_a_restarted_kernel_runs_no_cell_elsewhere_when_another_notebook_deleted_its_vm(
+    session: Callable[..., Vers], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JPY_SESSION_NAME", "/notebooks/a.ipynb")
+    session().fleet._remember(IDS[0])
+    monkeypatch.setenv("JPY_SESSION_NAME", "/notebooks/b.ipynb")
+    other = session()
+    await other.delete(await other.vm(IDS[0]))
+    monkeypatch.setenv("JPY_SESSION_NAME", "/notebooks/a.ipynb")
+    again = session()
+    await again.fleet.recall()
+    with pytest.raises(VMGoneError, match=f"VM {IDS[0][:8]} of .* was not found again.*%vers local"):
+        _ = again.active
+    again.fleet.local()
+    assert again.active is None and session().active is None
+
+
 async def test_who_chooses_while_it_is_looked_for_has_chosen(
     session: Callable[..., Vers], platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:

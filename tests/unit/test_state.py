@@ -65,7 +65,7 @@ def test_what_is_changed_is_kept_whole_or_not_at_all(path: Path) -> None:
     assert state.all(HERE, "names") == {"1": "build"}
 
 
-def test_a_vm_is_forgotten_with_all_that_was_known_of_it(path: Path) -> None:
+def test_a_vm_is_forgotten_with_all_that_was_known_of_it_but_who_ran_cells_there(path: Path) -> None:
     state = State(path)
     for kind, key, value in (
         ("names", "1", "a"),
@@ -81,7 +81,7 @@ def test_a_vm_is_forgotten_with_all_that_was_known_of_it(path: Path) -> None:
         "names": {"2": "b"},
         "host_keys": {},
         "undone": {},
-        "active": {"/b": "2"},
+        "active": {"/a": "1", "/b": "2"},
     }
 
 
